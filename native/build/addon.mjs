@@ -1,0 +1,42 @@
+// Builds the addon into build/Release. --shadow and --asan build the test addons beside it.
+// Also the way to build from source in an installed package:
+//   npm install --no-save node-gyp node-addon-api && node node_modules/rdma-checkpoint/native/build/addon.mjs
+import { spawnSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+if (process.platform !== 'linux') {
+  console.log(`rdma-checkpoint: no addon is built on ${process.platform}; the package imports, and works on Linux.`)
+  process.exit(0)
+}
+
+const require = createRequire(import.meta.url)
+for (const needed of ['node-gyp', 'node-addon-api']) {
+  try {
+    require.resolve(`${needed}/package.json`)
+  } catch {
+    console.error(`rdma-checkpoint: ${needed} is not installed. Run: npm install --no-save node-gyp node-addon-api`)
+    process.exit(1)
+  }
+}
+
+const environment = { ...process.env, JOBS: process.env.JOBS ?? 'max' }
+// Warnings are errors for us, and never a reason why a user's newer compiler cannot build a release.
+if (root.split(path.sep).includes('node_modules')) environment.RC_TOLERATE_WARNINGS ??= '1'
+if (process.argv.includes('--shadow')) environment.RC_TEST_ADDON = '1'
+if (process.argv.includes('--asan')) environment.RC_ASAN_ADDON = '1'
+
+const nodeGyp = require.resolve('node-gyp/bin/node-gyp.js')
+const command = [process.execPath, nodeGyp, 'configure', 'build', '--silent']
+
+// Two builds in one folder would spoil each other: the second waits.
+mkdirSync(path.join(root, 'build'), { recursive: true })
+const locked = ['flock', '--timeout', '1200', path.join(root, 'build', '.lock'), ...command]
+const options = { cwd: root, env: environment, stdio: 'inherit' }
+let run = spawnSync(locked[0], locked.slice(1), options)
+if (run.error) run = spawnSync(command[0], command.slice(1), options)
+process.exit(run.status ?? 1)

@@ -1,0 +1,71 @@
+// What binding.gyp, test/native/Makefile and the linter ask of the file system: source lists and what the
+// machine has. One line per answer on stdout; remarks go to stderr.
+const fs = require('node:fs')
+const path = require('node:path')
+const { spawnSync } = require('node:child_process')
+
+const root = path.join(__dirname, '..', '..')
+
+const folders = {
+  native: ['fabric', 'media', 'unit', 'client', 'protocol'],
+  binding: ['binding'],
+}
+
+/** Files of a folder under native/, relative to the package's root, sorted so that builds repeat. */
+function list(folder, extension) {
+  const base = path.join(root, 'native', folder)
+  if (!fs.existsSync(base)) return []
+  return fs
+    .readdirSync(base, { recursive: true })
+    .filter((name) => name.endsWith(extension))
+    .map((name) => path.posix.join('native', folder, name))
+    .sort()
+}
+
+/** Asks the compiler, so that CPATH and cross compilers count. */
+function hasVerbsHeaders() {
+  const compiler = (process.env.CXX ?? 'g++').split(' ')
+  const probe = '#include <infiniband/verbs.h>\n#include <rdma/rdma_cma.h>\n'
+  const run = spawnSync(compiler[0], [...compiler.slice(1), '-fsyntax-only', '-x', 'c++', '-'], { input: probe })
+  return run.status === 0
+}
+
+function sources(groups) {
+  const files = groups.flatMap((group) => folders[group]).flatMap((folder) => list(folder, '.cpp'))
+  const verbs = 'native/fabric/verbs/'
+  if (!files.some((file) => file.startsWith(verbs)) || hasVerbsHeaders()) return files
+  return files.filter((file) => !file.startsWith(verbs))
+}
+
+const isSse42 = (file) => file.endsWith('_sse42.cpp')
+
+const questions = {
+  /** Every file of the addon that takes the common flags. */
+  addon: () => sources(['native', 'binding']).filter((file) => !isSse42(file)),
+  /** The same without Node-API: what the native tests link. */
+  native: () => sources(['native']).filter((file) => !isSse42(file)),
+  /** Files that take -msse4.2 -mpclmul; each guards itself with #if defined(__x86_64__). */
+  sse42: () => sources(['native', 'binding']).filter(isSse42),
+  /** 1 when the verbs fabric can be built. Says so, once per configure, when it cannot. */
+  verbs: () => {
+    if (hasVerbsHeaders()) return ['1']
+    if (process.argv.includes('--say')) {
+      process.stderr.write(
+        'rdma-checkpoint: built without the verbs fabric, because infiniband/verbs.h and rdma/rdma_cma.h were not ' +
+          'found. Everything else works. To use RDMA devices: apt-get install libibverbs-dev librdmacm-dev ' +
+          '(rdma-core-devel on Fedora), then build again.\n',
+      )
+    }
+    return ['0']
+  },
+  'node-addon-api': () => [path.dirname(require.resolve('node-addon-api'))],
+  /** 1 when the environment variable that follows is set to 1. */
+  flag: () => [process.env[process.argv[3]] === '1' ? '1' : '0'],
+}
+
+const question = questions[process.argv[2]]
+if (!question) {
+  process.stderr.write(`usage: gyp-inputs.cjs ${Object.keys(questions).join(' | ')}\n`)
+  process.exit(2)
+}
+for (const line of question()) console.log(line)

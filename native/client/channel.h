@@ -1,0 +1,94 @@
+// channel.h -- the client's end of a data connection and of a session connection.
+//
+// A DataChannel is one open region handle's connection: connect with a token, hello, grant, then operations. An
+// operation is what the user asked for (write these ranges, and then visible or durable), posted at once as the work
+// requests it needs, and answered by one outcome.
+//
+// Threads: post, close from any thread. Handler calls come on the loop's thread, never from within a call into the channel.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../fabric/fabric.h"
+#include "../protocol/messages.h"
+
+namespace rdmacp::client {
+
+struct OperationRange {
+  std::uint64_t offset = 0;  // in the region
+  std::byte* data = nullptr; // null only for flush and for length 0
+  std::uint64_t length = 0;
+};
+
+struct Operation {
+  enum class Kind : std::uint8_t { write, read, flush };
+  // How far a write goes before it is answered. placed: local memory may be reused, no more (for pipelining).
+  enum class Until : std::uint8_t { placed, visible, durable };
+  std::uint64_t id = 0;
+  Kind kind = Kind::write;
+  Until until = Until::visible;                   // write
+  std::vector<OperationRange> ranges;             // write: data out; read: data in
+  std::vector<protocol::FlushRange> flushRanges;  // flush, and write until durable: what the flush covers. May be empty
+                                                  // for a durable write: then its own ranges
+  Clock::time_point deadline = Clock::time_point::max();
+};
+
+struct Outcome {
+  std::uint64_t id = 0;
+  ErrorCode code = ErrorCode::ok;
+  std::uint16_t method = 0;     // as in protocol::Flushed
+  std::int32_t systemError = 0;
+};
+
+class DataChannelHandler {
+ public:
+  virtual ~DataChannelHandler() = default;
+  virtual void onOpen(const protocol::Grant& grant) = 0;
+  virtual void onOutcomes(std::span<const Outcome> outcomes) = 0;
+  // Exactly once and last; every operation has had its outcome before.
+  virtual void onClosed(const Error& reason) = 0;
+};
+
+struct ConnectParameters {
+  fabric::SocketAddress address;
+  protocol::Token token{};
+  fabric::ConnectionOptions options;
+};
+
+class DataChannel {
+ public:
+  static Result<std::shared_ptr<DataChannel>> connect(fabric::Fabric& fabric, EventLoop& loop,
+                                                      const ConnectParameters& parameters,
+                                                      std::shared_ptr<DataChannelHandler> handler);
+  virtual ~DataChannel() = default;
+  // outOfBounds and invalidArgument before anything is sent. Flush messages beyond the peer's credits wait inside.
+  virtual Status post(Operation operation) = 0;
+  virtual void close() = 0;
+};
+
+class SessionChannelHandler {
+ public:
+  virtual ~SessionChannelHandler() = default;
+  virtual void onOpen(const protocol::Welcome& welcome) = 0;
+  virtual void onFenced(std::uint64_t handle, std::uint64_t epoch) = 0;
+  virtual void onClosed(const Error& reason) = 0;
+};
+
+// Sends a heartbeat every welcome.heartbeatMs from the loop's thread, whatever JavaScript does. Breaks (timedOut) when no
+// echo has come for ten heartbeats or one second, whichever is longer.
+class SessionChannel {
+ public:
+  static Result<std::shared_ptr<SessionChannel>> connect(fabric::Fabric& fabric, EventLoop& loop,
+                                                         const ConnectParameters& parameters,
+                                                         std::shared_ptr<SessionChannelHandler> handler);
+  virtual ~SessionChannel() = default;
+  // Any thread: the process's event loop turned just now.
+  virtual void touch() = 0;
+  virtual void close() = 0;
+};
+
+}  // namespace rdmacp::client

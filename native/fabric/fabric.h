@@ -1,0 +1,227 @@
+// fabric.h -- the contract of an RDMA transport: listen, connect, register, write, read, send, fence, close.
+//
+// Two implementations keep it: iwarp/ (MPA, DDP and RDMAP over TCP in user space) and verbs/ (libibverbs and
+// librdmacm). Everything above is written once, against this file. One conformance suite (test/native/conformance)
+// checks every implementation of it.
+//
+// Threads
+//   A connection belongs to one EventLoop. All of its handler's calls come from that loop's thread, one at a time.
+//   post() may be called from any thread and may transmit on it, without blocking. fence() and close() may be called
+//   from any thread; their work happens on the loop. An AcceptHandler is called from several loops at once.
+//   No handler call is ever made from within post(), fence() or close().
+//
+// Life
+//   A Connection is held by shared_ptr. The fabric keeps it (and its handler) alive until onClosed has returned.
+//   onClosed comes exactly once and last, for every connection for which connect() succeeded or accept was decided,
+//   also for one that was never established. Before it, every posted work request has had its completion.
+//
+// What completes when
+//   Completions come in the order of posting.
+//   write  the local memory may be reused. It says nothing about the other side (an iWARP write to a bad key completes).
+//   read   the bytes are in local memory. A read sees every byte of the writes posted before it on its connection:
+//          the product's `visible` is a read of at least one byte after the writes.
+//   send   the local memory may be reused. The peer handles sends in order, after having placed earlier writes.
+//   A work request that has not completed by its deadline breaks the connection (timedOut): RDMA has no keepalive.
+//   After a break the requests not yet complete complete with the connection's error; their outcome is unknown.
+//   Zero-byte operations are allowed everywhere; they check nothing on the other side.
+//   Nothing is atomic, not even 8 aligned bytes; there is no order across connections.
+//
+// Keys
+//   A grant is valid on the connection it was made on and nowhere else. Violations by the peer (unknown key, bounds,
+//   rights, wrapped address) end that connection only and touch no memory outside of the granted range.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../base/result.h"
+#include "event_loop.h"
+
+namespace rdmacp::fabric {
+
+using Bytes = std::span<std::byte>;
+using ConstBytes = std::span<const std::byte>;
+
+enum class Transport : std::uint8_t { iwarp = 1, verbs = 2 };
+
+enum class Access : std::uint8_t { none = 0, remoteRead = 1, remoteWrite = 2, remoteReadWrite = 3 };
+
+// An IPv4 or IPv6 address with a port; IPv6 may carry a scope.
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+
+  // host: a numeric address, without brackets. Names are resolved above the fabric.
+  static Result<SocketAddress> parse(const std::string& host, std::uint16_t port);
+  std::string host() const;
+  std::uint16_t port() const;
+  std::string text() const;  // "127.0.0.1:4791", "[::1]:4791"
+};
+
+// Private data that a user of the fabric may give to connect, accept and reject. librdmacm carries 56 bytes on
+// InfiniBand and RoCE; the fabric keeps 8 of them for a preamble by which two ends of this package know each other:
+//   0  4  magic "RDCP"    4  1  preamble version (1)    5  1  Transport of the sender    6  2  zero
+// It is put on and taken off by the fabric. A peer without it is a foreign one: it is served in the segment sizes
+// that the standards ask for, and its private data is delivered whole.
+inline constexpr std::size_t kMaxPrivateData = 48;
+inline constexpr std::size_t kPreambleBytes = 8;
+
+struct ConnectionOptions {
+  std::uint32_t inboundReads = 16;    // RDMA reads of the peer's in flight at most (IRD); offered, then negotiated down
+  std::uint32_t outboundReads = 16;   // ours in flight at most (ORD); more are queued on this side
+  std::uint32_t maxMessage = 4096;    // largest message received, in bytes; a larger one is a violation
+  std::uint32_t receiveDepth = 64;    // messages the peer may have on the way before onMessage has returned
+  std::uint32_t sendDepth = 8192;     // work requests posted and not complete; above it post answers limitReached
+  bool crc = true;                    // iwarp: ask for CRC32C; off only when both ends say off. verbs: no meaning
+  std::chrono::milliseconds setupTimeout{5000};
+};
+
+// A registration of local memory. It gives no remote rights by itself; those come from Connection::grant.
+// The memory must outlive it and it must outlive every grant and work request that names it.
+class MemoryRegion {
+ public:
+  virtual ~MemoryRegion() = default;
+  virtual Bytes memory() const = 0;
+};
+
+// What a peer needs to address granted memory: remote address = base + offset, under key.
+struct RemoteWindow {
+  std::uint32_t key = 0;
+  std::uint64_t base = 0;
+  std::uint64_t length = 0;
+};
+
+// Part of a work request's local memory. registration may be null: then a fabric whose device needs one copies
+// through memory of its own; iwarp sends and receives in place either way. The memory must stay valid until the completion.
+struct LocalSegment {
+  std::byte* address = nullptr;
+  std::size_t length = 0;
+  const MemoryRegion* registration = nullptr;
+};
+
+struct WorkRequest {
+  enum class Kind : std::uint8_t { write, read, send };
+  Kind kind = Kind::write;
+  std::uint64_t id = 0;                      // the caller's; comes back in the completion
+  std::span<const LocalSegment> local;       // gathered (write, send) or scattered (read); copied by post
+  std::uint64_t remoteAddress = 0;           // write, read
+  std::uint32_t remoteKey = 0;               // write, read
+  Clock::time_point deadline = Clock::time_point::max();
+};
+
+struct Completion {
+  std::uint64_t id = 0;
+  ErrorCode status = ErrorCode::ok;
+};
+
+class Connection;
+
+class ConnectionHandler {
+ public:
+  virtual ~ConnectionHandler() = default;
+  // Private data of the peer, without the preamble (padded with zeros by some devices).
+  virtual void onEstablished(Connection& connection, ConstBytes privateData) = 0;
+  // The bytes are valid for the call only.
+  virtual void onMessage(Connection& connection, ConstBytes message) = 0;
+  virtual void onCompletions(Connection& connection, std::span<const Completion> completions) = 0;
+  // reason.code: connectionClosed (peer, in order), localClosed, connectionRefused, connectionBroken, timedOut,
+  // remoteAccess (the peer refused what we did), protocolViolation (the peer's fault), ...
+  virtual void onClosed(Connection& connection, const Error& reason) = 0;
+};
+
+// Counted where the work is done; read from any thread.
+struct ConnectionCounters {
+  std::uint64_t bytesIn = 0, bytesOut = 0;        // payload of writes, read responses and sends
+  std::uint64_t segmentsIn = 0, segmentsOut = 0;  // FPDUs or work requests
+};
+
+class Connection {
+ public:
+  virtual ~Connection() = default;
+  virtual Transport transport() const = 0;
+  virtual EventLoop& loop() const = 0;
+  virtual SocketAddress peer() const = 0;
+  virtual ConnectionCounters counters() const = 0;
+  virtual std::uint32_t outboundReads() const = 0;  // after negotiation
+
+  // All or none of the batch is accepted. Not before onEstablished.
+  // invalidArgument, limitReached (sendDepth), connectionBroken/localClosed/... when it is over.
+  virtual Status post(std::span<const WorkRequest> batch) = 0;
+
+  // Lets the peer of this connection use a range of the registration. Loop thread.
+  virtual Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
+                                     std::uint64_t length, Access access) = 0;
+  // After it returns nothing of the peer's lands under that key. Loop thread.
+  virtual void revoke(std::uint32_t key) = 0;
+
+  // The exact end: runs the design's order (error, free windows, destroy, deregister), and calls done on the loop
+  // (or at once on this thread when the connection was already gone) when no byte of the peer can land any more.
+  virtual void fence(std::function<void()> done) = 0;
+
+  // Orderly: what was posted is sent (within its deadlines), then the connection ends with localClosed.
+  virtual void close() = 0;
+};
+
+// What an AcceptHandler answers to a connection request.
+struct AcceptDecision {
+  bool accept = false;
+  std::vector<std::byte> privateData;            // of the accept or of the reject
+  std::shared_ptr<ConnectionHandler> handler;    // accept only
+};
+
+struct ConnectionRequest {
+  ConstBytes privateData;   // without the preamble; valid for the call only
+  SocketAddress peer;
+  bool sameProduct = false; // the peer sent a preamble
+};
+
+class AcceptHandler {
+ public:
+  virtual ~AcceptHandler() = default;
+  // Called on the loop that will own the connection, if accepted.
+  virtual AcceptDecision onRequest(const ConnectionRequest& request) = 0;
+};
+
+class Listener {
+ public:
+  virtual ~Listener() = default;  // stops listening; accepted connections go on
+  virtual SocketAddress address() const = 0;
+};
+
+struct ListenOptions {
+  ConnectionOptions connection;
+  std::uint32_t backlog = 1024;
+  std::uint32_t maxConnections = 4096;  // including half-open ones; above it new ones are closed at once
+};
+
+class Fabric {
+ public:
+  virtual ~Fabric() = default;
+  virtual Transport transport() const = 0;
+
+  // Accepted connections are spread over loops, which must outlive the listener and its connections.
+  virtual Result<std::unique_ptr<Listener>> listen(const SocketAddress& address, const ListenOptions& options,
+                                                   std::span<EventLoop* const> loops,
+                                                   std::shared_ptr<AcceptHandler> handler) = 0;
+
+  // Starts to connect; onEstablished or onClosed follow. An error here means that nothing was started.
+  virtual Result<std::shared_ptr<Connection>> connect(const SocketAddress& address, const ConnectionOptions& options,
+                                                      ConstBytes privateData, EventLoop& loop,
+                                                      std::shared_ptr<ConnectionHandler> handler) = 0;
+
+  virtual Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory) = 0;
+};
+
+// The user-space iWARP fabric; needs nothing installed.
+std::shared_ptr<Fabric> makeIwarpFabric();
+
+}  // namespace rdmacp::fabric

@@ -1,0 +1,58 @@
+// medium.h -- the memory that a pool lives in, and what makes ranges of it durable.
+//
+// Threads: memory() may be read and written by any thread at any time (peers do, by RDMA). flush, zero and load block
+// and may be called by several threads at once; concurrent flushes share one sync. They are never called on an event
+// loop or on the JavaScript thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "../base/result.h"
+
+namespace rdmacp::media {
+
+// Bytes of the pool, not of a region.
+struct ByteRange {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
+class Medium {
+ public:
+  virtual ~Medium() = default;
+
+  virtual std::span<std::byte> memory() const = 0;
+  // The memfd behind memory(), for mapping extents back to back; -1 where there is none.
+  virtual int memoryFd() const = 0;
+  // Unit of write-back: two things that must not tear each other never share a block. 4096 for memory and file.
+  virtual std::uint64_t blockSize() const = 0;
+  virtual bool durable() const = 0;
+
+  // Makes the ranges, rounded out to blocks, durable as they are now (a stable copy is taken). Ranges that the caller
+  // wrote before the call are covered. notDurable on a medium that cannot; mediumFailed after the first failed write
+  // or sync, and from then on always: what the kernel dropped cannot be known.
+  virtual Status flush(std::span<const ByteRange> ranges) = 0;
+  // Makes a block-aligned range read as zeros, durably where the medium is durable.
+  virtual Status zero(ByteRange range) = 0;
+  // Brings a range of the medium into memory() (file: read; others: nothing to do).
+  virtual Status load(ByteRange range) = 0;
+};
+
+// memory: a memfd, gone with the process.
+Result<std::unique_ptr<Medium>> openMemoryMedium(std::uint64_t bytes);
+
+// file: a memfd, written back to the file on flush. The file is locked for the life of the medium (poolInUse).
+// create: makes the file with all its space reserved (mediumFull), and fails with exists when there already is one
+// that is not empty. Without create the size comes from the file, and nothing in it is changed by opening.
+struct FileMediumOptions {
+  std::string path;
+  bool create = false;
+  std::uint64_t bytes = 0;  // create only; a multiple of 4096
+};
+Result<std::unique_ptr<Medium>> openFileMedium(const FileMediumOptions& options);
+
+}  // namespace rdmacp::media

@@ -1,0 +1,172 @@
+/**
+ * Every native function and class, typed and documented in one place. Nothing here is public; `native/binding/` implements
+ * it. Offsets and lengths are numbers (a region is smaller than 2^53 bytes); epochs and handles are bigints.
+ *
+ * Errors: a native call that fails throws (or rejects with) an `Error` whose `nativeCode` is a number of
+ * `native/base/result.h` and whose `systemError` is an errno or 0; {@link fromNative} in native-error.ts turns it into
+ * a CheckpointError.
+ */
+
+export interface NativeModule {
+  /** Version of the package the addon was built from. */
+  readonly version: string
+  /** Fabrics that were compiled in. */
+  readonly fabrics: readonly ('iwarp' | 'verbs')[]
+  /** Test builds only: file writes are held in memory until fdatasync. */
+  readonly shadowFileIo: boolean
+  /** CRC32C (RFC 3720 B.4) of the bytes, continuing from `seed` (a CRC of what came before; default none). */
+  crc32c(bytes: Uint8Array, seed?: number): number
+  /** Copies all of source to target at targetOffset and returns the CRC32C of it, continuing from seed, in one pass. */
+  copyCrc32c(target: Uint8Array, targetOffset: number, source: Uint8Array, seed?: number): number
+  /** A page-aligned anonymous mapping as one ArrayBuffer, for allocate() and staging; unmapped when collected. */
+  allocate(bytes: number): ArrayBuffer
+  Medium: { open(options: NativeMediumOptions): Promise<NativeMedium> }
+  Responder: { new (medium: NativeMedium, options: NativeResponderOptions): NativeResponder }
+  Engine: { new (options: NativeEngineOptions): NativeEngine }
+}
+
+export type NativeMediumOptions =
+  | { medium: 'memory'; bytes: number }
+  | { medium: 'file'; path: string; create: boolean; bytes?: number }
+
+/** `native/media/medium.h`. Promises settle on the JavaScript thread; the work runs on libuv's pool. */
+export interface NativeMedium {
+  readonly bytes: number
+  readonly blockSize: number
+  readonly durable: boolean
+  /** A copy of the pool's bytes. */
+  read(offset: number, length: number): Uint8Array<ArrayBuffer>
+  /** Into the pool's memory; durable only after flush. */
+  write(offset: number, bytes: Uint8Array): void
+  /** Offsets and lengths in turn: [offset, length, offset, length, ...]. */
+  flush(ranges: readonly number[]): Promise<void>
+  zero(offset: number, length: number): Promise<void>
+  load(offset: number, length: number): Promise<void>
+  /** Unlocks and unmaps, once nothing uses it; a responder over it must have been stopped. */
+  close(): Promise<void>
+}
+
+export interface NativeResponderOptions {
+  loops?: number
+  flushThreads?: number
+  maxConnections?: number
+  credits?: number
+  heartbeatMs?: number
+  tokenLifeMs?: number
+  helloTimeoutMs?: number
+  unitGeneration: bigint
+  crc?: boolean
+}
+
+export interface NativeSessionState {
+  session: bigint
+  connected: boolean
+  everConnected: boolean
+  dataConnections: number
+  heardMsAgo: number
+  loopAgeMs: number
+}
+
+/** `native/unit/responder.h`: the unit's data plane, on its own threads. */
+export interface NativeResponder {
+  /** Returns the bound port. */
+  listen(transport: 'iwarp' | 'verbs', host: string, port: number): number
+  addRegion(id: bigint, extents: readonly number[], length: number, epoch: bigint, readOnly: boolean): void
+  removeRegion(id: bigint): Promise<void>
+  fence(id: bigint, epoch: bigint): Promise<void>
+  dropHandle(id: bigint, handle: bigint): Promise<void>
+  addSession(session: bigint): void
+  removeSession(session: bigint): void
+  sessions(): NativeSessionState[]
+  issueToken(request: {
+    kind: 'data' | 'session'
+    session: bigint
+    region?: bigint
+    handle?: bigint
+    rights?: 'read' | 'write' | 'readWrite'
+    epoch?: bigint
+    lifeMs?: number
+  }): Uint8Array<ArrayBuffer>
+  counters(): Record<string, bigint>
+  stop(): Promise<void>
+}
+
+/** Numbers of an operation's kind and how far it goes; see `native/client/channel.h`. */
+export const operationKind = { write: 0, read: 1, flush: 2 } as const
+export const operationUntil = { placed: 0, visible: 1, durable: 2 } as const
+
+export interface NativeEngineOptions {
+  /** Name of the native thread, at most 15 characters. */
+  name?: string
+}
+
+/**
+ * The client's event-loop thread of one Node environment. Holds the process open only while an operation or a
+ * connection set-up is pending.
+ */
+export interface NativeEngine {
+  connectData(parameters: NativeConnect, handler: NativeDataHandler): NativeDataChannel
+  connectSession(parameters: NativeConnect, handler: NativeSessionHandler): NativeSessionChannel
+  /** Closes what is open and joins the thread. */
+  close(): Promise<void>
+}
+
+export interface NativeConnect {
+  transport: 'iwarp' | 'verbs'
+  host: string
+  port: number
+  token: Uint8Array
+  crc?: boolean
+  setupTimeoutMs?: number
+}
+
+export interface NativeGrant {
+  length: number
+  epoch: bigint
+  unitGeneration: bigint
+  rights: number
+  credits: number
+  promises: number
+  base: bigint
+  key: number
+}
+
+export interface NativeDataHandler {
+  onOpen(grant: NativeGrant): void
+  /** Four numbers an outcome: id, error code (result.h), method (0 none, 1 flush-verb, 2 unit-flush, 3 read-after-write), errno. */
+  onOutcomes(outcomes: Float64Array): void
+  /** Once and last; all outcomes came before. */
+  onClosed(code: number, message: string, systemError: number): void
+}
+
+export interface NativeDataChannel {
+  /**
+   * Posts one operation, transmitting at once on this thread where the socket takes it. The memory of `buffers` must
+   * stay as it is until the outcome; the channel keeps references to it.
+   * @param id a number the caller chooses, unique among its pending operations
+   * @param offsets for each buffer its offset in the region
+   * @param flushRanges [offset, length, ...] for a flush, or what a durable write covers beyond its own ranges
+   * @param deadlineMs from now; 0 for none
+   * @throws before anything is sent
+   */
+  post(
+    id: number,
+    kind: number,
+    until: number,
+    offsets: readonly number[],
+    buffers: readonly Uint8Array[],
+    flushRanges: readonly number[] | undefined,
+    deadlineMs: number,
+  ): void
+  close(): void
+}
+
+export interface NativeSessionHandler {
+  onOpen(welcome: { session: bigint; heartbeatMs: number; unitGeneration: bigint }): void
+  onFenced(handle: bigint, epoch: bigint): void
+  onClosed(code: number, message: string, systemError: number): void
+}
+
+export interface NativeSessionChannel {
+  close(): void
+}
