@@ -1,0 +1,44 @@
+/**
+ * What the checkpoint formats need of a region: the client's Region implements it, tests use one in memory. It keeps
+ * this folder free of the client.
+ */
+import type { Ack, CallOptions, Durability, RegionInfo, WriteOptions } from '../types.js'
+
+export interface RegionReadAccess {
+  readonly name: string
+  /** Instance UUID. */
+  readonly id: string
+  /** Bytes of the region. */
+  readonly bytes: number
+  readonly mode: 'append' | 'overwrite' | 'raw'
+  readonly onFull: 'drop-oldest' | 'wait' | 'fail'
+  /** Reads all ranges in one batch, into the caller's memory. */
+  readInto(ranges: readonly { offset: number; bytes: Uint8Array }[], options?: CallOptions): Promise<void>
+  /** The region's entry in the pool's tables, by RDMA: epoch, cursors. */
+  metadata(options?: CallOptions): Promise<RegionInfo>
+  saveCursor(cursor: { name: string; epoch: bigint; sequence: bigint }, options?: CallOptions): Promise<void>
+}
+
+export interface RegionWriteAccess extends RegionReadAccess {
+  readonly epoch: bigint
+  /** The strongest that the pool promises. */
+  readonly strongest: Durability
+  /**
+   * Grows by one each time the unit came back without writes that had been visible but not durable. A log that sees it
+   * change reads its tail again before it appends.
+   */
+  readonly rollbacks: number
+  /**
+   * One batch. With durability durable, `alsoFlush` names ranges written earlier that the same flush must cover.
+   * The bytes must not change until the promise settles (use staging memory).
+   */
+  writeAll(
+    ranges: readonly { offset: number; bytes: Uint8Array }[],
+    options: WriteOptions & { alsoFlush?: readonly { offset: number; length: number }[] },
+  ): Promise<Ack>
+  flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack>
+  /** Page-aligned memory for staging, reused: call release once nothing refers to it. */
+  staging(bytes: number): { bytes: Uint8Array<ArrayBuffer>; release(): void }
+  /** Copy and CRC32C in one pass. */
+  copyCrc32c(target: Uint8Array, targetOffset: number, source: Uint8Array, seed?: number): number
+}
