@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { localNodeDirectory } from './node-headers.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -32,6 +33,8 @@ if (process.argv.includes('--asan')) environment.RC_ASAN_ADDON = '1'
 
 const nodeGyp = require.resolve('node-gyp/bin/node-gyp.js')
 const command = [process.execPath, nodeGyp, 'configure', 'build', '--silent']
+const nodeDirectory = process.env.npm_config_nodedir ?? localNodeDirectory()
+if (nodeDirectory) command.push(`--nodedir=${nodeDirectory}`)
 
 // Two builds in one folder would spoil each other: the second waits.
 mkdirSync(path.join(root, 'build'), { recursive: true })

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { fileURLToPath } from 'node:url'
 import prebuildify from 'prebuildify'
+import { localNodeDirectory } from './node-headers.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const staging = path.join(root, 'build', 'prebuild')
@@ -15,6 +16,8 @@ for (const name of ['package.json', 'binding.gyp', 'native', 'node_modules']) {
 }
 
 process.env.JOBS ??= 'max'
+const nodeDirectory = localNodeDirectory()
+if (nodeDirectory) process.env.npm_config_nodedir ??= nodeDirectory
 process.env.RC_TEST_ADDON = '0'
 process.env.RC_ASAN_ADDON = '0'
 rmSync(path.join(root, 'prebuilds', `${process.platform}-${process.arch}`), { recursive: true, force: true })
@@ -24,6 +27,5 @@ await promisify(prebuildify)({
   napi: true,
   strip: true,
   tagLibc: true,
-  quiet: true,
   targets: [{ runtime: 'node', target: process.versions.node }],
 })

@@ -16,6 +16,7 @@ export interface RegionReadAccess {
   readInto(ranges: readonly { offset: number; bytes: Uint8Array }[], options?: CallOptions): Promise<void>
   /** The region's entry in the pool's tables, by RDMA: epoch, cursors. */
   metadata(options?: CallOptions): Promise<RegionInfo>
+  crc32c(bytes: Uint8Array, seed?: number): number
   saveCursor(cursor: { name: string; epoch: bigint; sequence: bigint }, options?: CallOptions): Promise<void>
 }
 
