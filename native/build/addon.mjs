@@ -2,7 +2,7 @@
 // Also the way to build from source in an installed package:
 //   npm install --no-save node-gyp node-addon-api && node node_modules/rdma-checkpoint/native/build/addon.mjs
 import { spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -42,4 +42,7 @@ const locked = ['flock', '--timeout', '1200', path.join(root, 'build', '.lock'),
 const options = { cwd: root, env: environment, stdio: 'inherit' }
 let run = spawnSync(locked[0], locked.slice(1), options)
 if (run.error) run = spawnSync(command[0], command.slice(1), options)
+// gyp's make also copies every addon to build/Release itself, where node-gyp-build could take the wrong one.
+for (const name of ['shadow', 'asan'])
+  rmSync(path.join(root, 'build', 'Release', `rdma_checkpoint_${name}.node`), { force: true })
 process.exit(run.status ?? 1)

@@ -6,19 +6,12 @@ const { spawnSync } = require('node:child_process')
 
 const root = path.join(__dirname, '..', '..')
 
-const folders = {
-  native: ['fabric', 'media', 'unit', 'client', 'protocol'],
-  binding: ['binding'],
-}
-
-/** Files of a folder under native/, relative to the package's root, sorted so that builds repeat. */
-function list(folder, extension) {
-  const base = path.join(root, 'native', folder)
-  if (!fs.existsSync(base)) return []
+/** Every C++ source under native/, relative to the package's root, sorted so that builds repeat. */
+function list() {
   return fs
-    .readdirSync(base, { recursive: true })
-    .filter((name) => name.endsWith(extension))
-    .map((name) => path.posix.join('native', folder, name))
+    .readdirSync(path.join(root, 'native'), { recursive: true })
+    .filter((name) => name.endsWith('.cpp'))
+    .map((name) => path.posix.join('native', name))
     .sort()
 }
 
@@ -30,22 +23,23 @@ function hasVerbsHeaders() {
   return run.status === 0
 }
 
-function sources(groups) {
-  const files = groups.flatMap((group) => folders[group]).flatMap((folder) => list(folder, '.cpp'))
+function sources() {
   const verbs = 'native/fabric/verbs/'
+  const files = list()
   if (!files.some((file) => file.startsWith(verbs)) || hasVerbsHeaders()) return files
   return files.filter((file) => !file.startsWith(verbs))
 }
 
 const isSse42 = (file) => file.endsWith('_sse42.cpp')
+const isBinding = (file) => file.startsWith('native/binding/')
 
 const questions = {
   /** Every file of the addon that takes the common flags. */
-  addon: () => sources(['native', 'binding']).filter((file) => !isSse42(file)),
+  addon: () => sources().filter((file) => !isSse42(file)),
   /** The same without Node-API: what the native tests link. */
-  native: () => sources(['native']).filter((file) => !isSse42(file)),
+  native: () => sources().filter((file) => !isSse42(file) && !isBinding(file)),
   /** Files that take -msse4.2 -mpclmul; each guards itself with #if defined(__x86_64__). */
-  sse42: () => sources(['native', 'binding']).filter(isSse42),
+  sse42: () => sources().filter(isSse42),
   /** 1 when the verbs fabric can be built. Says so, once per configure, when it cannot. */
   verbs: () => {
     if (hasVerbsHeaders()) return ['1']

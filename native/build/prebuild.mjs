@@ -2,8 +2,8 @@
 // it works in a staging folder that links to the sources, and the checkout's own build stays as it is.
 import { mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import prebuildify from 'prebuildify'
 import { localNodeDirectory } from './node-headers.mjs'
 

@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Native code is loaded once per process, so each file gets a process of its own.
+    pool: 'forks',
+    maxWorkers: Number(process.env.RC_TEST_WORKERS ?? 2),
+    testTimeout: process.env.RC_LONG === '1' ? 1_800_000 : 120_000,
+    hookTimeout: 120_000,
+    teardownTimeout: 30_000,
+  },
+})
