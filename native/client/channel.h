@@ -18,6 +18,9 @@
 
 namespace rdmacp::client {
 
+inline constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;  // a larger range becomes several work requests
+inline constexpr std::size_t kMaxWaiting = 1U << 20;               // operations that wait inside of a channel
+
 struct OperationRange {
   std::uint64_t offset = 0;  // in the region
   std::byte* data = nullptr; // null only for flush and for length 0
@@ -65,9 +68,13 @@ class DataChannel {
                                                       const ConnectParameters& parameters,
                                                       std::shared_ptr<DataChannelHandler> handler);
   virtual ~DataChannel() = default;
-  // outOfBounds and invalidArgument before anything is sent. Flush messages beyond the peer's credits wait inside.
+  // Refused before anything is sent, and then without an outcome: outOfBounds, invalidArgument, remoteAccess (the grant
+  // has not that right), notDurable, limitReached (kMaxWaiting operations wait already), or why the channel is over.
   virtual Status post(Operation operation) = 0;
+  // Orderly: what the connection has taken is sent, then it ends with localClosed.
   virtual void close() = 0;
+  // At once: pending operations end with localClosed.
+  virtual void abort() = 0;
 };
 
 class SessionChannelHandler {
@@ -89,6 +96,7 @@ class SessionChannel {
   // Any thread: the process's event loop turned just now.
   virtual void touch() = 0;
   virtual void close() = 0;
+  virtual void abort() = 0;
 };
 
 }  // namespace rdmacp::client

@@ -133,6 +133,9 @@ class ConnectionHandler {
   // The bytes are valid for the call only.
   virtual void onMessage(Connection& connection, ConstBytes message) = 0;
   virtual void onCompletions(Connection& connection, std::span<const Completion> completions) = 0;
+  // The peer rejected the set-up with this private data (without the preamble; may be empty). Valid for the call only;
+  // onClosed (connectionRefused) follows.
+  virtual void onRejected(Connection& connection, ConstBytes privateData) { (void)connection, (void)privateData; }
   // reason.code: connectionClosed (peer, in order), localClosed, connectionRefused, connectionBroken, timedOut,
   // remoteAccess (the peer refused what we did), protocolViolation (the peer's fault), ...
   virtual void onClosed(Connection& connection, const Error& reason) = 0;
