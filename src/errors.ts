@@ -23,6 +23,7 @@ export const errorCodes = {
   VERSION_MISMATCH: 'The two sides share no protocol version.',
   TOKEN_INVALID: 'The one-time token of a connection is unknown, used or expired.',
   REMOTE_ACCESS: 'The unit refused a key, a bound or a right.',
+  SESSION_EXPIRED: 'The unit no longer knows the session; the client has to open another.',
   FENCED: 'A later epoch owns the region; this owner may not write any more.',
   REGION_EXISTS: 'A region of that name exists.',
   REGION_NOT_FOUND: 'No region of that name exists.',

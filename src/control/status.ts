@@ -1,0 +1,160 @@
+/**
+ * CheckpointError <-> gRPC status with metadata, both ways. What one side throws the other side throws: code, message,
+ * outcome, retryable, help and details.
+ */
+import type { Metadata, ServiceError } from '@grpc/grpc-js'
+import { CheckpointError, type ErrorCode, errorCodes, type Outcome } from '../errors.js'
+import type { GrpcModule } from './proto.js'
+
+const key = {
+  code: 'rdma-checkpoint-code',
+  outcome: 'rdma-checkpoint-outcome',
+  retryable: 'rdma-checkpoint-retryable',
+  help: 'rdma-checkpoint-help',
+  details: 'rdma-checkpoint-details',
+} as const
+
+/** Status codes of gRPC, by the codes of ours that they stand for; everything else is UNKNOWN. */
+const statusOf: Partial<Record<ErrorCode, number>> = {
+  ABORTED: 1,
+  INVALID_ARGUMENT: 3,
+  OUT_OF_BOUNDS: 11,
+  TIMEOUT: 4,
+  REGION_NOT_FOUND: 5,
+  SESSION_EXPIRED: 5,
+  CHECKPOINT_NOT_FOUND: 5,
+  REGION_EXISTS: 6,
+  UNAUTHENTICATED: 16,
+  LIMIT_REACHED: 8,
+  POOL_FULL: 8,
+  OUT_OF_MEMORY: 8,
+  MEMLOCK_LIMIT: 8,
+  REGION_BUSY: 9,
+  REGION_MODE: 9,
+  REGION_TOO_SMALL: 9,
+  POOL_READ_ONLY: 9,
+  NOT_DURABLE: 9,
+  CURSOR_INVALID: 9,
+  FENCED: 10,
+  NOT_SUPPORTED: 12,
+  INTERNAL: 13,
+  UNIT_STOPPING: 14,
+  POOL_DAMAGED: 15,
+  MEDIUM_FAILED: 15,
+}
+const unknownStatus = 2
+
+/** Bounds the metadata: peers refuse headers beyond 8 KiB or so. */
+const maxDetails = 4096
+
+/** What a handler hands to its callback for an error. Anything that is not a CheckpointError becomes INTERNAL. */
+export function toStatus(grpc: GrpcModule, error: unknown): { code: number; details: string; metadata: Metadata } {
+  const known =
+    error instanceof CheckpointError
+      ? error
+      : new CheckpointError('INTERNAL', error instanceof Error ? error.message : String(error), {
+          cause: error,
+          outcome: 'unknown',
+        })
+  const metadata = new grpc.Metadata()
+  metadata.set(key.code, known.code)
+  metadata.set(key.outcome, known.outcome)
+  if (known.retryable) metadata.set(key.retryable, '1')
+  if (known.help !== undefined) metadata.set(key.help, asciiJson(known.help))
+  if (known.details !== undefined) {
+    const details = asciiJson(known.details)
+    if (details.length <= maxDetails) metadata.set(key.details, details)
+  }
+  return { code: statusOf[known.code] ?? unknownStatus, details: known.message, metadata }
+}
+
+/** The error that the unit threw, or what gRPC itself met on the way there. */
+export function fromStatus(error: ServiceError, address: string, call: string): CheckpointError {
+  const text = (name: string): string | undefined => {
+    const value = error.metadata?.get(name)[0]
+    return typeof value === 'string' ? value : undefined
+  }
+  const code = text(key.code)
+  if (code !== undefined && isErrorCode(code)) {
+    const help = parse(text(key.help))
+    const details = parse(text(key.details))
+    const outcome = text(key.outcome)
+    return new CheckpointError(code, error.details, {
+      outcome: isOutcome(outcome) ? outcome : 'unknown',
+      retryable: text(key.retryable) === '1',
+      ...(typeof help === 'string' ? { help } : {}),
+      ...(isRecord(details) ? { details } : {}),
+    })
+  }
+  return fromTransport(error, address, call)
+}
+
+function fromTransport(error: ServiceError, address: string, call: string): CheckpointError {
+  const asked = `${call} at the unit ${address}`
+  switch (error.code) {
+    case 1:
+      return new CheckpointError('ABORTED', `${asked} was aborted.`, { cause: error, outcome: 'unknown' })
+    case 4:
+      return new CheckpointError('TIMEOUT', `${asked} had no answer within its deadline.`, {
+        cause: error,
+        outcome: 'unknown',
+        retryable: true,
+      })
+    case 8:
+      return new CheckpointError('LIMIT_REACHED', `${asked}: ${error.details}`, { cause: error, outcome: 'unknown' })
+    case 12:
+      return new CheckpointError('NOT_SUPPORTED', `${asked} is not known to that version of the unit.`, {
+        cause: error,
+        help: 'Upgrade the unit.',
+      })
+    case 14: {
+      // grpc-js names the connect error here when no connection ever stood, and then nothing was sent.
+      const neverSent = /No connection established|ECONNREFUSED|Name resolution failed|ENOTFOUND|EAI_/.test(
+        error.details,
+      )
+      return new CheckpointError(
+        neverSent ? 'CONNECTION_REFUSED' : 'CONNECTION_LOST',
+        `${asked}: ${error.details}`,
+        neverSent
+          ? { cause: error, outcome: 'none', retryable: true, help: 'Check that the unit runs and its address.' }
+          : { cause: error, outcome: 'unknown', retryable: true },
+      )
+    }
+    default:
+      return new CheckpointError(
+        'PROTOCOL_VIOLATION',
+        `${asked} failed with gRPC status ${error.code}: ${error.details}`,
+        {
+          cause: error,
+          outcome: 'unknown',
+        },
+      )
+  }
+}
+
+/** JSON in printable ASCII, as metadata values must be; a bigint is its digits and the letter n. */
+function asciiJson(value: unknown): string {
+  const json = JSON.stringify(value, (_, item: unknown) => (typeof item === 'bigint' ? `${item}n` : item))
+  return json.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+function parse(json: string | undefined): unknown {
+  if (json === undefined) return undefined
+  try {
+    return JSON.parse(json, (_, item: unknown) =>
+      typeof item === 'string' && /^-?\d{1,20}n$/.test(item) ? BigInt(item.slice(0, -1)) : item,
+    )
+  } catch {
+    return undefined
+  }
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorCodes, code)
+}
+function isOutcome(text: string | undefined): text is Outcome {
+  return text === 'none' || text === 'unknown' || text === 'done'
+}
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
