@@ -1,0 +1,141 @@
+// The demo: a primary process is killed half-way through its work, and its backup finishes it from what the primary
+// had saved on a persistent memory unit.
+//
+//   npm run demo                    counts the words of an installed package's sources
+//   npm run demo -- FILE...         counts the words of your own files
+//   npm run demo -- --json          ends with one line of JSON
+//
+// This file directs. What happens is in demo/primary.js and demo/backup.js, the work itself in demo/word-count.js.
+import { parseArgs } from 'node:util'
+import { connect } from 'rdma-checkpoint'
+import { bytesBefore, findInput, totalBytes } from './demo/input.js'
+import { monotonicMs } from './demo/messages.js'
+import { Stage } from './demo/stage.js'
+import { stateCodec } from './demo/state-codec.js'
+import { countAll, WordCount } from './demo/word-count.js'
+
+const MiB = 1024 * 1024
+const regionName = 'word-count'
+
+/** @param {readonly string[]} named @param {boolean} asJson */
+async function demo(named, asJson) {
+  const say = (/** @type {string} */ text) => console.log(text)
+  const { files, from } = findInput(named)
+  const bytes = totalBytes(files)
+  // A state holds each different word once, so it is far smaller than the text; the log keeps several of them.
+  const regionBytes = 64 * MiB + bytes
+  say(`Input: ${files.length} files, ${mega(bytes)}, ${from}.\n`)
+
+  const stage = new Stage()
+  const started = monotonicMs()
+  const unit = await stage.startUnit(regionBytes + 16 * MiB)
+  say(`1. A persistent memory unit runs as process ${unit.process.pid} at ${unit.address} (${since(started)}).`)
+  say(`   Its pool is the file ${unit.poolFile}: what is saved there survives the unit, too.`)
+
+  const assignment = { unit: unit.address, region: regionName, regionBytes, files }
+  const primary = stage.start('primary', assignment)
+  const first = await primary.until('saved')
+  say(
+    `2. The primary, process ${primary.process.pid}, counts words and saves its state after each step (${first.durability}).`,
+  )
+
+  const backup = stage.start('backup', assignment)
+  await backup.until('standing-by')
+  say(`3. The backup, process ${backup.process.pid}, stands by: it asks for the region, which has an owner.`)
+
+  let saved = first
+  let killedAt = 0
+  for (let report = await primary.next(); report; report = await primary.next()) {
+    if (report.type === 'finished')
+      throw new Error('the primary finished before it could be killed: give it more input')
+    if (report.type !== 'saved') continue
+    saved = report
+    if (killedAt > 0 || bytesBefore(files, saved.position) < bytes / 2) continue
+    killedAt = monotonicMs()
+    primary.process.kill('SIGKILL')
+  }
+  if (killedAt === 0) throw new Error('the primary ended by itself, with an error of its own')
+  say(`4. The primary is killed (SIGKILL) half-way: its last acknowledged checkpoint is number ${saved.sequence}, at`)
+  say(`   ${mega(bytesBefore(files, saved.position))} of the input.`)
+
+  const recovered = await backup.until('recovered')
+  const takenOver = await backup.until('taken-over')
+  const takeoverMs = takenOver.at - killedAt
+  say(
+    `5. The backup owns the region, and read checkpoint ${recovered.sequence} (${mega(recovered.stateBytes)}) over ${recovered.transport}:`,
+  )
+  say(`   ${(recovered.openedAt - killedAt).toFixed(1)} ms from the kill until the region was its own,`)
+  say(`   ${(recovered.restoredAt - recovered.openedAt).toFixed(1)} ms to read and decode the state,`)
+  say(
+    `   ${(takenOver.at - recovered.restoredAt).toFixed(1)} ms for its own first checkpoint: ${takeoverMs.toFixed(1)} ms in all.`,
+  )
+
+  const finished = await backup.until('finished')
+  say(
+    `6. The backup has finished the work; the log went up to checkpoint ${finished.sequence} (${since(started)} since the start).`,
+  )
+
+  const result = await readResult(unit.address)
+  const undisturbed = countAll(files)
+  const resultMatches = result.equals(undisturbed)
+  say(
+    `7. The same work undisturbed, in one process: ${undisturbed.words} words, ${undisturbed.distinct} different ones.`,
+  )
+  say(
+    `   Most frequent: ${undisturbed
+      .top(5)
+      .map(([word, count]) => `${word} ${count}`)
+      .join(', ')}.`,
+  )
+  // What was acknowledged must be there; one more may have been on its way when the primary died.
+  const nothingLost = BigInt(recovered.sequence) >= BigInt(saved.sequence)
+  if (!resultMatches) say('   The results DIFFER.')
+  else if (!nothingLost) say('   An acknowledged checkpoint was LOST.')
+  else say('   The results are equal: no word was lost or counted twice.')
+
+  if (asJson) {
+    const summary = {
+      unit: unit.address,
+      transport: recovered.transport,
+      checkpoints: Number(finished.sequence),
+      killedAfter: Number(saved.sequence),
+      recovered: Number(recovered.sequence),
+      bytes,
+      takeoverMs: Math.round(takeoverMs * 10) / 10,
+      resultMatches,
+    }
+    say(JSON.stringify(summary))
+  }
+  return resultMatches && nothingLost
+}
+
+/** A third process reads the end of the log: reading needs no ownership. @param {string} unit */
+async function readResult(unit) {
+  const client = await connect(unit)
+  const region = await client.openRegion(regionName)
+  const latest = await region.checkpoints({ codec: stateCodec }).latest()
+  await client.close()
+  return new WordCount(latest?.value)
+}
+
+/** @param {number} bytes */
+function mega(bytes) {
+  return `${(bytes / 1e6).toFixed(1)} MB`
+}
+
+/** @param {number} start */
+function since(start) {
+  return `${((monotonicMs() - start) / 1000).toFixed(1)} s`
+}
+
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'boolean', default: false } },
+  allowPositionals: true,
+})
+demo(positionals, values.json)
+  .then((passed) => process.exit(passed ? 0 : 1))
+  .catch((error) => {
+    console.error(`The demo failed: ${error instanceof Error ? error.message : error}`)
+    if (error?.help) console.error(error.help)
+    process.exit(1)
+  })
