@@ -53,6 +53,11 @@ const questions = {
     return ['0']
   },
   'node-addon-api': () => [path.dirname(require.resolve('node-addon-api'))],
+  /** Where the addon's last configure found node_api.h. */
+  'node-headers': () => {
+    const text = fs.readFileSync(path.join(root, 'build', 'config.gypi'), 'utf8').replace(/^#.*$/gm, '')
+    return [path.join(JSON.parse(text).variables.nodedir, 'include', 'node')]
+  },
   /** 1 when the environment variable that follows is set to 1. */
   flag: () => [process.env[process.argv[3]] === '1' ? '1' : '0'],
 }

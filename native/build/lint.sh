@@ -1,0 +1,43 @@
+#!/bin/bash
+# lint.sh [--format] [FILE...] -- clang-format and clang-tidy over the C++ sources. --format rewrites instead of
+# complaining and leaves clang-tidy out. With files, only those.
+set -euo pipefail
+
+cd "$(dirname "$0")/../.."
+if ! command -v clang-format >/dev/null || ! command -v clang-tidy >/dev/null; then
+  echo "lint: clang-format or clang-tidy is missing; apt-get install clang-format clang-tidy" >&2
+  exit 1
+fi
+
+format=false
+if [ "${1:-}" = --format ]; then
+  format=true
+  shift
+fi
+if [ $# -gt 0 ]; then
+  files=("$@")
+else
+  mapfile -t files < <(find native test/native -name '*.cpp' -o -name '*.h' | sort)
+fi
+if $format; then
+  clang-format -i "${files[@]}"
+  exit
+fi
+clang-format --dry-run --Werror "${files[@]}"
+
+# clang-tidy sees headers through the sources that include them; what it cannot compile here it is not given.
+mapfile -t sources < <(printf '%s\n' "${files[@]}" | grep -E '^native/.*\.cpp$' |
+  grep -Fxf <(node native/build/gyp-inputs.cjs addon; node native/build/gyp-inputs.cjs sse42) || true)
+[ ${#sources[@]} -gt 0 ] || exit 0
+
+flags=(-std=c++20 "-I$PWD/native" -DNAPI_VERSION=9 -DNAPI_DISABLE_CPP_EXCEPTIONS -DNODE_ADDON_API_DISABLE_DEPRECATED
+  -isystem "$(node native/build/gyp-inputs.cjs node-addon-api)"
+  -isystem "$(node native/build/gyp-inputs.cjs node-headers)")
+if [ "$(uname -m)" = x86_64 ]; then flags+=(-msse4.2 -mpclmul); fi
+if [ "$(node native/build/gyp-inputs.cjs verbs)" = 1 ]; then flags+=(-DRC_HAVE_VERBS=1); fi
+mkdir -p build/lint
+printf '%s\n' "${flags[@]}" >build/lint/compile_flags.txt
+
+# One file on each core. What it says on stderr is how many warnings of system headers it left out.
+printf '%s\0' "${sources[@]}" |
+  xargs -0 -n 1 -P "$(nproc)" bash -c 'clang-tidy --quiet -p build/lint "$0" 2> >(grep -v "generated\.$" >&2)'
