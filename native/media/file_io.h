@@ -1,0 +1,56 @@
+// file_io.h -- every file-system call of the pool's file passes here, so that a fault can be injected in one place.
+//
+// Called by the threads that flush, zero and load, several at once. Owns nothing but what an implementation adds.
+// Results are those of the system calls, with -errno in place of -1. Interrupted calls are repeated by the caller.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace rdmacp::media {
+
+class FileIo {
+ public:
+  virtual ~FileIo() = default;
+
+  virtual int open(const std::string& path, int flags, mode_t mode) = 0;
+  virtual int status(int fd, struct stat& status) = 0;
+  // An exclusive lock of the open file description (F_OFD_SETLK): it is not lost when another descriptor of the
+  // process closes the same file, and a child that execs does not keep it. -EAGAIN when another holds one.
+  virtual int lock(int fd) = 0;
+  virtual int setFlags(int fd, int flags) = 0;                                             // F_SETFL
+  virtual int allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) = 0;  // fallocate
+  virtual int truncate(int fd, std::uint64_t length) = 0;
+  virtual ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) = 0;
+  virtual ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) = 0;
+  virtual int syncData(int fd) = 0;  // fdatasync
+  virtual int syncAll(int fd) = 0;   // fsync
+  virtual int unlink(const std::string& path) = 0;
+};
+
+// The calls themselves. A base for test doubles, which change what they need to.
+class SystemFileIo : public FileIo {
+ public:
+  int open(const std::string& path, int flags, mode_t mode) override;
+  int status(int fd, struct stat& status) override;
+  int lock(int fd) override;
+  int setFlags(int fd, int flags) override;
+  int allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) override;
+  int truncate(int fd, std::uint64_t length) override;
+  ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) override;
+  ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) override;
+  int syncData(int fd) override;
+  int syncAll(int fd) override;
+  int unlink(const std::string& path) override;
+};
+
+// What this build uses: the system's calls, or in the shadow build the shadowed ones.
+std::unique_ptr<FileIo> makeFileIo();
+
+}  // namespace rdmacp::media

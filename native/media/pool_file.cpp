@@ -1,0 +1,235 @@
+// pool_file.cpp -- system calls on the pool's file, with short transfers and interruptions taken care of.
+#include "pool_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+
+#include "lock_holder.h"
+#include "pool_memory.h"
+
+namespace rdmacp::media {
+namespace {
+
+constexpr std::size_t kZerosBytes = 1U << 20U;
+
+// Page-aligned for direct I/O. Not const, so that it takes no space in the binary; nobody writes to it.
+struct alignas(kBlockSize) Zeros {
+  std::byte bytes[kZerosBytes];
+};
+constinit Zeros zeros{};
+
+template <class Call>
+auto untilNotInterrupted(Call call) {
+  auto result = call();
+  while (result == -EINTR)
+    result = call();
+  return result;
+}
+
+bool isOutOfSpace(int error) {
+  return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+bool lacksOperation(int error) {
+  return error == EOPNOTSUPP || error == ENOSYS;
+}
+
+}  // namespace
+
+Error PoolFile::failure(const std::string& what, int error) const {
+  return {ErrorCode::systemError, what + " " + path_ + ": " + std::strerror(error), error};
+}
+
+Status PoolFile::lock() {
+  const int locked = untilNotInterrupted([&] { return io_->lock(fd_.get()); });
+  if (locked == 0) return {};
+  if (locked != -EAGAIN && locked != -EACCES) return failure("could not lock", -locked);
+  struct stat status {};
+  std::string holder = "another process";
+  if (io_->status(fd_.get(), status) == 0) {
+    if (const auto pid = findLockHolder(status)) {
+      holder = *pid == ::getpid() ? "this process" : "process " + std::to_string(*pid);
+    }
+  }
+  return Error{ErrorCode::poolInUse, "the pool " + path_ + " is in use by " + holder + "; stop that unit first",
+               -locked};
+}
+
+Result<std::unique_ptr<PoolFile>> PoolFile::open(const std::string& path, std::unique_ptr<FileIo> io) {
+  std::unique_ptr<PoolFile> file(new PoolFile(path, std::move(io)));
+  const int fd = untilNotInterrupted([&] { return file->io_->open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK, 0); });
+  if (fd == -ENOENT) return Error{ErrorCode::notFound, "there is no pool at " + path + "; create it first", ENOENT};
+  if (fd < 0) return file->failure("could not open the pool", -fd);
+  file->fd_.reset(fd);
+  struct stat status {};
+  if (const int got = file->io_->status(fd, status); got < 0) return file->failure("could not look at", -got);
+  if (!S_ISREG(status.st_mode)) {
+    return Error{ErrorCode::invalidArgument, path + " is not a regular file, so it is not a file pool", 0};
+  }
+  if (auto locked = file->lock(); !locked) return locked.error();
+  // Whoever held the lock before may have changed the file, or removed it.
+  if (const int got = file->io_->status(fd, status); got < 0) return file->failure("could not look at", -got);
+  if (status.st_nlink == 0) {
+    return Error{ErrorCode::notFound, "the pool at " + path + " was removed while it was being opened", 0};
+  }
+  file->size_ = static_cast<std::uint64_t>(status.st_size);
+  file->tryDirect();
+  return file;
+}
+
+Result<std::unique_ptr<PoolFile>> PoolFile::create(const std::string& path, std::uint64_t bytes,
+                                                   std::unique_ptr<FileIo> io) {
+  if (bytes == 0 || bytes % kBlockSize != 0 || bytes > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
+    return Error{ErrorCode::invalidArgument,
+                 "a pool's size is a positive multiple of " + std::to_string(kBlockSize) + " bytes, not " +
+                     std::to_string(bytes),
+                 0};
+  }
+  std::unique_ptr<PoolFile> file;
+  const int made = untilNotInterrupted([&] { return io->open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600); });
+  if (made == -EEXIST) {
+    auto opened = PoolFile::open(path, std::move(io));
+    if (!opened) return opened.error();
+    file = std::move(opened).value();
+    if (file->size_ != 0) {
+      return Error{ErrorCode::exists,
+                   path + " exists and holds " + std::to_string(file->size_) + " bytes; it was not touched", EEXIST};
+    }
+  } else {
+    file.reset(new PoolFile(path, std::move(io)));
+    if (made < 0) return file->failure("could not create the pool", -made);
+    file->fd_.reset(made);
+    // From here on, until the lock is had, another process may take the empty file for its own and lock it first.
+    if (auto locked = file->lock(); !locked) return locked.error();
+    file->tryDirect();
+  }
+  if (auto filled = file->fill(bytes); !filled) {
+    file->undoCreate(made >= 0);
+    return filled.error();
+  }
+  return file;
+}
+
+Status PoolFile::fill(std::uint64_t bytes) {
+  if (auto reserved = reserve(bytes); !reserved) return reserved;
+  const int synced = untilNotInterrupted([&] { return io_->syncAll(fd_.get()); });
+  if (synced < 0) return failure("could not sync", -synced);
+  if (auto directory = syncDirectory(); !directory) return directory;
+  size_ = bytes;
+  return {};
+}
+
+Status PoolFile::reserve(std::uint64_t bytes) {
+  const int reserved = untilNotInterrupted([&] { return io_->allocate(fd_.get(), 0, 0, bytes); });
+  if (reserved == 0) return {};
+  if (isOutOfSpace(-reserved)) {
+    return Error{ErrorCode::mediumFull,
+                 "there is no room for a pool of " + std::to_string(bytes) + " bytes at " + path_ + ": " +
+                     std::strerror(-reserved),
+                 -reserved};
+  }
+  if (!lacksOperation(-reserved)) return failure("could not reserve the space of", -reserved);
+  zeroRange_ = false;
+  auto written = writeZeros({0, bytes});
+  if (!written && isOutOfSpace(written.error().systemError)) {
+    return Error{ErrorCode::mediumFull, written.error().message, written.error().systemError};
+  }
+  return written;
+}
+
+// Without it a crash may leave a directory that does not know the file.
+Status PoolFile::syncDirectory() {
+  auto directory = std::filesystem::path(path_).parent_path();
+  if (directory.empty()) directory = ".";
+  const FileDescriptor fd(
+      untilNotInterrupted([&] { return io_->open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0); }));
+  if (!fd) return failure("could not open the directory of", -fd.get());
+  const int synced = untilNotInterrupted([&] { return io_->syncAll(fd.get()); });
+  // Some file systems have nothing to sync in a directory and say so.
+  if (synced < 0 && synced != -EINVAL) return failure("could not sync the directory of", -synced);
+  return {};
+}
+
+void PoolFile::undoCreate(bool made) {
+  if (made) {
+    io_->unlink(path_);
+  } else {
+    io_->truncate(fd_.get(), 0);
+  }
+}
+
+void PoolFile::tryDirect() {
+  direct_ = io_->setFlags(fd_.get(), O_DIRECT) == 0;
+}
+
+// A file system may take the flag and refuse the transfer.
+bool PoolFile::fallBackToBuffered(int error) {
+  if (error != EINVAL || !direct_.exchange(false)) return false;
+  return io_->setFlags(fd_.get(), 0) == 0;
+}
+
+Status PoolFile::read(std::span<std::byte> into, std::uint64_t offset) {
+  while (!into.empty()) {
+    const ssize_t count = io_->read(fd_.get(), into, offset);
+    if (count == -EINTR) continue;
+    if (count < 0) {
+      if (fallBackToBuffered(static_cast<int>(-count))) continue;
+      return failure("could not read", static_cast<int>(-count));
+    }
+    if (count == 0) {
+      return Error{ErrorCode::systemError,
+                   path_ + " ends at byte " + std::to_string(offset) + ", before the pool does: it was cut short", 0};
+    }
+    into = into.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+Status PoolFile::write(std::span<const std::byte> from, std::uint64_t offset) {
+  while (!from.empty()) {
+    const ssize_t count = io_->write(fd_.get(), from, offset);
+    if (count == -EINTR) continue;
+    if (count < 0) {
+      if (fallBackToBuffered(static_cast<int>(-count))) continue;
+      return failure("could not write", static_cast<int>(-count));
+    }
+    if (count == 0) return failure("could not write", EIO);
+    from = from.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+Status PoolFile::writeZeros(ByteRange range) {
+  if (range.length == 0) return {};
+  if (zeroRange_) {
+    const int zeroed = untilNotInterrupted([&] {
+      return io_->allocate(fd_.get(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, range.offset, range.length);
+    });
+    if (zeroed == 0) return {};
+    if (!lacksOperation(-zeroed)) return failure("could not zero a range of", -zeroed);
+    zeroRange_ = false;
+  }
+  while (range.length > 0) {
+    const auto length = std::min<std::uint64_t>(range.length, kZerosBytes);
+    if (auto written = write({zeros.bytes, static_cast<std::size_t>(length)}, range.offset); !written) return written;
+    range.offset += length;
+    range.length -= length;
+  }
+  return {};
+}
+
+Status PoolFile::sync() {
+  const int synced = untilNotInterrupted([&] { return io_->syncData(fd_.get()); });
+  if (synced < 0) return failure("could not sync", -synced);
+  return {};
+}
+
+}  // namespace rdmacp::media

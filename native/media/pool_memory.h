@@ -1,0 +1,38 @@
+// pool_memory.h -- the memfd that a pool lives in while a unit serves it, and its one mapping.
+//
+// Any thread may read and write the bytes. Owns the descriptor and the mapping.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "../base/file_descriptor.h"
+#include "medium.h"
+
+namespace rdmacp::media {
+
+inline constexpr std::uint64_t kBlockSize = 4096;
+
+class PoolMemory {
+ public:
+  // bytes: a multiple of kBlockSize, not 0.
+  static Result<PoolMemory> create(std::uint64_t bytes);
+  PoolMemory(PoolMemory&& other) noexcept;
+  PoolMemory& operator=(PoolMemory&&) = delete;
+  ~PoolMemory();
+
+  std::span<std::byte> bytes() const { return bytes_; }
+  int fd() const { return fd_.get(); }
+
+  // Gives the pages of a block-aligned range back; they read as zeros.
+  Status zero(ByteRange range);
+
+ private:
+  PoolMemory(FileDescriptor fd, std::span<std::byte> bytes) : fd_(std::move(fd)), bytes_(bytes) {}
+
+  FileDescriptor fd_;
+  std::span<std::byte> bytes_;
+};
+
+}  // namespace rdmacp::media
