@@ -1,0 +1,142 @@
+// A writer dies at any moment; whoever reads afterwards, or at that moment, sees whole checkpoints only.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Client, connect, type RegionReader } from '../../src/index.js'
+import { rounds, seedOf } from './support/long.js'
+import { whatIsWrong } from './support/payload.mjs'
+import { Random } from './support/random.mjs'
+import { temporaryFolder, UnitProcess, within } from './support/unit-process.js'
+
+const kills = rounds({ long: 200, ci: 20 })
+const maxBytes = 64 * 1024
+const writerProgram = fileURLToPath(new URL('support/writer.mjs', import.meta.url))
+
+interface Writer {
+  child: ChildProcess
+  writing: Promise<unknown>
+  lastAcknowledged: bigint
+  acknowledged: number
+  ended: Promise<unknown>
+  complaints: string
+}
+
+function startWriter(assignment: object): Writer {
+  const child = spawn(process.execPath, [writerProgram, JSON.stringify(assignment)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const lines = createInterface({ input: child.stdout })
+  let writing = (): void => {}
+  const writer: Writer = {
+    child,
+    writing: new Promise<void>((resolve) => {
+      writing = resolve
+    }),
+    lastAcknowledged: 0n,
+    acknowledged: 0,
+    // 'close' comes after the last line was read.
+    ended: Promise.all([once(lines, 'close'), once(child, 'close')]),
+    complaints: '',
+  }
+  lines.on('line', (line) => {
+    const [word, sequence] = line.split(' ')
+    if (word === 'writing') writing()
+    if (word !== 'ack' || sequence === undefined) return
+    writer.acknowledged++
+    if (BigInt(sequence) > writer.lastAcknowledged) writer.lastAcknowledged = BigInt(sequence)
+  })
+  child.stderr.on('data', (text: Buffer) => {
+    writer.complaints += text.toString()
+  })
+  return writer
+}
+
+let unit: UnitProcess
+let client: Client
+
+beforeAll(async () => {
+  unit = await UnitProcess.start({
+    pool: { medium: 'file', path: `${temporaryFolder()}/pool`, bytes: 16 * 1024 * 1024 },
+  })
+  client = await connect(unit.address)
+})
+afterAll(async () => {
+  await client?.close()
+  await unit?.kill()
+})
+
+for (const mode of ['append', 'overwrite'] as const) {
+  test(`${mode}: ${kills} writers killed at random moments leave whole checkpoints, the last acknowledged one among them`, async () => {
+    const seed = seedOf(`writer-kill ${mode}`)
+    const random = new Random(seed, mode.length)
+    const created = await client.createRegion(mode, { bytes: 1024 * 1024, mode })
+    await created.close()
+    const region = await client.openRegion(mode)
+    const checkpoints = region.checkpoints()
+    let lastAcknowledged = 0n
+    let acknowledged = 0
+    let overheard = 0
+    let latestBefore = 0n
+
+    for (let round = 1; round <= kills; round++) {
+      const depth = random.pick([1, 1, 4])
+      const writer = startWriter({ unit: unit.address, region: mode, seed, round, maxBytes, depth })
+      const watching = new AbortController()
+      const watched = watch(region, seed, watching.signal)
+      // One in ten dies while it starts, the others while they write.
+      if (random.chance(0.9)) {
+        await within(Promise.race([writer.writing, writer.ended]), 30_000, `round ${round}: start of the writer`)
+        await sleep(random.integer(0, 250))
+      } else await sleep(random.integer(0, 400))
+      writer.child.kill('SIGKILL')
+      await within(writer.ended, 10_000, `round ${round}: end of the writer`)
+      watching.abort()
+      overheard += await watched
+      expect(writer.complaints, `round ${round}: the writer failed by itself`).toBe('')
+      acknowledged += writer.acknowledged
+      if (writer.lastAcknowledged > lastAcknowledged) lastAcknowledged = writer.lastAcknowledged
+
+      const all = await checkpoints.all()
+      for (const checkpoint of all) expect(whatIsWrong(checkpoint, seed, maxBytes), `round ${round}`).toBeUndefined()
+      for (const [index, checkpoint] of all.entries()) {
+        if (index > 0) expect(checkpoint.sequence, `round ${round}: a hole`).toBe(all[index - 1]!.sequence + 1n)
+      }
+      const latest = await checkpoints.latest()
+      expect(latest?.sequence, `round ${round}`).toBe(all.at(-1)?.sequence)
+      // Beyond the last acknowledged one there may be those that were on their way, and no others.
+      const settled = lastAcknowledged > latestBefore ? lastAcknowledged : latestBefore
+      expect(latest?.sequence ?? 0n, `round ${round}: nobody appended it`).toBeLessThanOrEqual(settled + BigInt(depth))
+      latestBefore = latest?.sequence ?? 0n
+      if (lastAcknowledged === 0n) continue
+      expect(latest!.sequence, `round ${round}: acknowledged, and gone`).toBeGreaterThanOrEqual(lastAcknowledged)
+      if (mode === 'append' || latest!.sequence === lastAcknowledged) {
+        const kept = await checkpoints.at(lastAcknowledged)
+        expect(whatIsWrong(kept, seed, maxBytes)).toBeUndefined()
+      }
+    }
+    console.log(`writer-kill ${mode}: ${kills} kills, ${acknowledged} acknowledged, ${overheard} read meanwhile`)
+    expect(acknowledged).toBeGreaterThan(kills)
+    await region.close()
+  })
+}
+
+/** Reads the newest checkpoint over and over while the writer writes and dies. Returns how many it saw. */
+async function watch(region: RegionReader, seed: number, stop: AbortSignal): Promise<number> {
+  const checkpoints = region.checkpoints()
+  let seen = 0
+  let newest = 0n
+  while (!stop.aborted) {
+    const latest = await checkpoints.latest()
+    if (latest !== undefined) {
+      expect(whatIsWrong(latest, seed, maxBytes), 'read while it was written').toBeUndefined()
+      expect(latest.sequence, 'the newest checkpoint went back').toBeGreaterThanOrEqual(newest)
+      newest = latest.sequence
+      seen++
+    }
+    await sleep(1)
+  }
+  return seen
+}
