@@ -19,8 +19,8 @@
     ],
     # Exceptions stay enabled inside the native code so that what the standard library throws can be caught
     # there; none crosses into Node-API.
-    'cflags_cc!': ['-fno-exceptions', '-fno-rtti'],
-    'cflags!': ['-fomit-frame-pointer', '-O3'],
+    'cflags_cc!': ['-fno-exceptions', '-fno-rtti', '-std=gnu++17'],
+    'cflags!': ['-fomit-frame-pointer', '-O3', '-Wno-unused-parameter'],
     'cflags': ['-O2', '-g', '-fno-omit-frame-pointer', '-fvisibility=hidden'],
     'cflags_cc': [
       '-std=c++20',
