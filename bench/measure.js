@@ -1,0 +1,59 @@
+// One cell of the benchmark: keeps `depth` calls in flight for a while and counts what was answered.
+
+/** @typedef {import('./raw-tcp.js').Measurement} Measurement */
+
+/**
+ * The first tenth of the time warms up and is not counted.
+ * @param {(number: number) => Promise<unknown>} call one operation; `number` counts them
+ * @param {{ depth: number, seconds: number }} how
+ * @returns {Promise<Measurement>}
+ */
+export async function measure(call, { depth, seconds }) {
+  const begin = performance.now()
+  const start = begin + seconds * 100
+  const end = start + seconds * 1000
+  let number = 0
+  let operations = 0
+  let countedFrom = start
+  let counting = false
+  /** @type {number[]} */
+  const latencies = []
+
+  async function worker() {
+    for (;;) {
+      const before = performance.now()
+      if (before >= end) return
+      if (!counting && before >= start) {
+        counting = true
+        countedFrom = before
+        operations = 0
+        latencies.length = 0
+      }
+      await call(number++)
+      operations++
+      if (depth === 1) latencies.push((performance.now() - before) * 1000)
+    }
+  }
+  await Promise.all(Array.from({ length: depth }, worker))
+  const elapsed = (performance.now() - countedFrom) / 1000
+  latencies.sort((a, b) => a - b)
+  return {
+    operations,
+    seconds: elapsed,
+    p50us: latencies[Math.floor(latencies.length / 2)] ?? 0,
+    p99us: latencies[Math.floor(latencies.length * 0.99)] ?? 0,
+  }
+}
+
+/** @param {readonly number[]} values */
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2
+}
+
+/** Half the distance between the lowest and the highest, as a share of the median: how much to trust it. */
+export function spread(values) {
+  const middle = median(values)
+  return middle === 0 ? 0 : (Math.max(...values) - Math.min(...values)) / 2 / middle
+}
