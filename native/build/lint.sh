@@ -23,12 +23,13 @@ if $format; then
   clang-format -i "${files[@]}"
   exit
 fi
-clang-format --dry-run --Werror "${files[@]}"
+status=0
+clang-format --dry-run --Werror "${files[@]}" || status=1
 
 # clang-tidy sees headers through the sources that include them; what it cannot compile here it is not given.
 mapfile -t sources < <(printf '%s\n' "${files[@]}" | grep -E '^native/.*\.cpp$' |
   grep -Fxf <(node native/build/gyp-inputs.cjs addon; node native/build/gyp-inputs.cjs sse42) || true)
-[ ${#sources[@]} -gt 0 ] || exit 0
+[ ${#sources[@]} -gt 0 ] || exit $status
 
 flags=(-std=c++20 "-I$PWD/native" -DNAPI_VERSION=9 -DNAPI_DISABLE_CPP_EXCEPTIONS -DNODE_ADDON_API_DISABLE_DEPRECATED
   -isystem "$(node native/build/gyp-inputs.cjs node-addon-api)"
@@ -40,4 +41,5 @@ printf '%s\n' "${flags[@]}" >build/lint/compile_flags.txt
 
 # One file on each core. What it says on stderr is how many warnings of system headers it left out.
 printf '%s\0' "${sources[@]}" |
-  xargs -0 -n 1 -P "$(nproc)" bash -c 'clang-tidy --quiet -p build/lint "$0" 2> >(grep -v "generated\.$" >&2)'
+  xargs -0 -n 1 -P "$(nproc)" bash -c 'clang-tidy --quiet -p build/lint "$0" 2> >(grep -v "generated\.$" >&2)' || status=1
+exit $status
