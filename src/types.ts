@@ -55,3 +55,64 @@ export interface RegionInfo {
   labels: Readonly<Record<string, string>>
   cursors: readonly { name: string; epoch: bigint; sequence: bigint }[]
 }
+
+/** How a region is made. */
+export interface RegionOptions extends CallOptions {
+  /** 1 to the pool's size. */
+  bytes: Size
+  /** Format of what is in it: a log of checkpoints, two slots in turn, or whatever the user writes. Default `append`. */
+  mode?: RegionMode
+  /** What an append does when the log is full. Default `drop-oldest`. */
+  onFull?: OnFull
+  lease?: Lease
+  /** Free text for people and tools. */
+  labels?: Readonly<Record<string, string>>
+}
+export interface OpenOptions extends CallOptions {
+  /** Replaces the lease the region has; writers only. */
+  lease?: Lease
+  /** Durability of writes that name none. Default: the strongest the pool promises. NOT_DURABLE if it cannot. */
+  durability?: Durability
+}
+export interface ConnectOptions extends CallOptions {
+  /** Default `auto`: verbs where both ends have it, else iwarp. */
+  transport?: Transport
+  /** Bytes that the client has in flight at most; further calls wait in order. Default 64 MiB, at least 64 KiB. */
+  maxBytesInFlight?: number
+  /**
+   * Milliseconds that a call waits for a broken connection to come back before it rejects with CONNECTION_LOST, within its
+   * own deadline. Default 30,000; 0: calls fail as soon as the connection breaks (it is still made again for later ones).
+   */
+  retryMs?: number
+  /** Shown to others as the owner of what this client writes. Default user@host:pid. */
+  identity?: string
+}
+export interface UnitStatus {
+  /** UUID of the unit's pool. */
+  id: string
+  /** Counts the unit's starts on its pool. */
+  generation: bigint
+  state: 'starting' | 'ready' | 'read-only' | 'stopping'
+  /** Bytes of the pool that are taken, of `bytes` in all. */
+  used: bigint
+  bytes: bigint
+  regions: number
+  /** What a write can be promised, weakest first. */
+  promises: readonly Durability[]
+  medium: string
+  version: string
+}
+/** Where a region lies for the data plane: what a program that speaks RDMA by itself would address. */
+export interface AddressContext {
+  /** Remote address of the region's first byte. */
+  base: bigint
+  length: bigint
+  transport: Exclude<Transport, 'auto'>
+  /** host:port of the unit's data plane. */
+  endpoint: string
+}
+/** Page-aligned memory of the package's own; what is in it is sent from and read into in place. */
+export interface RegisteredBuffer extends Disposable {
+  /** @throws CheckpointError CLOSED after it has been disposed. */
+  readonly bytes: Uint8Array<ArrayBuffer>
+}
