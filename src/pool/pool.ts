@@ -1,0 +1,287 @@
+/**
+ * A pool: its regions, their space, and how they change so that a crash at any moment leaves the old or the new.
+ * One owner; calls on one region must not overlap (the unit keeps a lock a region), calls on different ones may.
+ */
+import { randomUUID } from 'node:crypto'
+import { CheckpointError } from '../errors.js'
+import { ExtentAllocator } from './allocator.js'
+import { FlushGroup } from './flush-group.js'
+import { dataEnd, type Geometry, planGeometry, slotOffset, superblockOffsets } from './geometry.js'
+import type { PoolMedium } from './medium.js'
+import { type PoolContents, readPool, type SlotContents } from './open-pool.js'
+import { encodeSlot, type RegionRecord } from './slot.js'
+import { encodeSuperblock, type MediumKind, type Superblock } from './superblock.js'
+import { type CopyState, writeBoth } from './two-copies.js'
+
+export interface FormatOptions {
+  medium: MediumKind
+  maxRegions?: number
+  /** Extents begin and end at multiples of it. Default 4096. */
+  extentAlignment?: number
+  /** What the number of starts begins after. Default 0. */
+  startsBefore?: bigint
+}
+export type NewRegion = Pick<RegionRecord, 'name' | 'bytes' | 'mode' | 'onFull' | 'lease' | 'labels'>
+/** What may change in the life of a region. owner: null for none. */
+export type RegionChange = Partial<Pick<RegionRecord, 'epoch' | 'lease' | 'labels' | 'cursors'>> & {
+  owner?: RegionRecord['owner'] | null
+}
+
+export class Pool {
+  readonly #medium: PoolMedium
+  readonly #flushes: FlushGroup
+  readonly #space: ExtentAllocator
+  readonly #slots: SlotContents[]
+  /** Lowest last. */
+  readonly #freeSlots: number[]
+  readonly #byName = new Map<string, number>()
+  #superblock: Superblock
+  #superblockCopies: CopyState
+  #readOnly: string | undefined
+  #failure: unknown
+
+  private constructor(medium: PoolMedium, contents: PoolContents) {
+    this.#medium = medium
+    this.#flushes = new FlushGroup(medium)
+    this.#superblock = contents.superblock
+    this.#superblockCopies = contents.superblockCopies
+    this.#readOnly = contents.readOnly
+    this.#slots = contents.slots
+    this.#freeSlots = []
+    const extents = []
+    for (let slot = this.#slots.length - 1; slot >= 0; slot--) {
+      const record = this.#slots[slot]?.record
+      if (record === undefined) this.#freeSlots.push(slot)
+      else {
+        this.#byName.set(record.name, slot)
+        extents.push(...record.extents)
+      }
+    }
+    const { geometry } = contents.superblock
+    this.#space = new ExtentAllocator(geometry.firstDataOffset, dataEnd(geometry), geometry.extentAlignment, extents)
+  }
+
+  /**
+   * Makes a pool of a medium that holds nothing worth keeping.
+   * @throws CheckpointError `INVALID_ARGUMENT` when it is too small
+   */
+  static async format(medium: PoolMedium, options: FormatOptions): Promise<Pool> {
+    const geometry = planGeometry(medium.bytes, options.maxRegions, options.extentAlignment)
+    await medium.zero(0, geometry.firstDataOffset)
+    const superblock: Superblock = {
+      generation: 0n,
+      starts: (options.startsBefore ?? 0n) + 1n,
+      id: randomUUID(),
+      features: { compatible: 0n, readOnlyCompatible: 0n, incompatible: 0n },
+      medium: options.medium,
+      clean: false,
+      createdMs: Date.now(),
+      geometry,
+    }
+    const empty: SlotContents = { copies: { generation: 0n, newest: 1 }, record: undefined }
+    const pool = new Pool(medium, {
+      superblock,
+      superblockCopies: { generation: 0n, newest: 1 },
+      readOnly: undefined,
+      slots: Array.from({ length: geometry.slots }, () => empty),
+      lagging: [],
+    })
+    await pool.#writeSuperblock(superblock)
+    return pool
+  }
+
+  /**
+   * Opens a pool and, unless it may only be read, counts the start durably and mends copies that are damaged or behind.
+   * Nothing is written before all was read and found whole.
+   * @throws CheckpointError `POOL_DAMAGED`, `POOL_INCOMPATIBLE`
+   */
+  static async open(medium: PoolMedium): Promise<Pool> {
+    const contents = await readPool(medium)
+    const pool = new Pool(medium, contents)
+    if (contents.readOnly === undefined) {
+      await Promise.all(contents.lagging.map((slot) => pool.#writeSlot(slot, contents.slots[slot]?.record)))
+      await pool.#writeSuperblock({ ...contents.superblock, starts: contents.superblock.starts + 1n, clean: false })
+    }
+    return pool
+  }
+
+  get id(): string {
+    return this.#superblock.id
+  }
+  /** How often a unit was started on it, this time included. */
+  get starts(): bigint {
+    return this.#superblock.starts
+  }
+  get geometry(): Geometry {
+    return this.#superblock.geometry
+  }
+  /** Why it cannot be changed, if so. */
+  get readOnly(): string | undefined {
+    return this.#readOnly
+  }
+  get regions(): number {
+    return this.#byName.size
+  }
+  /** Bytes in use: tables and regions. */
+  get used(): number {
+    return this.geometry.poolBytes - this.#space.free
+  }
+  get free(): number {
+    return this.#space.free
+  }
+
+  get(name: string): RegionRecord | undefined {
+    const slot = this.#byName.get(name)
+    return slot === undefined ? undefined : this.#slots[slot]?.record
+  }
+  /** Its entry in the table. */
+  slotOf(name: string): number | undefined {
+    return this.#byName.get(name)
+  }
+  *records(): Iterable<RegionRecord> {
+    for (const { record } of this.#slots) if (record !== undefined) yield record
+  }
+
+  /**
+   * The region reads as zeros, durably, before its entry exists.
+   * @throws CheckpointError `REGION_EXISTS`, `POOL_FULL`, `POOL_READ_ONLY`, `MEDIUM_FAILED`
+   */
+  async create(region: NewRegion): Promise<RegionRecord> {
+    this.#assertWritable()
+    if (this.#byName.has(region.name)) {
+      throw new CheckpointError('REGION_EXISTS', `A region named "${region.name}" exists.`)
+    }
+    const extents = this.#space.allocate(region.bytes)
+    const slot = this.#freeSlots.pop()
+    if (slot === undefined) {
+      this.#space.release(extents)
+      throw new CheckpointError('POOL_FULL', `All ${this.geometry.slots} entries of the region table are in use.`, {
+        help: 'Delete regions, or make a pool with a larger table (--max-regions).',
+        details: { maxRegions: this.geometry.slots },
+      })
+    }
+    const record: RegionRecord = { ...region, id: randomUUID(), epoch: 0n, cursors: [], extents, createdMs: Date.now() }
+    try {
+      encodeSlot(this.id, slot, 0n, record)
+    } catch (error) {
+      this.#freeSlots.push(slot)
+      this.#space.release(extents)
+      throw malformed(error)
+    }
+    this.#byName.set(region.name, slot)
+    try {
+      await Promise.all(extents.map((extent) => this.#medium.zero(extent.offset, extent.length)))
+      await this.#writeSlot(slot, record)
+    } catch (error) {
+      this.#byName.delete(region.name)
+      this.#freeSlots.push(slot)
+      this.#space.release(extents)
+      throw this.#failed(error)
+    }
+    return record
+  }
+
+  /** @throws CheckpointError `REGION_NOT_FOUND`, `POOL_READ_ONLY`, `MEDIUM_FAILED` */
+  async update(name: string, change: RegionChange): Promise<RegionRecord> {
+    this.#assertWritable()
+    const { slot, record } = this.#find(name)
+    const { owner, ...rest } = { ...record, ...change }
+    const changed: RegionRecord = owner === undefined || owner === null ? rest : { ...rest, owner }
+    try {
+      encodeSlot(this.id, slot, 0n, changed)
+    } catch (error) {
+      throw malformed(error)
+    }
+    try {
+      await this.#writeSlot(slot, changed)
+    } catch (error) {
+      throw this.#failed(error)
+    }
+    return changed
+  }
+
+  /**
+   * Nobody may have the region open any more: its space is handed out again once this has settled.
+   * @throws CheckpointError `REGION_NOT_FOUND`, `POOL_READ_ONLY`, `MEDIUM_FAILED`
+   */
+  async remove(name: string): Promise<void> {
+    this.#assertWritable()
+    const { slot, record } = this.#find(name)
+    try {
+      await this.#writeSlot(slot, undefined)
+    } catch (error) {
+      throw this.#failed(error)
+    }
+    this.#byName.delete(name)
+    this.#freeSlots.push(slot)
+    this.#space.release(record.extents)
+  }
+
+  /** Brings what regions hold from the medium into memory. */
+  async load(record: RegionRecord): Promise<void> {
+    for (const extent of record.extents) await this.#medium.load(extent.offset, extent.length)
+  }
+
+  /** Makes durable what is visible in a region. */
+  async flush(record: RegionRecord): Promise<void> {
+    if (!this.#medium.durable) return
+    await this.#medium.flush(record.extents.flatMap((extent) => [extent.offset, extent.length]))
+  }
+
+  /** Notes that everything was written back; the last call. */
+  async markClean(): Promise<void> {
+    if (this.#readOnly !== undefined) return
+    await this.#writeSuperblock({ ...this.#superblock, clean: true })
+  }
+
+  #find(name: string): { slot: number; record: RegionRecord } {
+    const slot = this.#byName.get(name)
+    const record = slot === undefined ? undefined : this.#slots[slot]?.record
+    if (slot === undefined || record === undefined) {
+      throw new CheckpointError('REGION_NOT_FOUND', `There is no region named "${name}".`)
+    }
+    return { slot, record }
+  }
+
+  async #writeSlot(slot: number, record: RegionRecord | undefined): Promise<void> {
+    const before = this.#slots[slot]
+    if (before === undefined) throw new CheckpointError('INTERNAL', `The pool has no table entry ${slot}.`)
+    const offsets = [slotOffset(this.geometry, 0, slot), slotOffset(this.geometry, 1, slot)] as const
+    const copies = await writeBoth(this.#medium, this.#flushes, before.copies, offsets, (_, generation) =>
+      encodeSlot(this.id, slot, generation, record),
+    )
+    this.#slots[slot] = { copies, record }
+  }
+
+  async #writeSuperblock(superblock: Superblock): Promise<void> {
+    this.#superblockCopies = await writeBoth(
+      this.#medium,
+      this.#flushes,
+      this.#superblockCopies,
+      superblockOffsets,
+      (copy, generation) => encodeSuperblock({ ...superblock, generation }, copy),
+    )
+    this.#superblock = { ...superblock, generation: this.#superblockCopies.generation }
+  }
+
+  #assertWritable(): void {
+    if (this.#readOnly === undefined) return
+    throw new CheckpointError('POOL_READ_ONLY', `The pool cannot be changed: ${this.#readOnly}.`, {
+      cause: this.#failure,
+    })
+  }
+
+  /** After a failed write nobody knows what the medium holds: no more changes until a restart has read it. */
+  #failed(error: unknown): unknown {
+    this.#readOnly = `its medium failed: ${error instanceof Error ? error.message : String(error)}`
+    this.#failure = error
+    return error
+  }
+}
+
+/** What does not fit an entry is refused before anything is written. */
+function malformed(error: unknown): CheckpointError {
+  return new CheckpointError('INVALID_ARGUMENT', error instanceof Error ? error.message : String(error), {
+    cause: error,
+  })
+}
