@@ -22,8 +22,8 @@ inline constexpr std::size_t kMaxTransfer = std::size_t{1} << 30;  // a larger r
 inline constexpr std::size_t kMaxWaiting = 1U << 20;               // operations that wait inside of a channel
 
 struct OperationRange {
-  std::uint64_t offset = 0;  // in the region
-  std::byte* data = nullptr; // null only for flush and for length 0
+  std::uint64_t offset = 0;   // in the region
+  std::byte* data = nullptr;  // null only for flush and for length 0
   std::uint64_t length = 0;
 };
 
@@ -35,15 +35,14 @@ struct Operation {
   Kind kind = Kind::write;
   Until until = Until::visible;                   // write
   std::vector<OperationRange> ranges;             // write: data out; read: data in
-  std::vector<protocol::FlushRange> flushRanges;  // flush, and write until durable: what the flush covers. May be empty
-                                                  // for a durable write: then its own ranges
+  std::vector<protocol::FlushRange> flushRanges;  // flush: what it covers; durable write: besides its own ranges
   Clock::time_point deadline = Clock::time_point::max();
 };
 
 struct Outcome {
   std::uint64_t id = 0;
   ErrorCode code = ErrorCode::ok;
-  std::uint16_t method = 0;     // as in protocol::Flushed
+  std::uint16_t method = 0;  // as in protocol::Flushed
   std::int32_t systemError = 0;
 };
 

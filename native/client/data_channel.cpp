@@ -1,0 +1,356 @@
+// data_channel.cpp -- one open region handle's connection: operations out, outcomes back.
+//
+// post() runs on any thread and transmits there; everything else here runs on the event loop's thread. A posted
+// operation belongs to the loop's thread until its last part is done: only that thread counts parts down and frees it.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <deque>
+
+#include "flush_table.h"
+#include "handshake.h"
+#include "link.h"
+#include "operation_plan.h"
+
+namespace rdmacp::client {
+
+namespace {
+
+using fabric::WorkRequest;
+
+constexpr std::size_t kMostCredits = 256;  // what this side uses of what the unit offers
+constexpr std::size_t kControlRequests = 4;
+constexpr std::chrono::milliseconds kProbeTime{2000};
+
+class Channel final : public DataChannel, public Link {
+ public:
+  Channel(EventLoop& eventLoop, const ConnectParameters& parameters, std::shared_ptr<DataChannelHandler> handler)
+      : Link(eventLoop, parameters), handler_(std::move(handler)) {}
+
+  Status post(Operation operation) override;
+  void close() override;
+  void abort() override { fail({ErrorCode::localClosed, "the connection was closed by this side"}); }
+
+  void onCompletions(fabric::Connection& connection, std::span<const fabric::Completion> completions) override;
+
+ protected:
+  Status onAnswer(fabric::Connection& connection, protocol::MessageHeader header, fabric::ConstBytes message) override;
+  Status onFurther(fabric::Connection& connection, protocol::MessageHeader header, fabric::ConstBytes message) override;
+  void onOver(const Error& reason) override;
+
+ private:
+  // Under postMutex_, any thread.
+  void advance();
+  bool advanceWaiting(fabric::Connection& connection);
+  bool advanceFlushes(fabric::Connection& connection);
+  bool transmit(fabric::Connection& connection);
+  void addSend(const FlushMessage& message, const PendingOperation& operation);
+  void armSweep(Clock::time_point deadline);
+
+  // Loop thread.
+  void sweep();
+  void probe();
+  void finish(PendingOperation* operation, std::size_t parts, ErrorCode code);
+  void deliver();
+
+  std::shared_ptr<DataChannelHandler> handler_;  // loop thread; null after onClosed
+  std::vector<Outcome> outcomes_;                // loop thread
+  std::array<std::byte, 8> sink_{};              // the reads that make writes visible end here
+
+  FlushTable flushes_;
+  std::atomic<std::size_t> inFlight_{0};  // work requests posted and not complete
+  std::atomic<bool> queued_{false};       // something waits for room or credits
+
+  std::mutex postMutex_;
+  bool open_ = false;
+  bool closing_ = false;
+  std::optional<Error> over_;
+  PlanLimits limits_;
+  std::uint64_t nextRequest_ = 1;
+  std::size_t depth_ = 0;                  // of inFlight_, for reads and writes
+  std::deque<PendingOperation*> waiting_;  // not all of their requests are posted
+  Clock::time_point sweepAt_ = Clock::time_point::max();
+  std::vector<WorkRequest> batch_;  // scratch of advance
+  std::vector<fabric::LocalSegment> sends_;
+};
+
+Status Channel::post(Operation operation) {
+  const std::lock_guard lock(postMutex_);
+  if (over_) return *over_;
+  if (closing_) return Error{ErrorCode::localClosed, "the connection was closed by this side"};
+  if (!open_) return Error{ErrorCode::invalidArgument, "an operation before the connection was open"};
+  if (waiting_.size() >= kMaxWaiting) {
+    return Error{ErrorCode::limitReached, std::to_string(kMaxWaiting) + " operations wait for this connection already"};
+  }
+  auto planned = plan(operation, limits_);
+  if (!planned) return planned.error();
+  if (!planned.value()->flushes.empty()) armSweep(operation.deadline);
+  waiting_.push_back(planned.value().release());
+  queued_ = true;
+  advance();
+  if (!waiting_.empty()) armSweep(operation.deadline);
+  return {};
+}
+
+void Channel::close() {
+  {
+    const std::lock_guard lock(postMutex_);
+    closing_ = true;
+  }
+  closeLink();
+}
+
+// queued_ is set before room and credits are looked at, and the loop's thread gives room and credits back before it
+// looks at queued_: so one of the two sees what the other did, and nothing is left waiting.
+void Channel::advance() {
+  const auto taken = connection();
+  if (!taken) return;
+  if (advanceWaiting(*taken)) advanceFlushes(*taken);
+  queued_ = !waiting_.empty() || flushes_.hasQueued();
+}
+
+bool Channel::advanceWaiting(fabric::Connection& connection) {
+  while (!waiting_.empty()) {
+    PendingOperation* operation = waiting_.front();
+    const std::size_t used = inFlight_;
+    const std::size_t room = used < depth_ ? depth_ - used : 0;
+    const std::size_t left = operation->requests.size() - operation->posted;
+    const std::size_t count = std::min(room, left);
+    if (count == 0 && left > 0) return true;
+    const bool last = count == left;
+
+    const auto first = operation->requests.begin() + static_cast<std::ptrdiff_t>(operation->posted);
+    batch_.assign(first, first + static_cast<std::ptrdiff_t>(count));
+    sends_.clear();
+    sends_.reserve(operation->flushes.size());
+    if (last) {
+      for (FlushMessage& message : operation->flushes) {
+        if (flushes_.enter({operation, &message})) addSend(message, *operation);
+      }
+      waiting_.pop_front();
+    }
+    operation->posted += count;
+    // Once transmitted, the loop's thread may complete and free the operation at any time.
+    if (transmit(connection)) continue;
+
+    operation->posted -= count;
+    if (last) {
+      for (FlushMessage& message : operation->flushes)
+        flushes_.withdraw({operation, &message});
+      waiting_.push_front(operation);
+    }
+    return false;
+  }
+  return true;
+}
+
+bool Channel::advanceFlushes(fabric::Connection& connection) {
+  for (;;) {
+    const FlushTable::Entry entry = flushes_.takeQueued();
+    if (entry.message == nullptr) return true;
+    batch_.clear();
+    sends_.clear();
+    sends_.reserve(1);
+    addSend(*entry.message, *entry.operation);
+    if (!transmit(connection)) {
+      flushes_.requeue(entry);
+      return false;
+    }
+  }
+}
+
+void Channel::addSend(const FlushMessage& message, const PendingOperation& operation) {
+  // A send only reads its memory.
+  sends_.push_back({const_cast<std::byte*>(message.bytes.data()), message.bytes.size(), nullptr});
+  WorkRequest& request = batch_.emplace_back();
+  request.kind = WorkRequest::Kind::send;
+  request.id = reinterpret_cast<std::uintptr_t>(&operation);
+  request.local = {&sends_.back(), 1};
+  request.deadline = operation.deadline;
+}
+
+bool Channel::transmit(fabric::Connection& connection) {
+  if (batch_.empty()) return true;
+  inFlight_ += batch_.size();
+  const Status posted = connection.post(batch_);
+  if (posted) return true;
+  inFlight_ -= batch_.size();
+  // A full queue empties by itself. Anything else ends the connection, and onOver gives every operation its outcome.
+  if (posted.error().code != ErrorCode::limitReached) fail(posted.error());
+  return false;
+}
+
+void Channel::armSweep(Clock::time_point deadline) {
+  if (deadline >= sweepAt_) return;
+  sweepAt_ = deadline;
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+  loop().after(std::max(wait, std::chrono::milliseconds{0}), [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) static_cast<Channel&>(*self).sweep();
+  });
+}
+
+Status Channel::onAnswer(fabric::Connection& /*connection*/, protocol::MessageHeader header,
+                         fabric::ConstBytes message) {
+  if (header.type != protocol::MessageType::grant) {
+    return Error{ErrorCode::protocolViolation, "the hello of a data connection was answered by message type " +
+                                                   std::to_string(static_cast<int>(header.type))};
+  }
+  const auto grant = protocol::parseGrant(message);
+  if (!grant) return grant.error();
+  if (Status checked = checkGrant(grant.value()); !checked) return checked;
+  {
+    const std::lock_guard lock(postMutex_);
+    limits_ = {grant.value(), header.version, sink_.data(), &nextRequest_};
+    const std::size_t total = std::max<std::size_t>(options().sendDepth, 16);
+    const std::size_t credits = std::min({std::size_t{grant.value().credits}, kMostCredits, total / 4});
+    flushes_.setCredits(credits);
+    depth_ = total - credits - kControlRequests;
+    open_ = true;
+  }
+  handler_->onOpen(grant.value());
+  return {};
+}
+
+Status Channel::onFurther(fabric::Connection& /*connection*/, protocol::MessageHeader header,
+                          fabric::ConstBytes message) {
+  if (header.type != protocol::MessageType::flushed) {
+    return Error{ErrorCode::protocolViolation,
+                 "message type " + std::to_string(static_cast<int>(header.type)) + " on a data connection"};
+  }
+  const auto parsed = protocol::parseFlushed(message);
+  if (!parsed) return parsed.error();
+  const protocol::Flushed& flushed = parsed.value();
+  PendingOperation* operation = nullptr;
+  switch (flushes_.answer(flushed.request, &operation)) {
+    case FlushTable::Answer::unknown:
+      return Error{ErrorCode::protocolViolation,
+                   "the answer to a flush that was not asked, number " + std::to_string(flushed.request)};
+    case FlushTable::Answer::abandoned:
+      break;
+    case FlushTable::Answer::found:
+      operation->outcome.method = flushed.method;
+      if (flushed.systemError != 0) operation->outcome.systemError = flushed.systemError;
+      finish(operation, 1, flushed.code == ErrorCode::ok ? ErrorCode::ok : knownCode(flushed.code));
+      break;
+  }
+  if (queued_) {
+    const std::lock_guard lock(postMutex_);
+    advance();
+  }
+  deliver();
+  return {};
+}
+
+void Channel::onCompletions(fabric::Connection& /*connection*/, std::span<const fabric::Completion> completions) {
+  std::size_t counted = 0;
+  for (const fabric::Completion& completion : completions) {
+    if (completion.id == kControl) continue;
+    ++counted;
+    finish(reinterpret_cast<PendingOperation*>(completion.id), 1, codeOf(completion.status));
+  }
+  inFlight_ -= counted;
+  if (queued_) {
+    const std::lock_guard lock(postMutex_);
+    advance();
+  }
+  deliver();
+}
+
+void Channel::finish(PendingOperation* operation, std::size_t parts, ErrorCode code) {
+  if (code != ErrorCode::ok && operation->outcome.code == ErrorCode::ok) operation->outcome.code = code;
+  operation->remaining -= parts;
+  if (operation->remaining > 0) return;
+  const std::unique_ptr<PendingOperation> ended(operation);
+  outcomes_.push_back(ended->outcome);
+}
+
+void Channel::deliver() {
+  if (outcomes_.empty() || !handler_) return;
+  std::vector<Outcome> outcomes;
+  outcomes.swap(outcomes_);
+  handler_->onOutcomes(outcomes);
+  outcomes.clear();
+  if (outcomes_.empty()) outcomes_.swap(outcomes);  // keeps the capacity
+}
+
+// Ends what waits for credits, room or the answer to a flush beyond its deadline.
+void Channel::sweep() {
+  const Clock::time_point now = Clock::now();
+  bool unanswered = false;
+  {
+    const std::lock_guard lock(postMutex_);
+    sweepAt_ = Clock::time_point::max();
+    FlushTable::Expired expired = flushes_.expire(now);
+    unanswered = !expired.sent.empty();
+    for (PendingOperation* operation : expired.sent)
+      finish(operation, 1, ErrorCode::timedOut);
+    for (PendingOperation* operation : expired.queued)
+      finish(operation, 2, ErrorCode::timedOut);
+    std::erase_if(waiting_, [&](PendingOperation* operation) {
+      if (operation->deadline > now) {
+        expired.next = std::min(expired.next, operation->deadline);
+        return false;
+      }
+      const std::size_t unposted = operation->requests.size() - operation->posted + 2 * operation->flushes.size();
+      finish(operation, unposted, ErrorCode::timedOut);
+      return true;
+    });
+    if (expired.next != Clock::time_point::max()) armSweep(expired.next);
+  }
+  if (unanswered) probe();
+  deliver();
+}
+
+// Tells a slow medium from a peer that is gone: the latter does not answer a read either, and its deadline breaks the
+// connection.
+void Channel::probe() {
+  const auto asked = connection();
+  if (!asked) return;
+  const bool readable =
+      (limits_.grant.rights & static_cast<std::uint32_t>(fabric::Access::remoteRead)) != 0 && limits_.grant.length > 0;
+  if (!readable) {
+    fail({ErrorCode::timedOut, "the unit at " + peer() + " did not answer a flush within its deadline"});
+    return;
+  }
+  const fabric::LocalSegment segment{sink_.data(), 1, nullptr};
+  WorkRequest request;
+  request.kind = WorkRequest::Kind::read;
+  request.id = kControl;
+  request.local = {&segment, 1};
+  request.remoteAddress = limits_.grant.base;
+  request.remoteKey = limits_.grant.remoteKey;
+  request.deadline = Clock::now() + kProbeTime;
+  // A full queue has requests with deadlines of their own in it.
+  (void)asked->post({&request, 1}).ok();
+}
+
+void Channel::onOver(const Error& reason) {
+  {
+    const std::lock_guard lock(postMutex_);
+    over_ = reason;
+    const FlushTable::Expired open = flushes_.drain();
+    for (PendingOperation* operation : open.sent)
+      finish(operation, 1, reason.code);
+    for (PendingOperation* operation : open.queued)
+      finish(operation, 2, reason.code);
+    for (PendingOperation* operation : waiting_) {
+      finish(operation, operation->requests.size() - operation->posted + 2 * operation->flushes.size(), reason.code);
+    }
+    waiting_.clear();
+  }
+  deliver();
+  const std::shared_ptr<DataChannelHandler> handler = std::move(handler_);
+  if (handler) handler->onClosed(reason);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<DataChannel>> DataChannel::connect(fabric::Fabric& fabric, EventLoop& loop,
+                                                          const ConnectParameters& parameters,
+                                                          std::shared_ptr<DataChannelHandler> handler) {
+  auto channel = std::make_shared<Channel>(loop, parameters, std::move(handler));
+  if (Status started = channel->start(fabric, protocol::ConnectionKind::data); !started) return started.error();
+  return std::shared_ptr<DataChannel>(std::move(channel));
+}
+
+}  // namespace rdmacp::client

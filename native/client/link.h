@@ -1,0 +1,68 @@
+// link.h -- one connection to a unit up to its answer: connect with the token, hello, and then grant, welcome or refusal.
+//
+// What data and session channels have in common. Handler calls come on the loop's thread; start, connection, fail,
+// closeLink and abortLink are for any. A link is kept alive by the fabric until onClosed has returned.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "channel.h"
+
+namespace rdmacp::client {
+
+class Link : public fabric::ConnectionHandler, public std::enable_shared_from_this<Link> {
+ public:
+  // WorkRequest ids below are the subclass's own; this one marks hello and whatever else nobody waits for.
+  static constexpr std::uint64_t kControl = 0;
+
+  Link(EventLoop& loop, const ConnectParameters& parameters);
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  Status start(fabric::Fabric& fabric, protocol::ConnectionKind kind);
+
+  void onEstablished(fabric::Connection& connection, fabric::ConstBytes privateData) final;
+  void onMessage(fabric::Connection& connection, fabric::ConstBytes message) final;
+  void onRejected(fabric::Connection& connection, fabric::ConstBytes privateData) final;
+  void onClosed(fabric::Connection& connection, const Error& reason) final;
+
+ protected:
+  // The first message that is no refusal; its version has been checked.
+  virtual Status onAnswer(fabric::Connection& connection, protocol::MessageHeader header,
+                          fabric::ConstBytes message) = 0;
+  virtual Status onFurther(fabric::Connection& connection, protocol::MessageHeader header,
+                           fabric::ConstBytes message) = 0;
+  virtual void onOver(const Error& reason) = 0;
+
+  // Null once it is over.
+  std::shared_ptr<fabric::Connection> connection() const;
+  // Ends the connection at once; the first failure becomes the reason that onOver gets.
+  void fail(Error error);
+  // What to report for a work request: after a failure of ours the fabric says localClosed.
+  ErrorCode codeOf(ErrorCode completion) const;
+  void closeLink();
+
+  EventLoop& loop() const { return loop_; }
+  const fabric::ConnectionOptions& options() const { return parameters_.options; }
+  std::string peer() const { return parameters_.address.text(); }
+
+ private:
+  enum class Stage : std::uint8_t { connecting, greeted, answered, over };
+
+  Status receive(fabric::Connection& connection, fabric::ConstBytes message);
+  void setupTimePassed();
+
+  EventLoop& loop_;
+  const ConnectParameters parameters_;
+  std::vector<std::byte> hello_;     // sent from here
+  Stage stage_ = Stage::connecting;  // loop thread
+
+  mutable std::mutex mutex_;
+  std::shared_ptr<fabric::Connection> connection_;
+  std::optional<Error> failure_;
+  bool over_ = false;
+};
+
+}  // namespace rdmacp::client
