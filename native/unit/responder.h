@@ -56,7 +56,8 @@ struct SessionState {
 struct ResponderCounters {
   std::uint64_t connectionsOpen = 0, connectionsAccepted = 0, connectionsRefused = 0, connectionsViolated = 0;
   std::uint64_t sessionsOpen = 0, tokensOutstanding = 0, flushes = 0, flushesFailed = 0, fences = 0;
-  std::uint64_t bytesIn = 0, bytesOut = 0;  // of connections past and present
+  // Of connections past and present, as in fabric::ConnectionCounters.
+  std::uint64_t bytesIn = 0, bytesOut = 0, segmentsIn = 0, segmentsOut = 0;
 };
 
 class Responder {
