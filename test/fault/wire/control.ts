@@ -13,17 +13,18 @@ interface Opened {
   epoch: string
 }
 
+type Service = Record<string, Unary> & { close(): void }
 type Unary = (request: object, callback: (error: Error | null, reply: never) => void) => void
 
 /** A session with its connection and heartbeats, which opens regions and hands out their tokens. */
 export class RawSession {
-  readonly #service: Record<string, Unary> & { close(): void }
+  readonly #service: Service
   readonly #session: string
   readonly #connection: RawPeer
   readonly #beats: NodeJS.Timeout
   readonly data: string
 
-  private constructor(service: RawSession['#service'], session: string, connection: RawPeer, data: string) {
+  private constructor(service: Service, session: string, connection: RawPeer, data: string) {
     this.#service = service
     this.#session = session
     this.#connection = connection
@@ -33,11 +34,7 @@ export class RawSession {
   }
 
   static async open(address: string): Promise<RawSession> {
-    const definition = grpc.loadPackageDefinition(loadSync(protoFile, { longs: String, defaults: true }))
-    const { v1 } = definition.rdma_checkpoint as unknown as {
-      v1: { Control: new (address: string, credentials: grpc.ChannelCredentials) => RawSession['#service'] }
-    }
-    const service = new v1.Control(address, grpc.credentials.createInsecure())
+    const service = serviceAt(address)
     const opened = await call<{
       session: string
       token: Buffer
@@ -82,7 +79,23 @@ export class RawSession {
   }
 }
 
-function call<T>(service: RawSession['#service'], method: string, request: object): Promise<T> {
+function serviceAt(address: string): Service {
+  const definition = grpc.loadPackageDefinition(loadSync(protoFile, { longs: String, defaults: true }))
+  const { v1 } = definition.rdma_checkpoint as unknown as {
+    v1: { Control: new (address: string, credentials: grpc.ChannelCredentials) => Service }
+  }
+  return new v1.Control(address, grpc.credentials.createInsecure())
+}
+
+/** What the unit's data plane has counted since it started. */
+export async function unitCounters(address: string): Promise<Record<string, bigint>> {
+  const service = serviceAt(address)
+  const { counters } = await call<{ counters: Record<string, string> }>(service, 'Status', {})
+  service.close()
+  return Object.fromEntries(Object.entries(counters).map(([name, value]) => [name, BigInt(value)]))
+}
+
+function call<T>(service: Service, method: string, request: object): Promise<T> {
   return new Promise((resolve, reject) => {
     service[method]!(request, (error, reply) => (error ? reject(error) : resolve(reply)))
   })
