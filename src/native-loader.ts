@@ -77,7 +77,7 @@ function installHelp(): string {
   return (
     'A prebuild may be missing because the package was installed for another machine; install it on this one: ' +
     'npm install rdma-checkpoint. Where no prebuild exists for this platform, build it with a C++20 compiler, ' +
-    'make and Python 3 (on Debian: apt-get install g++ make python3): npm install --no-save node-gyp node-addon-api && ' +
+    'make and Python 3 (on Debian: apt-get install g++ make python3): npm install --no-save node-gyp@12 node-addon-api@8 && ' +
     'node node_modules/rdma-checkpoint/native/build/addon.mjs'
   )
 }

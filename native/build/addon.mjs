@@ -1,6 +1,6 @@
 // Builds the addon into build/Release. --shadow and --asan build the test addons beside it.
 // Also the way to build from source in an installed package:
-//   npm install --no-save node-gyp node-addon-api && node node_modules/rdma-checkpoint/native/build/addon.mjs
+//   npm install --no-save node-gyp@12 node-addon-api@8 && node node_modules/rdma-checkpoint/native/build/addon.mjs
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -20,7 +20,7 @@ for (const needed of ['node-gyp', 'node-addon-api']) {
   try {
     require.resolve(`${needed}/package.json`)
   } catch {
-    console.error(`rdma-checkpoint: ${needed} is not installed. Run: npm install --no-save node-gyp node-addon-api`)
+    console.error(`rdma-checkpoint: ${needed} is not installed. Run: npm install --no-save node-gyp@12 node-addon-api@8`)
     process.exit(1)
   }
 }

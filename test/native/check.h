@@ -4,10 +4,9 @@
 //   TEST(a_closed_ring_refuses_appends) { CHECK(ring.closed()); CHECK_EQ(ring.size(), 0u); }
 //
 // A failed CHECK leaves the test; the others still run. CHECKs belong on the test's own thread. Run with a substring
-// of a name to run only those tests. check::random() is seeded from RC_SEED, or from the clock; the seed is printed.
+// of a name to run only those tests. check::random() is seeded from RC_SEED, or at random; the seed is printed.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -41,11 +40,8 @@ struct Registration {
 };
 
 inline std::uint64_t seed() {
-  static const std::uint64_t value = [] {
-    const char* given = std::getenv("RC_SEED");
-    if (given != nullptr) return static_cast<std::uint64_t>(std::strtoull(given, nullptr, 0));
-    return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-  }();
+  static const char* given = std::getenv("RC_SEED");
+  static const std::uint64_t value = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
   return value;
 }
 

@@ -113,10 +113,10 @@ describe('the installed tarball', () => {
   test('loads in four worker threads at once', () => {
     const program = `
       import { Worker } from 'node:worker_threads'
-      const code = "import('rdma-checkpoint/package.json', { with: { type: 'json' } })" +
-        ".then(() => import(process.env.LOADER)).then((m) => { m.loadNative(); require('worker_threads').parentPort.postMessage('ok') })"
+      const code = "import { parentPort } from 'node:worker_threads'; import { loadNative } from '" + process.env.LOADER +
+        "'; loadNative(); parentPort.postMessage('ok')"
       const workers = [1, 2, 3, 4].map(() => new Promise((resolve, reject) => {
-        const worker = new Worker(code, { eval: true })
+        const worker = new Worker(code, { eval: true, execArgv: ['--input-type=module'] })
         worker.on('message', resolve).on('error', reject)
       }))
       console.log((await Promise.all(workers)).join())
