@@ -1,0 +1,71 @@
+// acceptor.cpp -- token checks on the connect path; no JavaScript and no callback upwards is on it.
+#include "acceptor.h"
+
+#include <utility>
+
+#include "data_connection.h"
+#include "session_connection.h"
+
+namespace rdmacp::unit {
+namespace {
+
+Error invalidToken() {
+  return {ErrorCode::tokenInvalid, "the token is unknown, used or expired", 0};
+}
+
+Error tooMany() {
+  return {ErrorCode::limitReached, "the unit has as many connections as it may have", 0};
+}
+
+}  // namespace
+
+fabric::AcceptDecision Acceptor::onRequest(const fabric::ConnectionRequest& request) {
+  fabric::AcceptDecision decision;
+  auto admitted = admit(request);
+  if (admitted) {
+    ++unit_->counters.accepted;
+    decision.accept = true;
+    decision.handler = std::move(admitted).value();
+  } else {
+    ++unit_->counters.refused;
+    protocol::RejectData reject;
+    reject.code = admitted.error().code;
+    decision.privateData = protocol::encode(reject);
+  }
+  return decision;
+}
+
+Result<std::shared_ptr<UnitConnection>> Acceptor::admit(const fabric::ConnectionRequest& request) {
+  if (unit_->stopping) return Error{ErrorCode::stopped, "the unit is stopping", 0};
+  const auto asked = protocol::parseConnectData(request.privateData);
+  if (!asked) return asked.error();
+  const auto& token = asked.value().token;
+  // Looked at first and taken later, under the lock of its region, so that a fence misses neither token nor connection.
+  const auto binding = unit_->tokens.find(token);
+  if (!binding || binding->kind != asked.value().kind) return invalidToken();
+  return binding->kind == protocol::ConnectionKind::data ? admitData(token, binding->region) : admitSession(token);
+}
+
+Result<std::shared_ptr<UnitConnection>> Acceptor::admitData(const protocol::Token& token, RegionId id) {
+  auto region = unit_->regions.find(id);
+  if (!region) return invalidToken();
+  auto connection = std::make_shared<DataConnection>(unit_, fabric_);
+  if (!unit_->connections.add(connection, unit_->options.maxConnections)) return tooMany();
+  auto member = region->admit(token, unit_->tokens, unit_->sessions, connection->link());
+  if (!member) {
+    unit_->connections.remove(connection, {});
+    return member.error();
+  }
+  connection->bind(std::move(region), std::move(member).value());
+  return std::shared_ptr<UnitConnection>(std::move(connection));
+}
+
+Result<std::shared_ptr<UnitConnection>> Acceptor::admitSession(const protocol::Token& token) {
+  const auto binding = unit_->tokens.take(token);
+  if (!binding || !unit_->sessions.has(binding->session)) return invalidToken();
+  auto connection = std::make_shared<SessionConnection>(unit_, binding->session);
+  if (!unit_->connections.add(connection, unit_->options.maxConnections)) return tooMany();
+  return std::shared_ptr<UnitConnection>(std::move(connection));
+}
+
+}  // namespace rdmacp::unit

@@ -1,0 +1,26 @@
+// acceptor.h -- decides about connection requests by their token alone. Called on the loops, several at once.
+#pragma once
+
+#include <memory>
+
+#include "../fabric/fabric.h"
+#include "unit_state.h"
+
+namespace rdmacp::unit {
+
+class Acceptor final : public fabric::AcceptHandler {
+ public:
+  Acceptor(std::shared_ptr<UnitState> unit, fabric::Fabric& fabric) : unit_(std::move(unit)), fabric_(fabric) {}
+
+  fabric::AcceptDecision onRequest(const fabric::ConnectionRequest& request) override;
+
+ private:
+  Result<std::shared_ptr<UnitConnection>> admit(const fabric::ConnectionRequest& request);
+  Result<std::shared_ptr<UnitConnection>> admitData(const protocol::Token& token, RegionId id);
+  Result<std::shared_ptr<UnitConnection>> admitSession(const protocol::Token& token);
+
+  const std::shared_ptr<UnitState> unit_;
+  fabric::Fabric& fabric_;
+};
+
+}  // namespace rdmacp::unit

@@ -1,0 +1,103 @@
+// connection_link.cpp -- calls into a connection from threads that do not own it.
+#include "connection_link.h"
+
+#include <utility>
+
+namespace rdmacp::unit {
+namespace {
+
+// Tells a callback that came from within the call it was handed to from one that came later: the first must not run
+// under the lock that the caller holds.
+class InnerCall {
+ public:
+  // Called by the callback. false: the caller is still inside, and will do the work when it has left.
+  bool mayRunNow() {
+    const std::lock_guard lock(mutex_);
+    if (!inside_) return true;
+    fired_ = true;
+    return false;
+  }
+  // Called by the caller on its way out. true: the callback came meanwhile, and its work is now the caller's.
+  bool leave() {
+    const std::lock_guard lock(mutex_);
+    inside_ = false;
+    return fired_;
+  }
+
+ private:
+  std::mutex mutex_;
+  bool inside_ = true;
+  bool fired_ = false;
+};
+
+}  // namespace
+
+bool ConnectionLink::attach(fabric::Connection& connection) {
+  const std::lock_guard lock(mutex_);
+  if (endAsked_) return false;
+  connection_ = &connection;
+  state_ = State::attached;
+  return true;
+}
+
+void ConnectionLink::detach() {
+  const std::lock_guard lock(mutex_);
+  connection_ = nullptr;
+  state_ = State::gone;
+}
+
+void ConnectionLink::end(std::function<void()> done) {
+  auto call = std::make_shared<InnerCall>();
+  {
+    std::unique_lock lock(mutex_);
+    // Nothing was granted on a connection that is not established, and attach() refuses from now on.
+    const bool nothingToEnd = ended_ || (!endAsked_ && state_ != State::attached);
+    if (nothingToEnd) {
+      endAsked_ = true;
+      ended_ = true;
+      lock.unlock();
+      done();
+      return;
+    }
+    waiting_.push_back(std::move(done));
+    if (std::exchange(endAsked_, true)) return;
+    connection_->fence([self = shared_from_this(), call] {
+      if (call->mayRunNow()) self->onEnded();
+    });
+  }
+  if (call->leave()) onEnded();
+}
+
+void ConnectionLink::onEnded() {
+  std::vector<std::function<void()>> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    waiting.swap(waiting_);
+  }
+  for (const auto& done : waiting)
+    done();
+}
+
+bool ConnectionLink::alive() const {
+  const std::lock_guard lock(mutex_);
+  return state_ == State::attached && !endAsked_;
+}
+
+Status ConnectionLink::post(const fabric::WorkRequest& request) {
+  const std::lock_guard lock(mutex_);
+  if (connection_ == nullptr || endAsked_) return Error{ErrorCode::connectionClosed, "the connection has ended", 0};
+  return connection_->post({&request, 1});
+}
+
+void ConnectionLink::closeInOrder() {
+  const std::lock_guard lock(mutex_);
+  if (connection_ != nullptr) connection_->close();
+}
+
+fabric::ConnectionCounters ConnectionLink::counters() const {
+  const std::lock_guard lock(mutex_);
+  return connection_ != nullptr ? connection_->counters() : fabric::ConnectionCounters{};
+}
+
+}  // namespace rdmacp::unit

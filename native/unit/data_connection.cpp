@@ -1,0 +1,109 @@
+// data_connection.cpp -- grant and flush; the messages are those of docs/data-protocol.md.
+#include "data_connection.h"
+
+#include <string>
+#include <utility>
+
+namespace rdmacp::unit {
+namespace {
+
+constexpr std::uint32_t kPromiseVisible = 1;
+constexpr std::uint32_t kPromiseDurable = 2;
+constexpr std::uint16_t kMethodNone = 0;
+constexpr std::uint16_t kMethodUnitFlush = 2;
+
+}  // namespace
+
+void DataConnection::bind(std::shared_ptr<Region> region, std::shared_ptr<RegionMember> member) {
+  region_ = std::move(region);
+  member_ = std::move(member);
+}
+
+Status DataConnection::onHello(fabric::Connection& connection) {
+  auto registration = region_->memory().registration(fabric_);
+  if (!registration) return registration.error();
+  const auto granted = region_->grant(*member_, connection, std::move(registration).value());
+  if (!granted) return granted.error();
+  epoch_ = granted.value().epoch;
+
+  const auto& options = unit().options;
+  protocol::Grant message;
+  message.remoteKey = granted.value().window.key;
+  message.base = granted.value().window.base;
+  message.length = granted.value().window.length;
+  message.epoch = epoch_;
+  message.unitGeneration = options.unitGeneration;
+  message.rights = static_cast<std::uint32_t>(member_->binding.rights);
+  message.credits = options.credits;
+  message.maxMessage = protocol::kMaxMessage;
+  message.promises = kPromiseVisible | (unit().medium->durable() ? kPromiseDurable : 0);
+  message.handle = member_->binding.handle;
+  // A post fails only when the connection is ending, and then its own end follows.
+  (void)send(protocol::encode(message, version()));
+  return {};
+}
+
+Status DataConnection::onRequest(protocol::MessageType type, fabric::ConstBytes message) {
+  if (type != protocol::MessageType::flush) {
+    return Error{ErrorCode::protocolViolation, "a data connection takes flush messages only", 0};
+  }
+  const auto flush = protocol::parseFlush(message);
+  if (!flush) return flush.error();
+  return queueFlush(flush.value());
+}
+
+Status DataConnection::queueFlush(const protocol::Flush& flush) {
+  if (flushesUnderWay_.fetch_add(1) >= unit().options.credits) {
+    return Error{ErrorCode::protocolViolation,
+                 "more than " + std::to_string(unit().options.credits) + " flush messages are under way", 0};
+  }
+  auto ranges = poolRanges(flush);
+  if (!ranges) {
+    answer(flush.request, ranges.error());
+    return {};
+  }
+  const auto self = std::static_pointer_cast<DataConnection>(shared_from_this());
+  FlushJob job;
+  job.ranges = std::move(ranges).value();
+  job.wanted = [self] { return self->link()->alive(); };
+  job.answer = [self, request = flush.request](const Status& status) { self->answer(request, status); };
+  if (!unit().flushes.push(std::move(job))) answer(flush.request, Error{ErrorCode::stopped, "the unit is stopping", 0});
+  return {};
+}
+
+Result<std::vector<media::ByteRange>> DataConnection::poolRanges(const protocol::Flush& flush) const {
+  if (!mayWrite(member_->binding.rights)) {
+    return Error{ErrorCode::remoteAccess, "a connection without the right to write has nothing to flush", 0};
+  }
+  if (!unit().medium->durable()) return Error{ErrorCode::notDurable, "the pool's medium cannot keep anything", 0};
+  const auto& memory = region_->memory();
+  std::vector<media::ByteRange> ranges;
+  for (const auto& range : flush.ranges) {
+    if (range.offset > memory.length() || range.length > memory.length() - range.offset) {
+      return Error{ErrorCode::outOfBounds, "a flush reaches beyond its region", 0};
+    }
+    memory.appendPoolRanges(range.offset, range.length, ranges);
+  }
+  return ranges;
+}
+
+void DataConnection::answer(std::uint64_t request, const Status& status) {
+  ++unit().counters.flushes;
+  if (!status) ++unit().counters.flushesFailed;
+  protocol::Flushed message;
+  message.request = request;
+  message.code = status.error().code;
+  message.method = status ? kMethodUnitFlush : kMethodNone;
+  message.systemError = status.error().systemError;
+  message.epoch = epoch_;
+  // Given back first: the peer may use the credit as soon as it has the answer.
+  flushesUnderWay_.fetch_sub(1);
+  (void)send(protocol::encode(message, version()));
+}
+
+void DataConnection::onEnd() {
+  unit().sessions.removeData(member_->binding.session, link());
+  region_->forget(member_);
+}
+
+}  // namespace rdmacp::unit

@@ -1,0 +1,73 @@
+// region.h -- a region as the data plane knows it: its memory, its epoch, and who is connected to it.
+//
+// Any thread. Its mutex makes a fence exact: the epoch, the members and the unspent tokens change only under it, and a
+// grant is made under it. Lock order: region, then session table, then token table; region, then the fabric (grant).
+// Links are ended after the mutex has been released.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "connection_link.h"
+#include "region_memory.h"
+#include "session_table.h"
+#include "token_table.h"
+
+namespace rdmacp::unit {
+
+// A connection to a region, from the moment that its token was taken, half-open or not.
+struct RegionMember {
+  TokenBinding binding;
+  std::shared_ptr<ConnectionLink> link;
+  bool revoked = false;  // under the region's mutex
+};
+
+struct GrantedWindow {
+  fabric::RemoteWindow window;
+  std::uint64_t epoch = 0;
+};
+
+class Region {
+ public:
+  Region(RegionId id, std::shared_ptr<RegionMemory> memory, std::uint64_t epoch, bool readOnly)
+      : memory_(std::move(memory)), id_(id), readOnly_(readOnly), epoch_(epoch) {}
+
+  RegionMemory& memory() const { return *memory_; }
+
+  Result<protocol::Token> issueToken(TokenTable& tokens, const TokenBinding& binding, std::chrono::milliseconds life);
+
+  // Takes the token and makes the link a member. tokenInvalid, or fenced when a later epoch owns the region.
+  Result<std::shared_ptr<RegionMember>> admit(const protocol::Token& token, TokenTable& tokens, SessionTable& sessions,
+                                              std::shared_ptr<ConnectionLink> link);
+  // Loop thread of the connection. Refused when the member was revoked since it was admitted.
+  Result<GrantedWindow> grant(const RegionMember& member, fabric::Connection& connection,
+                              std::shared_ptr<const fabric::MemoryRegion> registration);
+  // The connection has closed.
+  void forget(const std::shared_ptr<RegionMember>& member);
+
+  // What a fence, a drop or a removal took away. The caller ends the links.
+  struct Revoked {
+    std::vector<std::shared_ptr<ConnectionLink>> links;
+    std::set<std::pair<SessionId, HandleId>> handles;
+  };
+  Result<Revoked> raiseEpoch(std::uint64_t epoch, TokenTable& tokens);
+  Revoked dropHandle(HandleId handle, TokenTable& tokens);
+  Revoked remove(TokenTable& tokens);
+
+ private:
+  template <class Predicate>
+  Revoked revokeIf(Predicate predicate, const std::vector<TokenBinding>& tokens);
+
+  const std::shared_ptr<RegionMemory> memory_;
+  const RegionId id_;
+  const bool readOnly_;
+  std::mutex mutex_;
+  std::uint64_t epoch_;
+  bool removed_ = false;
+  std::set<std::shared_ptr<RegionMember>> members_;
+};
+
+}  // namespace rdmacp::unit

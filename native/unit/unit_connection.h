@@ -1,0 +1,63 @@
+// unit_connection.h -- the unit's end of any connection: hello, version, owned send buffers, violations, the end.
+//
+// Handler calls run on the connection's loop; send and link may be used by any thread. Owns what it sends until the
+// completion. What the connection is for is decided by data_connection and session_connection.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "connection_link.h"
+#include "unit_state.h"
+
+namespace rdmacp::unit {
+
+class UnitConnection : public fabric::ConnectionHandler, public std::enable_shared_from_this<UnitConnection> {
+ public:
+  explicit UnitConnection(std::shared_ptr<UnitState> unit);
+
+  const std::shared_ptr<ConnectionLink>& link() const { return link_; }
+  // Ends it at once, whatever is under way.
+  void abort();
+
+  void onEstablished(fabric::Connection& connection, fabric::ConstBytes privateData) final;
+  void onMessage(fabric::Connection& connection, fabric::ConstBytes message) final;
+  void onCompletions(fabric::Connection& connection, std::span<const fabric::Completion> completions) final;
+  void onClosed(fabric::Connection& connection, const Error& reason) final;
+
+ protected:
+  // The hello is done. What is returned refuses the connection.
+  virtual Status onHello(fabric::Connection& connection) = 0;
+  // A message of the agreed version. An error is a violation.
+  virtual Status onRequest(protocol::MessageType type, fabric::ConstBytes message) = 0;
+  // The last call, on the loop thread.
+  virtual void onEnd() = 0;
+
+  UnitState& unit() const { return *unit_; }
+  std::uint16_t version() const { return version_; }
+  // Any thread.
+  Status send(std::vector<std::byte> message);
+
+ private:
+  enum class Phase { setUp, hello, open, refused };
+
+  Status receive(fabric::Connection& connection, fabric::ConstBytes message);
+  Status receiveHello(fabric::Connection& connection, fabric::ConstBytes message);
+  void refuse(const Error& why);
+
+  const std::shared_ptr<UnitState> unit_;
+  const std::shared_ptr<ConnectionLink> link_;
+  Phase phase_ = Phase::setUp;  // loop thread
+  std::uint16_t version_ = 0;   // set before the first request is handled
+  EventLoop::TimerId helloTimer_ = 0;
+  bool violated_ = false;  // loop thread
+  std::mutex sendMutex_;
+  std::uint64_t nextSend_ = 1;
+  std::unordered_map<std::uint64_t, std::vector<std::byte>> sending_;
+};
+
+}  // namespace rdmacp::unit

@@ -1,0 +1,68 @@
+// unit_state.cpp -- the shared tables' bookkeeping. Any thread.
+#include "unit_state.h"
+
+#include "unit_connection.h"
+
+namespace rdmacp::unit {
+
+bool ConnectionRegistry::add(const std::shared_ptr<UnitConnection>& connection, std::size_t limit) {
+  const std::lock_guard lock(mutex_);
+  if (connections_.size() >= limit) return false;
+  connections_.insert(connection);
+  return true;
+}
+
+void ConnectionRegistry::remove(const std::shared_ptr<UnitConnection>& connection,
+                                const fabric::ConnectionCounters& last) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (connections_.erase(connection) == 0) return;
+    past_.bytesIn += last.bytesIn;
+    past_.bytesOut += last.bytesOut;
+    past_.segmentsIn += last.segmentsIn;
+    past_.segmentsOut += last.segmentsOut;
+  }
+  changed_.notify_all();
+}
+
+std::vector<std::shared_ptr<UnitConnection>> ConnectionRegistry::all() const {
+  const std::lock_guard lock(mutex_);
+  return {connections_.begin(), connections_.end()};
+}
+
+std::size_t ConnectionRegistry::size() const {
+  const std::lock_guard lock(mutex_);
+  return connections_.size();
+}
+
+bool ConnectionRegistry::waitUntilEmpty(std::chrono::milliseconds atMost) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, atMost, [&] { return connections_.empty(); });
+}
+
+fabric::ConnectionCounters ConnectionRegistry::past() const {
+  const std::lock_guard lock(mutex_);
+  return past_;
+}
+
+bool RegionMap::add(RegionId id, std::shared_ptr<Region> region) {
+  const std::lock_guard lock(mutex_);
+  return regions_.try_emplace(id, std::move(region)).second;
+}
+
+std::shared_ptr<Region> RegionMap::find(RegionId id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = regions_.find(id);
+  return found == regions_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<Region> RegionMap::remove(RegionId id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = regions_.find(id);
+  if (found == regions_.end()) return nullptr;
+  auto region = std::move(found->second);
+  regions_.erase(found);
+  return region;
+}
+
+}  // namespace rdmacp::unit

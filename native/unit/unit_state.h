@@ -1,0 +1,78 @@
+// unit_state.h -- what the responder's connections share: options, tables, counters, the list of open connections.
+//
+// Any thread. Lock order of the whole unit, outermost first:
+//   responder (listeners, stop) - region map - region - session table - token table - connection registry - fabric
+// A link's mutex comes after none of these but is held over calls into the fabric; a session connection, a link or a
+// flush job is never called while one of the tables' mutexes is held.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "flush_queue.h"
+#include "region.h"
+#include "responder.h"
+#include "session_table.h"
+#include "token_table.h"
+
+namespace rdmacp::unit {
+
+class UnitConnection;
+
+// Every connection from the accept to its onClosed.
+class ConnectionRegistry {
+ public:
+  // false when there are that many already.
+  bool add(const std::shared_ptr<UnitConnection>& connection, std::size_t limit);
+  void remove(const std::shared_ptr<UnitConnection>& connection, const fabric::ConnectionCounters& last);
+  std::vector<std::shared_ptr<UnitConnection>> all() const;
+  std::size_t size() const;
+  // false when some are left at the end of the time.
+  bool waitUntilEmpty(std::chrono::milliseconds atMost);
+  // Payload of connections that have closed.
+  fabric::ConnectionCounters past() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::unordered_set<std::shared_ptr<UnitConnection>> connections_;
+  fabric::ConnectionCounters past_;
+};
+
+class RegionMap {
+ public:
+  bool add(RegionId id, std::shared_ptr<Region> region);
+  std::shared_ptr<Region> find(RegionId id) const;
+  std::shared_ptr<Region> remove(RegionId id);
+
+ private:
+  mutable std::mutex mutex_;
+  std::unordered_map<RegionId, std::shared_ptr<Region>> regions_;
+};
+
+struct UnitCounters {
+  std::atomic<std::uint64_t> accepted{0}, refused{0}, violated{0}, flushes{0}, flushesFailed{0}, fences{0};
+};
+
+struct UnitState {
+  UnitState(const ResponderOptions& given, std::shared_ptr<media::Medium> givenMedium)
+      : options(given), medium(std::move(givenMedium)), flushes(medium, given.flushThreads) {}
+
+  const ResponderOptions options;
+  const std::shared_ptr<media::Medium> medium;
+  RegionMap regions;
+  SessionTable sessions;
+  TokenTable tokens;
+  ConnectionRegistry connections;
+  UnitCounters counters;
+  FlushQueue flushes;
+  std::atomic<bool> stopping{false};
+};
+
+}  // namespace rdmacp::unit
