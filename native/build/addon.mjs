@@ -20,7 +20,9 @@ for (const needed of ['node-gyp', 'node-addon-api']) {
   try {
     require.resolve(`${needed}/package.json`)
   } catch {
-    console.error(`rdma-checkpoint: ${needed} is not installed. Run: npm install --no-save node-gyp@12 node-addon-api@8`)
+    console.error(
+      `rdma-checkpoint: ${needed} is not installed. Run: npm install --no-save node-gyp@12 node-addon-api@8`,
+    )
     process.exit(1)
   }
 }
