@@ -44,5 +44,5 @@ test('the same check finds the loss when the sync is taken out', async () => {
   })
   console.log(`unit-kill without sync: found ${JSON.stringify(report.wrong[0])}`)
   expect(report.wrong).not.toEqual([])
-  expect(report.wrong.join('\n')).toMatch(/is gone|does not open/)
+  expect(report.wrong.join('\n')).toMatch(/is gone|does not open|does not read/)
 })

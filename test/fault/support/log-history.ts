@@ -1,8 +1,7 @@
 // What a writer appended to a log over the lives of a unit, and what must still be readable of it after each death.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CheckpointError, type Client, type Region, type RegionReader } from '../../../src/index.js'
-import type { Durability } from '../../../src/types.js'
-import { payloadOf, roundOf, whatIsWrong } from './payload.mjs'
+import { CheckpointError, type Client, type Region } from '../../../src/index.js'
+import { checkOrder, payloadOf } from './payload.mjs'
 import type { Random } from './random.mjs'
 
 export interface LogPlan {
@@ -14,16 +13,25 @@ export interface LogPlan {
   visibleShare: number
 }
 
+interface Appended {
+  round: number
+  number: number
+  bytes: number
+  durable: boolean
+  /** Unknown until it was acknowledged or found. */
+  sequence?: bigint
+}
+
 /** More than a record's header and padding take. */
 const recordOverheadBytes = 512
+/** A restarted unit gives the owner it remembers a full lease; a short one keeps the test short. */
+const lease = { silenceMs: 200 }
 
 export class LogHistory {
   readonly plan: LogPlan
   readonly #seed: number
-  /** The newest sequence that was acknowledged as durable, and the round that wrote it. */
-  #durable = { sequence: 0n, round: 0 }
-  /** What was appended, acknowledged or not: sequence, the round that wrote it last, bytes. */
-  readonly #appended = new Map<bigint, { round: number; bytes: number }>()
+  /** In the order of appending; without what was lost by right. */
+  #appended: Appended[] = []
   acknowledged = 0
 
   constructor(plan: LogPlan, seed: number) {
@@ -31,14 +39,9 @@ export class LogHistory {
     this.#seed = seed
   }
 
-  get newestDurable(): bigint {
-    return this.#durable.sequence
-  }
-
   async create(client: Client): Promise<void> {
     const { name, bytes, mode } = this.plan
-    // A restarted unit gives the owner it remembers a full lease; a short one keeps the test short.
-    const region = await client.createRegion(name, { bytes, mode, lease: { silenceMs: 200 } })
+    const region = await client.createRegion(name, { bytes, mode, lease })
     await region.close()
   }
 
@@ -48,92 +51,95 @@ export class LogHistory {
     const region = await openForWriting(client, name, stop)
     const log = region.log()
     onOpen()
-    let next = ((await log.latest({ signal: stop }))?.sequence ?? 0n) + 1n
-    while (!stop.aborted) {
-      const sequence = next++
-      const bytes = payloadOf(this.#seed, round, sequence, maxBytes)
-      const durability: Durability = random.chance(visibleShare) ? 'visible' : 'durable'
-      this.#appended.set(sequence, { round, bytes: bytes.length })
+    for (let number = 1; !stop.aborted; number++) {
+      const bytes = payloadOf(this.#seed, round, number, maxBytes)
+      const appended: Appended = { round, number, bytes: bytes.length, durable: false }
+      this.#appended.push(appended)
+      const durability = random.chance(visibleShare) ? 'visible' : 'durable'
       const saved = await log.append(bytes, { durability, signal: stop, timeoutMs: 5_000 })
-      if (saved.sequence !== sequence) throw new Error(`${name}: appended as ${sequence}, saved as ${saved.sequence}`)
+      appended.sequence = saved.sequence
+      appended.durable = saved.durability === 'durable'
+      if (durability === 'durable' && !appended.durable) throw new Error(`${name}: durable was asked, and not kept`)
       this.acknowledged++
-      if (saved.durability === 'durable') this.#durable = { sequence, round }
     }
   }
 
   /** Compares what is there with what must be there. Returns the differences in words. */
   async check(client: Client): Promise<string[]> {
-    const wrong: string[] = []
-    let region: RegionReader
+    const { name, maxBytes } = this.plan
+    let found: ReturnType<typeof checkOrder>
     try {
-      region = await client.openRegion(this.plan.name)
-    } catch (error) {
-      return [`${this.plan.name}: does not open: ${error}`]
-    }
-    try {
-      const all = await region.checkpoints().all()
-      const found = new Map(all.map((checkpoint) => [checkpoint.sequence, checkpoint]))
-      for (const checkpoint of all) {
-        const fault = whatIsWrong(checkpoint, this.#seed, this.plan.maxBytes)
-        if (fault) wrong.push(`${this.plan.name}: ${fault}`)
-      }
-      for (const [index, checkpoint] of all.entries()) {
-        const before = all[index - 1]
-        if (before && checkpoint.sequence !== before.sequence + 1n) {
-          wrong.push(`${this.plan.name}: ${checkpoint.sequence} follows ${before.sequence}`)
-        }
-      }
-      for (const sequence of this.#mustBeThere(all.at(-1)?.sequence ?? 0n)) {
-        const checkpoint = found.get(sequence)
-        const rounds = { expected: this.#roundOf(sequence), found: checkpoint && roundOf(checkpoint.value) }
-        if (!checkpoint) wrong.push(`${this.plan.name}: ${sequence} is gone; ${this.#durable.sequence} was durable`)
-        else if (rounds.expected !== rounds.found) {
-          wrong.push(`${this.plan.name}: ${sequence} is of round ${rounds.found} in place of ${rounds.expected}`)
-        }
-      }
-    } catch (error) {
-      wrong.push(`${this.plan.name}: does not read: ${error}`)
-    } finally {
+      const region = await client.openRegion(name)
+      const checkpoints = region.checkpoints()
+      const all = await checkpoints.all()
+      const latest = await checkpoints.latest()
       await region.close()
+      if (latest?.sequence !== all.at(-1)?.sequence) return [`${name}: the latest is not the last of all`]
+      found = checkOrder(all, this.#seed, maxBytes)
+    } catch (error) {
+      return [`${name}: does not read: ${error}`]
     }
+    const there = new Map(found.map((checkpoint) => [keyOf(checkpoint), checkpoint]))
+    const wrong: string[] = []
+    for (const expected of this.#mustBeThere(found.at(-1)?.sequence ?? 0n)) {
+      const checkpoint = there.get(keyOf(expected))
+      if (!checkpoint) {
+        const kept = found.map(({ sequence }) => sequence)
+        wrong.push(`${name}: ${describe(expected)} is gone; kept is ${kept[0]} to ${kept.at(-1)}`)
+      } else if (checkpoint.sequence !== expected.sequence) {
+        wrong.push(`${name}: ${describe(expected)} is now ${checkpoint.sequence}`)
+      }
+    }
+    this.#settle(there)
     return wrong
-  }
-
-  #roundOf(sequence: bigint): number | undefined {
-    return sequence === this.#durable.sequence ? this.#durable.round : this.#appended.get(sequence)?.round
   }
 
   /**
    * The newest durable checkpoint always; in a log also those before it that the ring has room for beside everything
    * that was appended later, acknowledged or not.
    */
-  *#mustBeThere(newest: bigint): Generator<bigint> {
-    const { sequence: durable } = this.#durable
-    if (durable === 0n) return
-    if (this.plan.mode === 'overwrite') {
-      // A later one that survived by luck replaces it.
-      if (newest <= durable) yield durable
-      return
-    }
-    yield durable
+  *#mustBeThere(newest: bigint): Generator<Appended> {
+    const durable = this.#appended.findLastIndex((appended) => appended.durable)
+    const newestDurable = this.#appended[durable]
+    if (!newestDurable) return
+    // In slots a later one that survived by luck may have replaced it.
+    if (this.plan.mode === 'append' || newest <= (newestDurable.sequence ?? 0n)) yield newestDurable
+    if (this.plan.mode === 'overwrite') return
     let room = this.plan.bytes - 2 * (this.plan.maxBytes + recordOverheadBytes)
-    for (const [sequence, { bytes }] of [...this.#appended].sort(([a], [b]) => (a < b ? 1 : -1))) {
-      room -= bytes + recordOverheadBytes
+    for (let index = this.#appended.length - 1; index >= 0; index--) {
+      const appended = this.#appended[index]
+      if (!appended) return
+      room -= appended.bytes + recordOverheadBytes
       if (room < 0) return
-      if (sequence < durable) yield sequence
+      if (index < durable && appended.sequence !== undefined) yield appended
     }
   }
 
-  /** After a restart: what was only visible is gone or not, but the sequences that are written next replace it. */
-  forgetBeyond(newest: bigint): void {
-    for (const sequence of this.#appended.keys()) if (sequence > newest) this.#appended.delete(sequence)
+  /** After a restart: what comes after the newest durable one is there now, and stays, or is lost for good. */
+  #settle(there: Map<string, { sequence: bigint }>): void {
+    const durable = this.#appended.findLastIndex((appended) => appended.durable)
+    this.#appended = this.#appended.filter((appended, index) => {
+      const checkpoint = there.get(keyOf(appended))
+      if (checkpoint) appended.sequence = checkpoint.sequence
+      return index <= durable || checkpoint !== undefined
+    })
+    // Older ones the ring has long dropped.
+    this.#appended = this.#appended.slice(-20_000)
   }
+}
+
+function keyOf({ round, number }: { round: number; number: number }): string {
+  return `${round}/${number}`
+}
+
+function describe({ sequence, round, number, durable }: Appended): string {
+  return `${sequence} (round ${round}, number ${number}, ${durable ? 'durable' : 'visible'})`
 }
 
 async function openForWriting(client: Client, name: string, stop: AbortSignal): Promise<Region> {
   for (;;) {
     try {
-      return await client.openRegion(name, { mode: 'write', lease: { silenceMs: 200 }, signal: stop })
+      return await client.openRegion(name, { mode: 'write', lease, signal: stop })
     } catch (error) {
       if (!(error instanceof CheckpointError) || error.code !== 'REGION_BUSY' || stop.aborted) throw error
       await sleep(10)

@@ -1,7 +1,11 @@
-export function payloadOf(seed: number, round: number, sequence: bigint, maxBytes: number): Buffer
-export function whatIsWrong(
-  checkpoint: { sequence: bigint; value: Uint8Array },
-  seed: number,
-  maxBytes: number,
-): string | undefined
-export function roundOf(value: Uint8Array): number
+interface Found {
+  sequence: bigint
+  value: Uint8Array
+}
+interface Author {
+  round: number
+  number: number
+}
+export function payloadOf(seed: number, round: number, number: number, maxBytes: number): Buffer
+export function authorOf(checkpoint: Found, seed: number, maxBytes: number): Author
+export function checkOrder(all: readonly Found[], seed: number, maxBytes: number): ({ sequence: bigint } & Author)[]

@@ -4,41 +4,60 @@ import { Random } from './random.mjs'
 const headerBytes = 16
 
 /**
- * @param {number} seed of the test @param {number} round of the writer @param {bigint} sequence @param {number} maxBytes
+ * @param {number} seed of the test @param {number} round of the writer @param {number} number of the checkpoint in
+ *   its round @param {number} maxBytes
  * @returns {Buffer}
  */
-export function payloadOf(seed, round, sequence, maxBytes) {
-  const random = new Random(seed, round, Number(sequence))
+export function payloadOf(seed, round, number, maxBytes) {
+  const random = new Random(seed, round, number)
   const bytes = Buffer.alloc(random.logUniform(headerBytes, maxBytes))
   bytes.writeUInt32LE(seed >>> 0, 0)
   bytes.writeUInt32LE(round, 4)
-  bytes.writeBigUInt64LE(sequence, 8)
+  bytes.writeBigUInt64LE(BigInt(number), 8)
   random.fill(bytes.subarray(headerBytes))
   return bytes
 }
 
 /**
- * Says what is wrong with a checkpoint, or undefined when it is whole and the one it claims to be.
+ * Who wrote a checkpoint. Throws when it is not whole, or not one that this test wrote.
  * @param {{ sequence: bigint, value: Uint8Array }} checkpoint @param {number} seed @param {number} maxBytes
- * @returns {string | undefined}
+ * @returns {{ round: number, number: number }}
  */
-export function whatIsWrong({ sequence, value }, seed, maxBytes) {
+export function authorOf({ sequence, value }, seed, maxBytes) {
   const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-  if (bytes.length < headerBytes) return `checkpoint ${sequence} has ${bytes.length} bytes`
-  const writtenAs = bytes.readBigUInt64LE(8)
-  if (bytes.readUInt32LE(0) !== seed >>> 0) return `checkpoint ${sequence} is of another test`
-  if (writtenAs !== sequence) return `checkpoint ${sequence} holds what was appended as ${writtenAs}`
+  if (bytes.length < headerBytes) throw new Error(`checkpoint ${sequence} has ${bytes.length} bytes`)
+  if (bytes.readUInt32LE(0) !== seed >>> 0) throw new Error(`checkpoint ${sequence} is of another test`)
   const round = bytes.readUInt32LE(4)
-  const expected = payloadOf(seed, round, sequence, maxBytes)
-  if (expected.length !== bytes.length) {
-    return `checkpoint ${sequence} of round ${round} has ${bytes.length} bytes in place of ${expected.length}`
-  }
-  if (expected.equals(bytes)) return undefined
+  const number = Number(bytes.readBigUInt64LE(8))
+  const expected = payloadOf(seed, round, number, maxBytes)
+  if (expected.equals(bytes)) return { round, number }
+  const name = `checkpoint ${sequence} (round ${round}, number ${number})`
+  if (expected.length !== bytes.length) throw new Error(`${name} has ${bytes.length} bytes, not ${expected.length}`)
   const at = expected.findIndex((byte, index) => byte !== bytes[index])
-  return `checkpoint ${sequence} of round ${round} differs from byte ${at} of ${bytes.length} on`
+  throw new Error(`${name} differs from byte ${at} of ${bytes.length} on`)
 }
 
-/** The round in which a checkpoint was written. @param {Uint8Array} value */
-export function roundOf(value) {
-  return Buffer.from(value.buffer, value.byteOffset, value.byteLength).readUInt32LE(4)
+/**
+ * Checks all checkpoints of a log: each is whole, they come in the order in which they were appended, and within a
+ * round none is missing between two others. (Between rounds a sequence number may be skipped: a torn record had it.)
+ * @param {readonly { sequence: bigint, value: Uint8Array }[]} all @param {number} seed @param {number} maxBytes
+ * @returns {{ sequence: bigint, round: number, number: number }[]}
+ */
+export function checkOrder(all, seed, maxBytes) {
+  const authors = all.map((checkpoint) => ({
+    sequence: checkpoint.sequence,
+    ...authorOf(checkpoint, seed, maxBytes),
+  }))
+  for (const [index, now] of authors.entries()) {
+    const before = authors[index - 1]
+    if (!before) continue
+    const inOrder =
+      now.sequence > before.sequence &&
+      (now.round === before.round ? now.number === before.number + 1 : now.round > before.round && now.number === 1)
+    if (!inOrder) {
+      const told = [before, now].map(({ sequence, round, number }) => `${sequence} (round ${round}, number ${number})`)
+      throw new Error(`${told[1]} follows ${told[0]}`)
+    }
+  }
+  return authors
 }
