@@ -66,7 +66,7 @@ export class LogHistory {
 
   /** Compares what is there with what must be there. Returns the differences in words. */
   async check(client: Client): Promise<string[]> {
-    const { name, maxBytes } = this.plan
+    const { name, mode, maxBytes } = this.plan
     let found: ReturnType<typeof checkOrder>
     try {
       const region = await client.openRegion(name)
@@ -75,7 +75,7 @@ export class LogHistory {
       const latest = await checkpoints.latest()
       await region.close()
       if (latest?.sequence !== all.at(-1)?.sequence) return [`${name}: the latest is not the last of all`]
-      found = checkOrder(all, this.#seed, maxBytes)
+      found = checkOrder(all, this.#seed, maxBytes, mode === 'append')
     } catch (error) {
       return [`${name}: does not read: ${error}`]
     }

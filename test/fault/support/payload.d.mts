@@ -8,4 +8,9 @@ interface Author {
 }
 export function payloadOf(seed: number, round: number, number: number, maxBytes: number): Buffer
 export function authorOf(checkpoint: Found, seed: number, maxBytes: number): Author
-export function checkOrder(all: readonly Found[], seed: number, maxBytes: number): ({ sequence: bigint } & Author)[]
+export function checkOrder(
+  all: readonly Found[],
+  seed: number,
+  maxBytes: number,
+  dense: boolean,
+): ({ sequence: bigint } & Author)[]

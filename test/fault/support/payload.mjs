@@ -38,12 +38,14 @@ export function authorOf({ sequence, value }, seed, maxBytes) {
 }
 
 /**
- * Checks all checkpoints of a log: each is whole, they come in the order in which they were appended, and within a
- * round none is missing between two others. (Between rounds a sequence number may be skipped: a torn record had it.)
+ * Checks all checkpoints of a log: each is whole, they come in the order in which they were appended, and with `dense`
+ * none is missing between two others of a round. (Between rounds a sequence number may be skipped: a torn record had
+ * it. Two slots keep the newest durable checkpoint and the newest one.)
  * @param {readonly { sequence: bigint, value: Uint8Array }[]} all @param {number} seed @param {number} maxBytes
+ * @param {boolean} dense
  * @returns {{ sequence: bigint, round: number, number: number }[]}
  */
-export function checkOrder(all, seed, maxBytes) {
+export function checkOrder(all, seed, maxBytes, dense) {
   const authors = all.map((checkpoint) => ({
     sequence: checkpoint.sequence,
     ...authorOf(checkpoint, seed, maxBytes),
@@ -51,9 +53,8 @@ export function checkOrder(all, seed, maxBytes) {
   for (const [index, now] of authors.entries()) {
     const before = authors[index - 1]
     if (!before) continue
-    const inOrder =
-      now.sequence > before.sequence &&
-      (now.round === before.round ? now.number === before.number + 1 : now.round > before.round && now.number === 1)
+    const step = now.round === before.round ? now.number - before.number : now.number
+    const inOrder = now.sequence > before.sequence && now.round >= before.round && (dense ? step === 1 : step >= 1)
     if (!inOrder) {
       const told = [before, now].map(({ sequence, round, number }) => `${sequence} (round ${round}, number ${number})`)
       throw new Error(`${told[1]} follows ${told[0]}`)
