@@ -1,0 +1,69 @@
+/** RegionInfo <-> its message, both ways. */
+import type { OnFull, RegionInfo, RegionMode } from '../types.js'
+import type { OnFullName, RegionInfoMessage, RegionModeName } from './messages.js'
+
+export const modeNames: Readonly<Record<RegionMode, RegionModeName>> = {
+  append: 'APPEND',
+  overwrite: 'OVERWRITE',
+  raw: 'RAW',
+}
+export const onFullNames: Readonly<Record<OnFull, OnFullName>> = {
+  'drop-oldest': 'DROP_OLDEST',
+  wait: 'WAIT',
+  fail: 'FAIL',
+}
+
+/** The mode of that name; `append`, the default, where none is given. */
+export function modeOf(name: RegionModeName): RegionMode {
+  return keyOf(modeNames, name) ?? 'append'
+}
+/** The policy of that name; `drop-oldest`, the default, where none is given. */
+export function onFullOf(name: OnFullName): OnFull {
+  return keyOf(onFullNames, name) ?? 'drop-oldest'
+}
+
+export function toRegionMessage(info: RegionInfo, ownerLost: boolean): RegionInfoMessage {
+  return {
+    name: info.name,
+    id: info.id,
+    bytes: String(info.bytes),
+    mode: modeNames[info.mode],
+    onFull: onFullNames[info.onFull],
+    epoch: String(info.epoch),
+    owner: info.owner?.identity ?? '',
+    ownerSinceMs: String(info.owner?.since.getTime() ?? 0),
+    labels: { ...info.labels },
+    lease: { silenceMs: info.lease.silenceMs, stallMs: info.lease.stallMs },
+    cursors: info.cursors.map(({ name, epoch, sequence }) => ({
+      name,
+      epoch: String(epoch),
+      sequence: String(sequence),
+    })),
+    ownerLost,
+  }
+}
+
+export function fromRegionMessage(message: RegionInfoMessage): RegionInfo {
+  const since = Number(message.ownerSinceMs)
+  return {
+    name: message.name,
+    id: message.id,
+    bytes: BigInt(message.bytes),
+    mode: modeOf(message.mode),
+    onFull: onFullOf(message.onFull),
+    epoch: BigInt(message.epoch),
+    ...(message.owner === '' && since === 0 ? {} : { owner: { identity: message.owner, since: new Date(since) } }),
+    lease: { silenceMs: message.lease?.silenceMs ?? 0, stallMs: message.lease?.stallMs ?? 0 },
+    labels: message.labels,
+    cursors: message.cursors.map(({ name, epoch, sequence }) => ({
+      name,
+      epoch: BigInt(epoch),
+      sequence: BigInt(sequence),
+    })),
+  }
+}
+
+function keyOf<K extends string, V>(names: Readonly<Record<K, V>>, wanted: V): K | undefined {
+  for (const key in names) if (names[key] === wanted) return key
+  return undefined
+}

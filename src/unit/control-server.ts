@@ -1,0 +1,125 @@
+/** The gRPC server of a unit: control.proto and grpc.health.v1 on one address. */
+import type * as Grpc from '@grpc/grpc-js'
+import type { HealthImplementation } from 'grpc-health-check'
+import { identityKey } from '../control/channel.js'
+import { type ControlProto, loadControlProto } from '../control/proto.js'
+import { toStatus } from '../control/status.js'
+import { CheckpointError } from '../errors.js'
+import { formatAddress, type HostPort } from './address.js'
+import type { Caller, ControlHandlers } from './control-service.js'
+
+const serviceName = 'rdma_checkpoint.v1.Control'
+/** How long an orderly stop waits for calls under way. */
+const drainMs = 2000
+
+type Unary = Grpc.ServerUnaryCall<unknown, unknown>
+
+export class ControlServer {
+  readonly address: HostPort
+  readonly #server: Grpc.Server
+  readonly #health: HealthImplementation
+
+  private constructor(server: Grpc.Server, health: HealthImplementation, address: HostPort) {
+    this.#server = server
+    this.#health = health
+    this.address = address
+  }
+
+  /**
+   * Listens at once; calls other than Status wait for the handlers.
+   * @throws CheckpointError `ADDRESS_IN_USE`, `SYSTEM`
+   */
+  static async listen(
+    address: HostPort,
+    handlers: Promise<ControlHandlers>,
+    status: ControlHandlers['Status'],
+  ): Promise<ControlServer> {
+    const [proto, { HealthImplementation: Health }] = await Promise.all([
+      loadControlProto(),
+      import('grpc-health-check'),
+    ])
+    const { grpc } = proto
+    const server = new grpc.Server({ 'grpc.max_receive_message_length': 1 << 20 })
+    const health = new Health({ '': 'NOT_SERVING', [serviceName]: 'NOT_SERVING' })
+    health.addToServer(server)
+    server.addService(proto.service, implementation(proto, handlers, status))
+    const port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync(formatAddress(address), grpc.ServerCredentials.createInsecure(), (error, bound) => {
+        if (error === null) resolve(bound)
+        else reject(bindError(address, error))
+      })
+    })
+    return new ControlServer(server, health, { host: address.host, port })
+  }
+
+  setServing(serving: boolean): void {
+    for (const service of ['', serviceName]) this.#health.setStatus(service, serving ? 'SERVING' : 'NOT_SERVING')
+  }
+
+  /** Lets calls under way end, then breaks what is left. */
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#server.forceShutdown()
+        resolve()
+      }, drainMs)
+      this.#server.tryShutdown(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+}
+
+function implementation(
+  proto: ControlProto,
+  handlers: Promise<ControlHandlers>,
+  status: ControlHandlers['Status'],
+): Grpc.UntypedServiceImplementation {
+  const result: Grpc.UntypedServiceImplementation = {}
+  for (const [name, definition] of Object.entries(proto.service)) {
+    const answer = async (call: Unary): Promise<unknown> => {
+      const caller: Caller = { identity: identityOf(call.metadata), gone: () => call.cancelled }
+      if (name === 'Status') return await status({}, caller)
+      const handler = (await handlers)[name as keyof ControlHandlers] as
+        | ((request: unknown, caller: Caller) => unknown)
+        | undefined
+      if (handler === undefined) throw new CheckpointError('NOT_SUPPORTED', `This unit does not know the call ${name}.`)
+      return await handler(call.request, caller)
+    }
+    result[definition.originalName ?? name] = (call: Unary, callback: Grpc.sendUnaryData<unknown>) => {
+      answer(call).then(
+        (reply) => callback(null, reply),
+        (error: unknown) => callback(toStatus(proto.grpc, error)),
+      )
+    }
+  }
+  return result
+}
+
+function identityOf(metadata: Grpc.Metadata): string {
+  const value = metadata.get(identityKey)[0]
+  if (typeof value !== 'string') return ''
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return ''
+  }
+}
+
+function bindError(address: HostPort, error: Error): CheckpointError {
+  const where = formatAddress(address)
+  if (error.message.includes('EADDRINUSE')) {
+    return new CheckpointError(
+      'ADDRESS_IN_USE',
+      `The control service cannot listen on ${where}: the address is taken.`,
+      {
+        cause: error,
+        help: 'Stop what listens there, or choose another port; port 0 takes any.',
+      },
+    )
+  }
+  return new CheckpointError('SYSTEM', `The control service cannot listen on ${where}: ${error.message}`, {
+    cause: error,
+  })
+}

@@ -1,0 +1,233 @@
+/** The calls of control.proto, from message to message; the gRPC server is in control-server.ts. */
+
+import type {
+  ControlCall,
+  ControlCalls,
+  Endpoint,
+  LeaseMessage,
+  Reply,
+  SessionMessage,
+  StatusMessage,
+} from '../control/messages.js'
+import { modeOf, onFullOf, toRegionMessage } from '../control/region-message.js'
+import { CheckpointError } from '../errors.js'
+import type { NativeResponder } from '../native.js'
+import { fromNative } from '../native-error.js'
+import type { Geometry } from '../pool/geometry.js'
+import { toRegionInfo } from '../pool/region-info.js'
+import { type RegionRecord, limits as slotLimits } from '../pool/slot.js'
+import type { LeaseChange, OpenRequest, RegionService } from './regions.js'
+import { native, type SessionTable } from './sessions.js'
+
+/** Who makes a call. Development mode: what it says of itself. */
+export interface Caller {
+  readonly identity: string
+  /** Whether the client has given the call up. */
+  readonly gone: () => boolean
+}
+export type ControlHandlers = {
+  [C in ControlCall]: (request: ControlCalls[C]['request'], caller: Caller) => Reply<C> | Promise<Reply<C>>
+}
+
+export interface ControlContext {
+  regions: RegionService
+  sessions: SessionTable
+  responder: NativeResponder
+  geometry: Geometry
+  endpoints: readonly Endpoint[]
+  unitGeneration: bigint
+  maxRegionBytes: number
+  tokenLifeMs: number
+  /** The responder's number of the pool's tables. */
+  tablesId: bigint
+  status: () => StatusMessage
+}
+
+const defaultPage = 500
+const maxPage = 1000
+
+export function controlHandlers(context: ControlContext): ControlHandlers {
+  const { regions, sessions, responder } = context
+
+  const sessionMessage = (id: bigint): SessionMessage => ({
+    session: String(id),
+    token: Buffer.from(native(() => responder.issueToken({ kind: 'session', session: id }))),
+    tokenLifeMs: context.tokenLifeMs,
+    endpoints: [...context.endpoints],
+    unit: context.status(),
+    maxRegionBytes: String(context.maxRegionBytes),
+  })
+  const regionMessage = (record: RegionRecord, states = sessions.states()) =>
+    toRegionMessage(toRegionInfo(record), regions.ownerLost(record, states))
+
+  return {
+    async OpenSession({ clientId, identity }, caller) {
+      if (clientId.byteLength !== 16) throw invalid(`client_id has ${clientId.byteLength} bytes instead of 16`)
+      for (const session of sessions.expired()) await regions.expire(session)
+      const session = sessions.open(idOf(clientId), checkedIdentity(identity || caller.identity))
+      return sessionMessage(session.id)
+    },
+
+    ResumeSession({ session, clientId }) {
+      return sessionMessage(sessions.get(BigInt(session), idOf(clientId)).id)
+    },
+
+    async CloseSession({ session }) {
+      await regions.closeSession(sessions.get(BigInt(session)))
+      return {}
+    },
+
+    async CreateRegion(request) {
+      sessions.get(BigInt(request.session))
+      const record = await regions.create({
+        name: request.name,
+        bytes: bytesOf(request.bytes),
+        mode: modeOf(request.mode),
+        onFull: onFullOf(request.onFull),
+        lease: leaseOf(request.lease),
+        labels: request.labels,
+      })
+      return { region: regionMessage(record) }
+    },
+
+    async OpenRegion(request, caller) {
+      const session = sessions.get(BigInt(request.session))
+      const opened = await regions.open(session, openRequest(request))
+      if (caller.gone() && opened.handle.id !== BigInt(request.previousHandle)) {
+        // Nobody will ever use the handle, and as an owner it would stand in everybody's way.
+        await regions.close(opened.handle)
+        throw new CheckpointError('ABORTED', `The open of "${request.name}" was given up by its client.`)
+      }
+      return {
+        region: regionMessage(opened.record),
+        handle: String(opened.handle.id),
+        token: Buffer.from(opened.token),
+        endpoints: [...context.endpoints],
+        epoch: String(opened.handle.epoch),
+        ownerSecret: Buffer.from(opened.ownerSecret ?? []),
+        unitGeneration: String(context.unitGeneration),
+        slot: regions.catalogue.slotOf(opened.record.name),
+      }
+    },
+
+    async CloseRegion({ session, handle }) {
+      const open = sessions.get(BigInt(session)).handles.get(BigInt(handle))
+      if (open === undefined) return {}
+      if (open.regionId === '') {
+        await responder.dropHandle(context.tablesId, open.id).catch(rethrow)
+        open.session.handles.delete(open.id)
+      } else await regions.close(open)
+      return {}
+    },
+
+    async DeleteRegion({ session, name, regionId }) {
+      sessions.get(BigInt(session))
+      await regions.delete(name, regionId || undefined)
+      return {}
+    },
+
+    ListRegions({ session, prefix, pageAfter, pageSize }) {
+      sessions.get(BigInt(session))
+      const page = regions.catalogue.list(prefix, pageAfter, Math.min(pageSize || defaultPage, maxPage))
+      const states = sessions.states()
+      return { regions: page.records.map((record) => regionMessage(record, states)), more: page.more }
+    },
+
+    GetRegion({ session, name }) {
+      sessions.get(BigInt(session))
+      return regionMessage(regions.get(name))
+    },
+
+    async SaveCursor({ session, region, regionId, cursor }) {
+      sessions.get(BigInt(session))
+      if (!cursor) throw invalid('SaveCursor without a cursor')
+      await regions.saveCursor(region, regionId || undefined, {
+        name: cursor.name,
+        epoch: BigInt(cursor.epoch),
+        sequence: BigInt(cursor.sequence),
+      })
+      return {}
+    },
+
+    async OpenTables({ session, previousHandle }) {
+      const owner = sessions.get(BigInt(session))
+      const previous = owner.handles.get(BigInt(previousHandle))
+      if (previous?.regionId === '') await responder.dropHandle(context.tablesId, previous.id).catch(rethrow)
+      const handle =
+        previous?.regionId === ''
+          ? previous
+          : sessions.addHandle(owner, { region: '', regionId: '', rights: 'read', epoch: 0n })
+      const token = native(() =>
+        responder.issueToken({
+          kind: 'data',
+          session: owner.id,
+          region: context.tablesId,
+          handle: handle.id,
+          rights: 'read',
+          epoch: 0n,
+        }),
+      )
+      const { geometry } = context
+      return {
+        handle: String(handle.id),
+        token: Buffer.from(token),
+        endpoints: [...context.endpoints],
+        bytes: String(geometry.firstDataOffset),
+        tableOffsetA: String(geometry.tableOffsets[0]),
+        tableOffsetB: String(geometry.tableOffsets[1]),
+        slotBytes: geometry.slotBytes,
+        slots: geometry.slots,
+      }
+    },
+
+    Status: () => context.status(),
+  }
+}
+
+function openRequest(request: ControlCalls['OpenRegion']['request']): OpenRequest {
+  const mode = request.mode === 'WRITE' ? 'write' : request.mode === 'TAKE_OVER' ? 'takeOver' : 'read'
+  const previous = BigInt(request.previousHandle)
+  return {
+    name: request.name,
+    mode,
+    ...(previous === 0n ? {} : { previousHandle: previous }),
+    ...(request.ownerSecret.byteLength === 0
+      ? {}
+      : { resume: { secret: request.ownerSecret, epoch: BigInt(request.ownerEpoch) } }),
+    ...(request.regionId === '' ? {} : { regionId: request.regionId }),
+    lease: leaseOf(request.lease),
+    tokenLifeMs: request.tokenLifeMs,
+  }
+}
+
+/** Absent fields stay absent; the wire gives null for an absent message. */
+function leaseOf(lease: LeaseMessage | null): LeaseChange {
+  return {
+    ...(typeof lease?.silenceMs === 'number' ? { silenceMs: lease.silenceMs } : {}),
+    ...(typeof lease?.stallMs === 'number' ? { stallMs: lease.stallMs } : {}),
+  }
+}
+
+function bytesOf(text: string): number {
+  const bytes = BigInt(text)
+  if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(`A region of ${text} bytes is too large`)
+  return Number(bytes)
+}
+
+function checkedIdentity(identity: string): string {
+  const bytes = Buffer.byteLength(identity)
+  if (bytes <= slotLimits.identityBytes && identity.isWellFormed()) return identity
+  throw invalid(`The identity has ${bytes} bytes, and ${slotLimits.identityBytes} is the most`)
+}
+
+function idOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}
+
+function invalid(message: string): CheckpointError {
+  return new CheckpointError('INVALID_ARGUMENT', `${message}.`)
+}
+
+function rethrow(error: unknown): never {
+  throw fromNative(error)
+}

@@ -1,0 +1,81 @@
+/** Opening the native medium of a pool, and its errors as coded ones. */
+import { statSync } from 'node:fs'
+import { CheckpointError } from '../errors.js'
+import type { NativeMedium, NativeModule } from '../native.js'
+import { fromNative } from '../native-error.js'
+import type { PoolMedium } from '../pool/medium.js'
+import type { CheckedOptions } from './options.js'
+
+export interface OpenedMedium {
+  native: NativeMedium
+  medium: PoolMedium
+  /** It holds nothing yet. */
+  fresh: boolean
+}
+
+/**
+ * @throws CheckpointError `POOL_IN_USE`, `POOL_FULL` when its space cannot be reserved, `INVALID_ARGUMENT`, `SYSTEM`
+ */
+export async function openMedium(module: NativeModule, pool: CheckedOptions['pool']): Promise<OpenedMedium> {
+  if (pool.medium === 'memory') {
+    const native = await module.Medium.open({ medium: 'memory', bytes: pool.bytes }).catch(rethrow)
+    return { native, medium: coded(native), fresh: true }
+  }
+  const fresh = isAbsentOrEmpty(pool.path)
+  if (fresh && pool.bytes === undefined) {
+    throw new CheckpointError('INVALID_ARGUMENT', `There is no pool at ${pool.path}, and no size to make one of.`, {
+      help: 'Check the path, or say how many bytes a new pool shall have.',
+    })
+  }
+  const native = await module.Medium.open({
+    medium: 'file',
+    path: pool.path,
+    create: fresh,
+    ...(fresh && pool.bytes !== undefined ? { bytes: pool.bytes } : {}),
+  }).catch(rethrow)
+  if (!fresh && pool.bytes !== undefined && pool.bytes !== native.bytes) {
+    await native.close()
+    throw new CheckpointError(
+      'INVALID_ARGUMENT',
+      `The pool at ${pool.path} has ${native.bytes} bytes, and ${pool.bytes} were asked for; a pool keeps its size.`,
+      { help: 'Leave the size away to open the pool as it is.' },
+    )
+  }
+  return { native, medium: coded(native), fresh }
+}
+
+function isAbsentOrEmpty(path: string): boolean {
+  try {
+    return statSync(path).size === 0
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
+    throw new CheckpointError('SYSTEM', `The pool ${path} cannot be looked at: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+}
+
+function coded(native: NativeMedium): PoolMedium {
+  return {
+    bytes: native.bytes,
+    blockSize: native.blockSize,
+    durable: native.durable,
+    read: (offset, length) => sync(() => native.read(offset, length)),
+    write: (offset, bytes) => sync(() => native.write(offset, bytes)),
+    flush: (ranges) => native.flush(ranges).catch(rethrow),
+    zero: (offset, length) => native.zero(offset, length).catch(rethrow),
+    load: (offset, length) => native.load(offset, length).catch(rethrow),
+  }
+}
+
+function sync<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw fromNative(error)
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw fromNative(error)
+}

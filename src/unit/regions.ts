@@ -1,0 +1,449 @@
+/**
+ * Regions as the control service deals with them: made, opened, owned, given up, deleted. Changes of one region are one
+ * at a time; what was begun is finished, whether or not the client still waits.
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { CheckpointError } from '../errors.js'
+import type { NativeResponder } from '../native.js'
+import { fromNative } from '../native-error.js'
+import type { NewRegion, RegionChange } from '../pool/pool.js'
+import { labelsProblem, type RegionRecord, type SavedCursor, limits as slotLimits } from '../pool/slot.js'
+import type { RegionCatalogue } from './catalogue.js'
+import { KeyLock } from './key-lock.js'
+import { inheritedOwnerLives, ownerLives } from './ownership.js'
+import { type Handle, native, type Session, type SessionTable } from './sessions.js'
+
+export interface LeaseChange {
+  silenceMs?: number
+  stallMs?: number
+}
+export interface OpenRequest {
+  name: string
+  mode: 'read' | 'write' | 'takeOver'
+  /** The handle this session already has, when it opens again. */
+  previousHandle?: bigint
+  /** What the first open answered, when a client whose session is gone opens again what it owned. */
+  resume?: { secret: Uint8Array; epoch: bigint }
+  /** When set, the region must still be this one. */
+  regionId?: string
+  lease: LeaseChange
+  tokenLifeMs?: number
+}
+export interface OpenedRegion {
+  record: RegionRecord
+  handle: Handle
+  token: Uint8Array
+  /** Only where this open became owner. */
+  ownerSecret?: Uint8Array
+}
+
+/** What the unit keeps of a region in memory, beside its record. */
+interface LiveRegion {
+  /** The responder's number of it. */
+  readonly nativeId: bigint
+  readonly handles: Set<Handle>
+  owner?: Handle
+  /** The owner on record was there when the unit started, and has not come back yet. */
+  inherited: boolean
+  /** Somebody could write it since the unit started. */
+  written: boolean
+}
+
+const defaultLease = { silenceMs: 1000, stallMs: 10_000 }
+/** Heartbeats come every 100 ms. */
+const minSilenceMs = 200
+const maxLeaseMs = 86_400_000
+const maxTokenLifeMs = 600_000
+
+export class RegionService {
+  readonly #catalogue: RegionCatalogue
+  readonly #responder: NativeResponder
+  readonly #sessions: SessionTable
+  readonly #locks = new KeyLock()
+  readonly #live = new Map<string, LiveRegion>()
+  readonly #maxBytes: number
+  readonly #readySince = performance.now()
+  /** 1 is the pool's tables. */
+  #nextNativeId = 2n
+
+  constructor(catalogue: RegionCatalogue, responder: NativeResponder, sessions: SessionTable, maxBytes: number) {
+    this.#catalogue = catalogue
+    this.#responder = responder
+    this.#sessions = sessions
+    this.#maxBytes = maxBytes
+  }
+
+  get catalogue(): RegionCatalogue {
+    return this.#catalogue
+  }
+
+  /** Makes a region of the catalogue reachable. */
+  serve(record: RegionRecord): void {
+    const nativeId = this.#nextNativeId++
+    const extents = record.extents.flatMap((extent) => [extent.offset, extent.length])
+    native(() => this.#responder.addRegion(nativeId, extents, record.bytes, record.epoch, false))
+    const inherited = record.owner !== undefined
+    this.#live.set(record.id, { nativeId, handles: new Set(), inherited, written: false })
+  }
+
+  /** Whether the region has an owner on record that is silent, stalled or gone. */
+  ownerLost(record: RegionRecord, states = this.#sessions.states()): boolean {
+    return record.owner !== undefined && !this.#ownerLives(record, states)
+  }
+
+  /** Regions that may hold what is visible and not durable. */
+  *written(): Iterable<RegionRecord> {
+    let after = ''
+    for (;;) {
+      const { records, more } = this.#catalogue.list('', after, 1000)
+      for (const record of records) if (this.#live.get(record.id)?.written) yield record
+      if (!more) return
+      after = records.at(-1)?.name ?? ''
+    }
+  }
+
+  /** @throws CheckpointError `INVALID_ARGUMENT`, `LIMIT_REACHED`, `REGION_EXISTS`, `POOL_FULL`, `POOL_READ_ONLY` */
+  async create(region: Omit<NewRegion, 'lease'> & { lease: LeaseChange }): Promise<RegionRecord> {
+    checkName(region.name)
+    if (!Number.isSafeInteger(region.bytes) || region.bytes < 1) {
+      throw new CheckpointError('INVALID_ARGUMENT', `A region has at least 1 byte; ${region.bytes} were asked for.`)
+    }
+    if (region.bytes > this.#maxBytes) {
+      throw new CheckpointError(
+        'LIMIT_REACHED',
+        `A region of ${region.bytes} bytes was asked for, and this unit allows ${this.#maxBytes}.`,
+        { details: { maxRegionBytes: this.#maxBytes } },
+      )
+    }
+    const problem = labelsProblem(region.labels)
+    if (problem !== undefined) throw new CheckpointError('INVALID_ARGUMENT', `${problem}.`)
+    const lease = mergedLease(defaultLease, region.lease)
+    return await this.#locks.run(region.name, async () => {
+      const record = await this.#catalogue.create({ ...region, lease })
+      try {
+        this.serve(record)
+      } catch (error) {
+        await this.#catalogue.remove(record.name)
+        throw error
+      }
+      return record
+    })
+  }
+
+  /** Fences readers and writers first, so that nobody reads or writes what the space holds next. */
+  async delete(name: string, regionId: string | undefined): Promise<void> {
+    await this.#locks.run(name, async () => {
+      const record = this.#find(name, regionId)
+      this.#assertWritable()
+      const live = this.#liveOf(record)
+      await this.#responder.removeRegion(live.nativeId).catch(rethrow)
+      this.#live.delete(record.id)
+      for (const handle of live.handles) handle.session.handles.delete(handle.id)
+      try {
+        await this.#catalogue.remove(name)
+      } catch (error) {
+        this.serve(record)
+        throw error
+      }
+    })
+  }
+
+  /** @throws CheckpointError `REGION_NOT_FOUND`, `REGION_BUSY`, `FENCED`, `LIMIT_REACHED`, `POOL_READ_ONLY` */
+  async open(session: Session, request: OpenRequest): Promise<OpenedRegion> {
+    return await this.#locks.run(request.name, async () => {
+      const record = this.#find(request.name, request.regionId)
+      const previous = request.previousHandle === undefined ? undefined : session.handles.get(request.previousHandle)
+      if (previous !== undefined && previous.regionId === record.id) return await this.#openAgain(previous, request)
+      if (request.mode === 'read') return this.#openForReading(session, record, request)
+      this.#assertWritable()
+      if (request.mode === 'write') {
+        if (request.resume !== undefined) return await this.#resume(session, record, request, request.resume)
+        if (record.owner !== undefined && this.#ownerLives(record, this.#sessions.states())) throw busy(record)
+      }
+      return await this.#take(session, record, request)
+    })
+  }
+
+  async close(handle: Handle): Promise<void> {
+    await this.#locks.run(handle.region, () => this.#close(handle))
+  }
+
+  /** Gives up everything the session has open, and the session. */
+  async closeSession(session: Session): Promise<void> {
+    for (const handle of [...session.handles.values()]) {
+      if (handle.regionId !== '') await this.close(handle)
+    }
+    this.#sessions.remove(session)
+  }
+
+  /** Ends a session whose client is gone. Its ownerships stay on record, as lost. */
+  async expire(session: Session): Promise<void> {
+    for (const handle of [...session.handles.values()]) {
+      if (handle.regionId !== '') await this.#locks.run(handle.region, () => this.#drop(handle))
+    }
+    this.#sessions.remove(session)
+  }
+
+  /** @throws CheckpointError `REGION_NOT_FOUND`, `CURSOR_INVALID`, `LIMIT_REACHED` */
+  async saveCursor(name: string, regionId: string | undefined, cursor: SavedCursor): Promise<void> {
+    const bytes = Buffer.byteLength(cursor.name)
+    if (bytes < 1 || bytes > slotLimits.cursorNameBytes || !cursor.name.isWellFormed()) {
+      throw new CheckpointError(
+        'CURSOR_INVALID',
+        `The name of a cursor has 1 to ${slotLimits.cursorNameBytes} bytes; it has ${bytes}.`,
+      )
+    }
+    await this.#locks.run(name, async () => {
+      const record = this.#find(name, regionId)
+      this.#assertWritable()
+      const cursors = record.cursors.filter((other) => other.name !== cursor.name)
+      if (cursor.epoch !== 0n || cursor.sequence !== 0n) cursors.push(cursor)
+      if (cursors.length > slotLimits.cursors) {
+        throw new CheckpointError(
+          'LIMIT_REACHED',
+          `A region keeps ${slotLimits.cursors} cursors, and "${name}" has as many.`,
+          {
+            help: 'Remove one that is not needed any more.',
+          },
+        )
+      }
+      await this.#catalogue.update(name, { cursors })
+    })
+  }
+
+  get(name: string): RegionRecord {
+    return this.#find(name, undefined)
+  }
+
+  /** Settles when no change is under way. */
+  async idle(): Promise<void> {
+    await this.#locks.idle()
+  }
+
+  async #openAgain(handle: Handle, request: OpenRequest): Promise<OpenedRegion> {
+    const record = this.#find(handle.region, handle.regionId)
+    const live = this.#liveOf(record)
+    if (handle.rights === 'readWrite' && (live.owner !== handle || record.epoch !== handle.epoch)) throw fenced(record)
+    // Bytes that its earlier connection still buffers could land on top of newer ones.
+    await this.#responder.dropHandle(live.nativeId, handle.id).catch(rethrow)
+    return { record, handle, token: this.#token(live, handle, request) }
+  }
+
+  #openForReading(session: Session, record: RegionRecord, request: OpenRequest): OpenedRegion {
+    const live = this.#liveOf(record)
+    const handle = this.#addHandle(session, record, live, 'read')
+    return { record, handle, token: this.#tokenOrUndo(live, handle, request) }
+  }
+
+  /** An owner comes back after the unit, or its session, was lost: nobody took the region in between. */
+  async #resume(
+    session: Session,
+    record: RegionRecord,
+    request: OpenRequest,
+    { secret, epoch }: { secret: Uint8Array; epoch: bigint },
+  ): Promise<OpenedRegion> {
+    const hash = hashOf(secret)
+    if (record.epoch !== epoch || record.owner === undefined || !timingSafeEqual(record.owner.secretHash, hash)) {
+      throw fenced(record)
+    }
+    const live = this.#liveOf(record)
+    if (live.owner !== undefined) {
+      await this.#responder.dropHandle(live.nativeId, live.owner.id).catch(rethrow)
+      this.#forget(live, live.owner)
+    }
+    const handle = this.#addHandle(session, record, live, 'readWrite')
+    const token = this.#tokenOrUndo(live, handle, request)
+    live.owner = handle
+    live.inherited = false
+    live.written = true
+    return { record, handle, token, ownerSecret: secret }
+  }
+
+  /** Raises the epoch durably, then ends every writer below it, and only then answers. */
+  async #take(session: Session, record: RegionRecord, request: OpenRequest): Promise<OpenedRegion> {
+    const lease = mergedLease(record.lease, request.lease)
+    const secret = randomBytes(32)
+    const epoch = record.epoch + 1n
+    const owner = { identity: session.identity, secretHash: hashOf(secret), sinceMs: Date.now() }
+    const change: RegionChange = { epoch, owner, lease }
+    const taken = await this.#catalogue.update(record.name, change)
+    const live = this.#liveOf(taken)
+    live.inherited = false
+    const former = live.owner
+    delete live.owner
+    await this.#responder.fence(live.nativeId, epoch).catch(rethrow)
+    if (former !== undefined) this.#forget(live, former)
+    const handle = this.#addHandle(session, taken, live, 'readWrite')
+    const token = this.#tokenOrUndo(live, handle, request)
+    live.owner = handle
+    live.written = true
+    return { record: taken, handle, token, ownerSecret: secret }
+  }
+
+  async #close(handle: Handle): Promise<void> {
+    const live = this.#live.get(handle.regionId)
+    const owned = live?.owner === handle
+    await this.#drop(handle)
+    const record = this.#catalogue.get(handle.region)
+    if (!owned || record === undefined || record.id !== handle.regionId || this.#catalogue.readOnly !== undefined)
+      return
+    await this.#catalogue.update(record.name, { owner: null })
+  }
+
+  async #drop(handle: Handle): Promise<void> {
+    const live = this.#live.get(handle.regionId)
+    if (live?.handles.has(handle)) {
+      await this.#responder.dropHandle(live.nativeId, handle.id).catch(rethrow)
+      if (live.owner === handle) delete live.owner
+      live.handles.delete(handle)
+    }
+    handle.session.handles.delete(handle.id)
+  }
+
+  #ownerLives(record: RegionRecord, states: ReturnType<SessionTable['states']>): boolean {
+    const live = this.#liveOf(record)
+    if (live.inherited) return inheritedOwnerLives(record.lease, performance.now() - this.#readySince)
+    return live.owner !== undefined && ownerLives(record.lease, states.get(live.owner.session.id))
+  }
+
+  #addHandle(session: Session, record: RegionRecord, live: LiveRegion, rights: Handle['rights']): Handle {
+    const handle = this.#sessions.addHandle(session, {
+      region: record.name,
+      regionId: record.id,
+      rights,
+      epoch: record.epoch,
+    })
+    live.handles.add(handle)
+    return handle
+  }
+
+  #tokenOrUndo(live: LiveRegion, handle: Handle, request: OpenRequest): Uint8Array {
+    try {
+      return this.#token(live, handle, request)
+    } catch (error) {
+      this.#forget(live, handle)
+      throw error
+    }
+  }
+
+  #token(live: LiveRegion, handle: Handle, request: OpenRequest): Uint8Array {
+    return native(() =>
+      this.#responder.issueToken({
+        kind: 'data',
+        session: handle.session.id,
+        region: live.nativeId,
+        handle: handle.id,
+        rights: handle.rights,
+        epoch: handle.epoch,
+        ...tokenLife(request.tokenLifeMs),
+      }),
+    )
+  }
+
+  #forget(live: LiveRegion, handle: Handle): void {
+    live.handles.delete(handle)
+    if (live.owner === handle) delete live.owner
+    handle.session.handles.delete(handle.id)
+  }
+
+  #find(name: string, regionId: string | undefined): RegionRecord {
+    const record = this.#catalogue.get(name)
+    if (record === undefined) {
+      throw new CheckpointError('REGION_NOT_FOUND', `There is no region named "${name}".`, {
+        help: 'Create it, or list the regions there are.',
+      })
+    }
+    if (regionId !== undefined && regionId !== record.id) {
+      throw new CheckpointError(
+        'REGION_NOT_FOUND',
+        `Region "${name}" was deleted and made again: it is ${record.id} now, not ${regionId}.`,
+        { details: { id: record.id } },
+      )
+    }
+    return record
+  }
+
+  #liveOf(record: RegionRecord): LiveRegion {
+    const live = this.#live.get(record.id)
+    if (live === undefined) throw new CheckpointError('INTERNAL', `Region "${record.name}" is not being served.`)
+    return live
+  }
+
+  #assertWritable(): void {
+    const { readOnly } = this.#catalogue
+    if (readOnly !== undefined) {
+      throw new CheckpointError('POOL_READ_ONLY', `The pool cannot be changed: ${readOnly}.`, {
+        help: 'Regions can be read. Restart the unit once its medium is sound.',
+      })
+    }
+  }
+}
+
+export function tokenLife(ms: number | undefined): { lifeMs?: number } {
+  return ms === undefined || ms === 0 ? {} : { lifeMs: Math.min(ms, maxTokenLifeMs) }
+}
+
+function checkName(name: string): void {
+  const bytes = Buffer.byteLength(name)
+  if (bytes < 1 || bytes > slotLimits.nameBytes || !name.isWellFormed() || name.includes('\0')) {
+    throw new CheckpointError(
+      'INVALID_ARGUMENT',
+      `The name of a region is 1 to ${slotLimits.nameBytes} bytes of UTF-8 without NUL; it has ${bytes}.`,
+    )
+  }
+}
+
+function mergedLease(lease: { silenceMs: number; stallMs: number }, change: LeaseChange): typeof lease {
+  const merged = { silenceMs: change.silenceMs ?? lease.silenceMs, stallMs: change.stallMs ?? lease.stallMs }
+  if (merged.silenceMs < minSilenceMs || merged.silenceMs > maxLeaseMs) {
+    throw new CheckpointError(
+      'INVALID_ARGUMENT',
+      `silenceMs is ${minSilenceMs} to ${maxLeaseMs}; it is ${merged.silenceMs}.`,
+    )
+  }
+  if (merged.stallMs > maxLeaseMs) {
+    throw new CheckpointError('INVALID_ARGUMENT', `stallMs is 0 (never) to ${maxLeaseMs}; it is ${merged.stallMs}.`)
+  }
+  return merged
+}
+
+function hashOf(secret: Uint8Array): Buffer {
+  return createHash('sha256').update(secret).digest()
+}
+
+function ownerDetails(record: RegionRecord): Record<string, unknown> {
+  return {
+    epoch: record.epoch,
+    ...(record.owner === undefined
+      ? {}
+      : { owner: record.owner.identity, since: new Date(record.owner.sinceMs).toISOString() }),
+  }
+}
+
+function busy(record: RegionRecord): CheckpointError {
+  const { owner, since } = ownerDetails(record)
+  return new CheckpointError(
+    'REGION_BUSY',
+    `Region "${record.name}" is open for writing by ${owner}, which is alive, since ${since} (epoch ${record.epoch}).`,
+    {
+      retryable: true,
+      details: ownerDetails(record),
+      help: 'Read it, wait until its owner closes it or is lost, or open it with mode takeOver.',
+    },
+  )
+}
+
+function fenced(record: RegionRecord): CheckpointError {
+  return new CheckpointError(
+    'FENCED',
+    `Region "${record.name}" has been given up or taken over since it was opened; its epoch is ${record.epoch} now.`,
+    {
+      details: ownerDetails(record),
+      help: 'Open the region again to own it anew, and read what was written meanwhile.',
+    },
+  )
+}
+
+function rethrow(error: unknown): never {
+  throw fromNative(error)
+}

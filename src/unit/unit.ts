@@ -1,0 +1,431 @@
+/** A persistent memory unit: owns a pool and exposes its regions over RDMA. */
+import type { Endpoint, StatusMessage } from '../control/messages.js'
+import { CheckpointError } from '../errors.js'
+import type { NativeResponder } from '../native.js'
+import { fromNative } from '../native-error.js'
+import { loadNative } from '../native-loader.js'
+import { Pool } from '../pool/pool.js'
+import type { CallOptions, Durability, UnitStatus } from '../types.js'
+import { formatAddress, type HostPort, isLoopback, parseAddress, resolve } from './address.js'
+import { PoolCatalogue } from './catalogue.js'
+import { ControlServer } from './control-server.js'
+import { type ControlHandlers, controlHandlers } from './control-service.js'
+import { type OpenedMedium, openMedium } from './medium.js'
+import { type CheckedOptions, checkOptions, type UnitOptions } from './options.js'
+import { RegionService } from './regions.js'
+import { SessionTable } from './sessions.js'
+
+type State = UnitStatus['state']
+
+const tokenLifeMs = 10_000
+const reapEveryMs = 1000
+/** The responder's number of the pool's tables. */
+const tablesId = 1n
+/** Regions brought into memory at a time when a file pool is opened. */
+const loadsAtOnce = 4
+
+export class PersistentMemoryUnit implements AsyncDisposable {
+  readonly #options: CheckedOptions
+  /** What was opened, to be closed in reverse. */
+  readonly #openings: (() => Promise<void> | void)[] = []
+  #state: State = 'starting'
+  #control: ControlServer | undefined
+  #address = ''
+  #endpoints: Endpoint[] = []
+  #dataAddresses: string[] = []
+  #pool: Pool | undefined
+  #medium: OpenedMedium | undefined
+  #responder: NativeResponder | undefined
+  #sessions: SessionTable | undefined
+  #regions: RegionService | undefined
+  #version = ''
+  #closing: Promise<void> | undefined
+
+  private constructor(options: CheckedOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Opens or makes the pool and serves it. Settles when clients can use every region.
+   *
+   * @throws CheckpointError
+   * - `INVALID_ARGUMENT` an option; no pool at the path and no size; another size than the pool has
+   * - `UNAUTHENTICATED` an address that is not loopback, with nothing configured to keep strangers out
+   * - `POOL_IN_USE`, `POOL_DAMAGED`, `POOL_INCOMPATIBLE`, `POOL_FULL` (its space cannot be reserved), `MEDIUM_FAILED`
+   * - `ADDRESS_IN_USE`, `NOT_SUPPORTED`, `MEMLOCK_LIMIT`, `OUT_OF_MEMORY`, `SYSTEM`
+   * - `ADDON_NOT_FOUND`, `PLATFORM_UNSUPPORTED`, `ABORTED`
+   */
+  static async start(options: UnitOptions): Promise<PersistentMemoryUnit> {
+    const unit = new PersistentMemoryUnit(checkOptions(options))
+    const { signal } = options
+    try {
+      await unit.#start(signal)
+    } catch (error) {
+      unit.#state = 'stopping'
+      await unit.#undo()
+      throw fromNative(error)
+    }
+    signal?.addEventListener('abort', () => void unit.close().catch(() => undefined), { once: true })
+    return unit
+  }
+
+  /** host:port of the control service; what clients connect to. */
+  get address(): string {
+    return this.#address
+  }
+  /** host:port of each place where the data plane listens. */
+  get dataAddresses(): readonly string[] {
+    return this.#dataAddresses
+  }
+  /** What a write can be promised, weakest first. */
+  get promises(): readonly Durability[] {
+    return this.#medium?.medium.durable ? ['visible', 'durable'] : ['visible']
+  }
+
+  async status(): Promise<UnitStatus> {
+    const { id, generation, state, used, bytes, regions, medium, version } = this.#status()
+    return {
+      id,
+      generation: BigInt(generation),
+      state: state as State,
+      used: BigInt(used),
+      bytes: BigInt(bytes),
+      regions,
+      promises: this.promises,
+      medium,
+      version,
+    }
+  }
+
+  /**
+   * Orderly stop: refuses new calls, ends every connection, makes durable what is visible, closes the pool.
+   * Calling it again waits for the first call.
+   * @throws CheckpointError `TIMEOUT`, `ABORTED` while the stop goes on; `MEDIUM_FAILED`
+   */
+  async close(options: CallOptions = {}): Promise<void> {
+    this.#closing ??= this.#stop()
+    await within(this.#closing, options)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close({ timeoutMs: 0 })
+  }
+
+  async #start(signal: AbortSignal | undefined): Promise<void> {
+    const listen = await this.#allowed(this.#options.listen, 'The address of the control service')
+    const data = await this.#dataPlaneAddresses(listen)
+    const native = loadNative()
+    this.#version = native.version
+    checkAborted(signal)
+
+    this.#medium = await openMedium(native, this.#options.pool)
+    const { native: nativeMedium, medium, fresh } = this.#medium
+    this.#openings.push(() => nativeMedium.close())
+
+    let ready: (handlers: ControlHandlers) => void = () => undefined
+    let failed: (error: unknown) => void = () => undefined
+    const handlers = new Promise<ControlHandlers>((resolve, reject) => {
+      ready = resolve
+      failed = reject
+    })
+    handlers.catch(() => undefined)
+    this.#openings.push(() => failed(stopping()))
+    const control = await ControlServer.listen(listen, handlers, () => this.#status())
+    this.#control = control
+    this.#address = formatAddress(control.address)
+    this.#openings.push(() => this.#closeControl())
+    checkAborted(signal)
+
+    const { pool: poolOptions } = this.#options
+    const maxRegions = poolOptions.maxRegions === undefined ? {} : { maxRegions: poolOptions.maxRegions }
+    // Each life of a memory pool is another one: clients tell them apart by its generation.
+    const startsBefore = poolOptions.medium === 'memory' ? BigInt(Date.now()) : 0n
+    const pool = fresh
+      ? await Pool.format(medium, { medium: poolOptions.medium, ...maxRegions, startsBefore })
+      : await Pool.open(medium)
+    this.#pool = pool
+    if (!fresh) await this.#load(pool, signal)
+
+    const responder = new native.Responder(nativeMedium, {
+      maxConnections: this.#options.limits.connections,
+      tokenLifeMs,
+      unitGeneration: pool.starts,
+    })
+    this.#responder = responder
+    this.#openings.push(() => this.#stopResponder())
+    responder.addRegion(tablesId, [0, pool.geometry.firstDataOffset], pool.geometry.firstDataOffset, 0n, true)
+    const sessions = new SessionTable(responder, this.#options.limits)
+    const maxRegionBytes = this.#options.limits.regionBytes ?? pool.geometry.poolBytes
+    const regions = new RegionService(new PoolCatalogue(pool), responder, sessions, maxRegionBytes)
+    for (const record of pool.records()) regions.serve(record)
+    this.#sessions = sessions
+    this.#regions = regions
+    this.#listen(responder, native.fabrics, data)
+    await this.#advertise()
+    checkAborted(signal)
+
+    this.#state = pool.readOnly === undefined ? 'ready' : 'read-only'
+    this.#openings.push(reaper(sessions, regions))
+    ready(
+      controlHandlers({
+        regions,
+        sessions,
+        responder,
+        geometry: pool.geometry,
+        endpoints: this.#endpoints,
+        unitGeneration: pool.starts,
+        maxRegionBytes,
+        tokenLifeMs,
+        tablesId,
+        status: () => this.#status(),
+      }),
+    )
+    control.setServing(true)
+    if (this.#options.anyAddress) this.#warnOpen()
+    if (pool.readOnly !== undefined) this.#options.log('warn', 'the pool is read-only', { because: pool.readOnly })
+    this.#options.log('info', 'ready', { address: this.address, data: this.#dataAddresses, regions: pool.regions })
+  }
+
+  async #allowed(text: string, what: string): Promise<HostPort> {
+    const address = await resolve(parseAddress(text, what), what)
+    if (this.#options.anyAddress || isLoopback(address.host)) return address
+    throw new CheckpointError(
+      'UNAUTHENTICATED',
+      `${what} is ${formatAddress(address)}, which is not loopback, and no authentication is configured.`,
+      {
+        help:
+          'Use a loopback address. Where every host that reaches the address may read, write and delete everything: ' +
+          "security { mode: 'dangerously-unauthenticated' }, or --dangerously-allow-unauthenticated.",
+      },
+    )
+  }
+
+  async #dataPlaneAddresses(listen: HostPort): Promise<HostPort[]> {
+    const texts = this.#options.data.length > 0 ? this.#options.data : [formatAddress({ host: listen.host, port: 0 })]
+    const addresses = []
+    for (const text of texts) {
+      const address = await this.#allowed(text, 'An address of the data plane')
+      if (isWildcard(address.host) && this.#options.advertise.length === 0) {
+        throw new CheckpointError(
+          'INVALID_ARGUMENT',
+          `The data plane listens on ${formatAddress(address)}, and clients have to be told where to connect.`,
+          { help: 'Name an address of one interface, or what to advertise (--advertise host).' },
+        )
+      }
+      addresses.push(address)
+    }
+    return addresses
+  }
+
+  /** Brings what regions hold from the medium into memory, before anybody reads it. */
+  async #load(pool: Pool, signal: AbortSignal | undefined): Promise<void> {
+    const records = pool.records()[Symbol.iterator]()
+    const worker = async () => {
+      for (let next = records.next(); !next.done; next = records.next()) {
+        checkAborted(signal)
+        await pool.load(next.value)
+      }
+    }
+    const started = performance.now()
+    await Promise.all(Array.from({ length: loadsAtOnce }, worker))
+    this.#options.log('info', 'pool loaded', { regions: pool.regions, ms: Math.round(performance.now() - started) })
+  }
+
+  #listen(responder: NativeResponder, fabrics: readonly ('iwarp' | 'verbs')[], data: readonly HostPort[]): void {
+    const { transport } = this.#options
+    if (transport !== 'auto' && !fabrics.includes(transport)) {
+      throw new CheckpointError(
+        'NOT_SUPPORTED',
+        `This build has no ${transport} fabric; it has ${fabrics.join(', ')}.`,
+        {
+          help: 'Use transport iwarp, or auto.',
+        },
+      )
+    }
+    for (const fabric of transport === 'auto' ? fabrics : [transport]) {
+      for (const address of data) {
+        try {
+          const port = responder.listen(fabric, address.host, address.port)
+          this.#endpoints.push({ transport: fabric, host: address.host, port })
+        } catch (error) {
+          const coded = listenError(error, address)
+          // With auto, a machine without a device for verbs is as good as a build without it.
+          if (transport !== 'auto' || fabric === 'iwarp') throw coded
+          this.#options.log('info', `no ${fabric} on this address`, {
+            address: formatAddress(address),
+            because: coded.message,
+          })
+        }
+      }
+    }
+    this.#dataAddresses = this.#endpoints.map(formatAddress)
+  }
+
+  /** Replaces what clients are told. */
+  async #advertise(): Promise<void> {
+    const { advertise } = this.#options
+    if (advertise.length === 0) return
+    const listening = this.#endpoints
+    const told: Endpoint[] = []
+    for (const [index, text] of advertise.entries()) {
+      const address = await resolve(parseAddress(text, 'An advertised address', true), 'An advertised address')
+      const sameIndex = listening[index] ?? listening[0]
+      if (address.port === 0) told.push(...listening.map((endpoint) => ({ ...endpoint, host: address.host })))
+      else if (sameIndex !== undefined) told.push({ transport: sameIndex.transport, ...address })
+    }
+    this.#endpoints = told
+  }
+
+  #warnOpen(): void {
+    const warning =
+      'No authentication: whoever reaches this unit may read, write and delete everything in it. ' +
+      `It listens on ${[this.address, ...this.#dataAddresses].join(', ')}.`
+    if (this.#options.logged) this.#options.log('warn', warning)
+    else process.emitWarning(warning, { code: 'RDMA_CHECKPOINT_UNAUTHENTICATED' })
+  }
+
+  #status(): StatusMessage {
+    const pool = this.#pool
+    const state = this.#state === 'ready' && pool?.readOnly !== undefined ? 'read-only' : this.#state
+    const counters = state === 'starting' || state === 'stopping' ? {} : (this.#responder?.counters() ?? {})
+    return {
+      id: pool?.id ?? '',
+      generation: String(pool?.starts ?? 0n),
+      state,
+      used: String(pool?.used ?? 0),
+      bytes: String(pool?.geometry.poolBytes ?? this.#medium?.medium.bytes ?? 0),
+      regions: pool?.regions ?? 0,
+      promises: [...this.promises],
+      endpoints: this.#endpoints,
+      version: this.#version,
+      medium: this.#options.pool.medium,
+      counters: Object.fromEntries(Object.entries(counters).map(([name, value]) => [name, String(value)])),
+      maxRegions: pool?.geometry.slots ?? 0,
+      sessions: this.#sessions?.size ?? 0,
+    }
+  }
+
+  async #stop(): Promise<void> {
+    this.#state = 'stopping'
+    await this.#closeControl()
+    await this.#regions?.idle()
+    await this.#stopResponder()
+    let failure: unknown
+    try {
+      await this.#writeBack()
+    } catch (error) {
+      failure = error
+      this.#options.log('error', 'not everything could be made durable', { because: fromNative(error).message })
+    }
+    await this.#undo()
+    this.#options.log('info', 'stopped')
+    if (failure !== undefined) throw fromNative(failure)
+  }
+
+  /** What was visible when the unit stopped in order is there when it comes back. */
+  async #writeBack(): Promise<void> {
+    const [pool, regions, medium] = [this.#pool, this.#regions, this.#medium]
+    if (pool === undefined || regions === undefined || !medium?.medium.durable || pool.readOnly !== undefined) return
+    for (const record of regions.written()) await pool.flush(record)
+    await pool.markClean()
+  }
+
+  async #closeControl(): Promise<void> {
+    const control = this.#control
+    this.#control = undefined
+    control?.setServing(false)
+    await control?.close()
+  }
+
+  async #stopResponder(): Promise<void> {
+    const responder = this.#responder
+    this.#responder = undefined
+    await responder?.stop()
+  }
+
+  async #undo(): Promise<void> {
+    for (let close = this.#openings.pop(); close !== undefined; close = this.#openings.pop()) {
+      try {
+        await close()
+      } catch (error) {
+        this.#options.log('error', 'a part of the unit did not stop in order', { because: fromNative(error).message })
+      }
+    }
+  }
+}
+
+/** Forgets clients that are gone. @returns what ends it */
+function reaper(sessions: SessionTable, regions: RegionService): () => Promise<void> {
+  let running: Promise<void> = Promise.resolve()
+  const timer = setInterval(() => {
+    running = running.then(async () => {
+      for (const session of sessions.expired()) await regions.expire(session)
+    })
+    // The next turn tries again; a responder that is gone means that the unit is stopping.
+    running = running.catch(() => undefined)
+  }, reapEveryMs)
+  timer.unref()
+  return async () => {
+    clearInterval(timer)
+    await running
+  }
+}
+
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || /^[0:]+$/.test(host)
+}
+
+function listenError(error: unknown, address: HostPort): CheckpointError {
+  const coded = fromNative(error)
+  if (coded.details?.systemError !== 'EADDRINUSE') return coded
+  return new CheckpointError(
+    'ADDRESS_IN_USE',
+    `The data plane cannot listen on ${formatAddress(address)}: the address is taken.`,
+    {
+      cause: error,
+      help: 'Stop what listens there, or choose another port; port 0 takes any.',
+    },
+  )
+}
+
+function checkAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) {
+    throw new CheckpointError('ABORTED', 'The start of the unit was aborted.', { cause: signal.reason })
+  }
+}
+
+function stopping(): CheckpointError {
+  return new CheckpointError('UNIT_STOPPING', 'The unit is stopping.', { retryable: true })
+}
+
+/** Waits for it, no longer than the caller likes. Default: 30 s. */
+async function within(work: Promise<void>, { signal, timeoutMs = 30_000 }: CallOptions): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  let aborted: (() => void) | undefined
+  const givenUp = new Promise<never>((_, reject) => {
+    if (timeoutMs > 0) {
+      timer = setTimeout(() => {
+        reject(
+          new CheckpointError('TIMEOUT', `The unit has not stopped within ${timeoutMs} ms; it goes on stopping.`, {
+            outcome: 'unknown',
+          }),
+        )
+      }, timeoutMs)
+    }
+    aborted = () =>
+      reject(
+        new CheckpointError('ABORTED', 'The wait for the unit to stop was aborted.', {
+          cause: signal?.reason,
+          outcome: 'unknown',
+        }),
+      )
+    if (signal?.aborted) aborted()
+    else signal?.addEventListener('abort', aborted, { once: true })
+  })
+  try {
+    await Promise.race([work, givenUp])
+  } finally {
+    clearTimeout(timer)
+    if (aborted !== undefined) signal?.removeEventListener('abort', aborted)
+  }
+}
