@@ -1,0 +1,14 @@
+/** What a client and its regions share: the session, the tables, memory, checksums. */
+import type { NativeModule } from '../native.js'
+import type { LinkContext } from './data-link.js'
+import type { PoolTables } from './pool-tables.js'
+import type { StagingMemory } from './registered-memory.js'
+import type { UnitSession } from './unit-session.js'
+
+export interface ClientCore {
+  native: NativeModule
+  session: UnitSession
+  tables: PoolTables
+  staging: StagingMemory
+  links: LinkContext
+}

@@ -1,0 +1,423 @@
+/** A process's connection to a unit, and the regions it opens there. */
+import { readFileSync } from 'node:fs'
+import { hostname, userInfo } from 'node:os'
+import { ControlChannel } from '../control/channel.js'
+import { CheckpointError } from '../errors.js'
+import type { NativeModule } from '../native.js'
+import { loadNative } from '../native-loader.js'
+import type {
+  CallOptions,
+  ConnectOptions,
+  Durability,
+  Lease,
+  OpenOptions,
+  RegionInfo,
+  RegionOptions,
+  RegisteredBuffer,
+  Transport,
+  UnitStatus,
+} from '../types.js'
+import { checkName, checkTimeout, invalid, toSize } from './arguments.js'
+import type { ClientCore } from './client-core.js'
+import { DataLink } from './data-link.js'
+import { Deadlines } from './deadlines.js'
+import { acquireEngine, type EngineLease } from './engine.js'
+import { InFlightBudget, minBytesInFlight } from './in-flight-budget.js'
+import { PoolTables } from './pool-tables.js'
+import { controlOptions, Region, RegionReader } from './region.js'
+import { fromMessage, toModeName, toOnFullName } from './region-info.js'
+import { RegionOpener } from './region-link.js'
+import { allocateRegistered, StagingMemory } from './registered-memory.js'
+import { type Control, UnitSession } from './unit-session.js'
+
+const defaultBytesInFlight = 64 * 1024 * 1024
+const defaultRetryMs = 30_000
+/** Of `rdma-checkpoint serve`. */
+const defaultPort = 4790
+const pageSize = 500
+
+/** What a client is made from; tests put their own in. @internal */
+export interface ClientParts {
+  native(): NativeModule
+  openControl(address: string, identity: string): Promise<Control>
+}
+
+const realParts: ClientParts = { native: loadNative, openControl: ControlChannel.open }
+
+/**
+ * Connects to a unit.
+ * @param units host:port of the unit's control service; the port is 4790 unless given. A list is for mirrors, which this
+ * version does not have: it may hold one address only.
+ * @throws CheckpointError `CONNECTION_REFUSED` when nobody listens there; `INVALID_ARGUMENT`, `NOT_SUPPORTED`,
+ * `VERSION_MISMATCH`, `TIMEOUT`, `ABORTED`, `PLATFORM_UNSUPPORTED`, `ADDON_NOT_FOUND`
+ */
+export function connect(units: string | readonly string[], options: ConnectOptions = {}): Promise<Client> {
+  return connectWith(realParts, units, options)
+}
+
+/** @internal */
+export async function connectWith(
+  parts: ClientParts,
+  units: string | readonly string[],
+  options: ConnectOptions = {},
+): Promise<Client> {
+  const address = checkUnits(units)
+  const { transport, budget, retryMs, identity } = checkConnect(options)
+  const call = controlOptions(options)
+  const native = parts.native()
+  if (transport === 'verbs' && !native.fabrics.includes('verbs')) noVerbs()
+  const control = await parts.openControl(address, identity)
+  const engine = acquireEngine(native)
+  const links = { native, engine: engine.engine, budget, deadlines: new Deadlines(), transport, retryMs }
+  const session = new UnitSession({
+    control,
+    native,
+    engine: engine.engine,
+    transport,
+    identity,
+    clientVersion: packageVersion(),
+  })
+  const tables = new PoolTables(session, links)
+  const core: ClientCore = { native, session, tables, staging: new StagingMemory(native), links }
+  const client = new Client(core, engine)
+  try {
+    await abortable(session.ready(call.timeoutMs === 0 ? undefined : call.timeoutMs), call, `Connecting to ${address}`)
+    return client
+  } catch (error) {
+    await client.close({ timeoutMs: 1 })
+    throw error
+  }
+}
+
+/**
+ * A process's connection to a unit. It keeps a session there by heartbeats of its own thread, whatever JavaScript does,
+ * and makes connections again that break. An idle client does not hold the process.
+ */
+export class Client implements AsyncDisposable {
+  #core: ClientCore
+  #engine: EngineLease
+  #regions = new Set<RegionReader>()
+  #opening = new Set<Promise<unknown>>()
+  #closing: Promise<void> | undefined
+
+  /** @internal Use {@link connect}. */
+  constructor(core: ClientCore, engine: EngineLease) {
+    this.#core = core
+    this.#engine = engine
+  }
+
+  /**
+   * Makes a region and opens it for writing. It reads as zeros.
+   * @throws CheckpointError `REGION_EXISTS`, `POOL_FULL`, `INVALID_ARGUMENT`, `REGION_TOO_SMALL`, `LIMIT_REACHED`,
+   * `POOL_READ_ONLY`, and what opening throws
+   */
+  async createRegion(name: string, options: RegionOptions): Promise<Region> {
+    checkName(name)
+    const deadline = deadlineOf(options)
+    await this.#create(name, options, rest(options, deadline))
+    return (await this.#open(name, 'WRITE', undefined, {}, rest(options, deadline))) as Region
+  }
+
+  /**
+   * Opens a region, for reading unless told otherwise. For writing it has one owner at a time: while another one is alive
+   * the call rejects with `REGION_BUSY` (details: owner, since, epoch); the region of an owner that is lost is taken over,
+   * which raises the epoch and fences it.
+   * @param options create: makes the region first if there is none of that name
+   * @throws CheckpointError `REGION_NOT_FOUND`, `REGION_BUSY`, `NOT_DURABLE`, `INVALID_ARGUMENT`, `CONNECTION_LOST`,
+   * `TIMEOUT`, `ABORTED`, `CLOSED`
+   */
+  openRegion(name: string, options?: OpenOptions & { mode?: 'read' }): Promise<RegionReader>
+  openRegion(name: string, options: OpenOptions & { mode: 'write'; create?: RegionOptions }): Promise<Region>
+  async openRegion(
+    name: string,
+    options: OpenOptions & { mode?: 'read' | 'write'; create?: RegionOptions } = {},
+  ): Promise<RegionReader> {
+    checkName(name)
+    const { mode = 'read', durability, lease = {}, create } = options
+    if (mode !== 'read' && mode !== 'write') throw invalid(`mode must be read or write; it is ${String(mode)}.`)
+    checkDurability(durability)
+    checkLease(lease)
+    const deadline = deadlineOf(options)
+    if (mode === 'read') return await this.#open(name, 'READ', durability, lease, rest(options, deadline))
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#open(name, 'WRITE', durability, lease, rest(options, deadline))
+      } catch (error) {
+        if (create === undefined || !isCode(error, 'REGION_NOT_FOUND') || attempt > 1) throw error
+      }
+      try {
+        await this.#create(name, create, rest(options, deadline))
+      } catch (error) {
+        // Somebody was faster.
+        if (!isCode(error, 'REGION_EXISTS')) throw error
+      }
+    }
+  }
+
+  /**
+   * Deletes a region. Its writer and readers are cut off first; their calls reject with `REGION_NOT_FOUND`.
+   * @throws CheckpointError `REGION_NOT_FOUND`, `POOL_READ_ONLY`, `REGION_BUSY`
+   */
+  async deleteRegion(name: string, options?: CallOptions): Promise<void> {
+    checkName(name)
+    this.#requireOpen()
+    await this.#core.session.call('DeleteRegion', { name }, controlOptions(options))
+  }
+
+  /** The unit's regions, in the order of their names, fetched page by page. */
+  async *regions(filter: { prefix?: string } & CallOptions = {}): AsyncGenerator<RegionInfo, void, undefined> {
+    const { prefix = '' } = filter
+    if (typeof prefix !== 'string') throw invalid('prefix must be a string.')
+    let pageAfter = ''
+    for (let more = true; more; ) {
+      this.#requireOpen()
+      const { reply } = await this.#core.session.call(
+        'ListRegions',
+        { prefix, pageAfter, pageSize },
+        controlOptions(filter),
+      )
+      for (const region of reply.regions) yield fromMessage(region)
+      const last = reply.regions.at(-1)
+      more = reply.more && last !== undefined
+      if (last !== undefined) pageAfter = last.name
+    }
+  }
+
+  /**
+   * Page-aligned memory that writes are sent from and reads arrive in without a copy on any transport.
+   * @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_MEMORY`
+   */
+  allocate(bytes: number): RegisteredBuffer {
+    this.#requireOpen()
+    return allocateRegistered(this.#core.native, bytes)
+  }
+
+  async status(options?: CallOptions): Promise<UnitStatus> {
+    this.#requireOpen()
+    const reply = await this.#core.session.control.call('Status', {}, controlOptions(options))
+    const { id, generation, state, used, bytes, regions, promises, medium, version } = reply
+    return {
+      id,
+      generation: BigInt(generation),
+      state: state as UnitStatus['state'],
+      used: BigInt(used),
+      bytes: BigInt(bytes),
+      regions,
+      promises: promises.filter((promise): promise is Durability => promise === 'visible' || promise === 'durable'),
+      medium,
+      version,
+    }
+  }
+
+  /**
+   * Closes all regions, waiting for their pending calls, and ends the session, so that nobody waits for its leases.
+   * Idempotent.
+   * @param options timeoutMs: for pending calls; default 30 s
+   */
+  close(options?: CallOptions): Promise<void> {
+    this.#closing ??= this.#close(options)
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(options: CallOptions | undefined): Promise<void> {
+    const timeoutMs = checkTimeout(options)
+    const { session, tables } = this.#core
+    await Promise.allSettled(this.#opening)
+    await Promise.all([...this.#regions].map((region) => region.close()))
+    await tables.close(1_000)
+    await session.close(Math.min(timeoutMs === 0 ? 2_000 : timeoutMs, 2_000))
+    await this.#engine.release()
+  }
+
+  async #create(name: string, options: RegionOptions, call: CallOptions): Promise<void> {
+    this.#requireOpen()
+    if (typeof options !== 'object' || options === null) throw invalid('A region is made with an object of options.')
+    const bytes = toSize(options.bytes, 'bytes')
+    if (bytes < 1) throw invalid('A region has 1 byte at least.')
+    checkLease(options.lease ?? {})
+    const request = {
+      name,
+      bytes: String(bytes),
+      mode: toModeName(options.mode ?? 'append'),
+      onFull: toOnFullName(options.onFull ?? 'drop-oldest'),
+      lease: options.lease ?? {},
+      labels: { ...options.labels },
+    }
+    await this.#core.session.call('CreateRegion', request, controlOptions(call))
+  }
+
+  #open(
+    name: string,
+    mode: 'READ' | 'WRITE',
+    durability: Durability | undefined,
+    lease: Lease,
+    call: CallOptions,
+  ): Promise<RegionReader> {
+    this.#requireOpen()
+    const opening = this.#openLink(name, mode, durability, lease, call)
+    const settled = opening.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#opening.add(settled)
+    void settled.then(() => this.#opening.delete(settled))
+    return opening
+  }
+
+  async #openLink(
+    name: string,
+    mode: 'READ' | 'WRITE',
+    durability: Durability | undefined,
+    lease: Lease,
+    call: CallOptions,
+  ): Promise<RegionReader> {
+    const opener = new RegionOpener(this.#core.session, name, mode, lease)
+    const link = new DataLink(this.#core.links, opener)
+    await link.open(call.signal, deadlineOf(call))
+    if (durability === 'durable' && !link.durablePromised) {
+      await link.close(0)
+      throw new CheckpointError('NOT_DURABLE', `Durable was asked of region '${name}', and its pool cannot keep it.`, {
+        help: "Use durability 'visible', or a unit whose pool is a file.",
+      })
+    }
+    const parts = {
+      core: this.#core,
+      link,
+      opener,
+      durability,
+      onClosed: (region: RegionReader) => this.#regions.delete(region),
+    }
+    const region = mode === 'WRITE' ? new Region(parts) : new RegionReader(parts)
+    this.#regions.add(region)
+    return region
+  }
+
+  #requireOpen(): void {
+    if (this.#closing !== undefined) throw new CheckpointError('CLOSED', 'The client has been closed.')
+  }
+}
+
+function checkUnits(units: string | readonly string[]): string {
+  const list = typeof units === 'string' ? [units] : units
+  if (!Array.isArray(list) || list.length === 0 || list.some((unit) => typeof unit !== 'string' || unit === '')) {
+    throw invalid('connect() takes the address of a unit, host:port, or a list of them.')
+  }
+  if (list.length > 1) {
+    throw new CheckpointError('NOT_SUPPORTED', `${list.length} units were named; this version uses one.`, {
+      help: 'Name one unit. Regions mirrored on several units come in a later version.',
+    })
+  }
+  const address = list[0] as string
+  if (/:\d{1,5}$/.test(address) && !/^[^[].*:.*:/.test(address)) return address
+  if (/^\[[^\]]+\]$/.test(address) || !address.includes(':')) return `${address}:${defaultPort}`
+  throw invalid(`'${address}' is not host:port (an IPv6 address is written in brackets: [::1]:${defaultPort}).`)
+}
+
+function checkConnect(options: ConnectOptions): {
+  transport: Transport
+  budget: InFlightBudget
+  retryMs: number
+  identity: string
+} {
+  if (typeof options !== 'object' || options === null) throw invalid('options must be an object.')
+  const { transport = 'auto', maxBytesInFlight = defaultBytesInFlight, retryMs = defaultRetryMs } = options
+  if (transport !== 'auto' && transport !== 'verbs' && transport !== 'iwarp') {
+    throw invalid(`transport must be auto, verbs or iwarp; it is ${String(transport)}.`)
+  }
+  if (!Number.isSafeInteger(maxBytesInFlight) || maxBytesInFlight < minBytesInFlight) {
+    throw invalid(`maxBytesInFlight must be a number of bytes from ${minBytesInFlight} on; it is ${maxBytesInFlight}.`)
+  }
+  if (typeof retryMs !== 'number' || !(retryMs >= 0)) {
+    throw invalid(`retryMs must be a number of milliseconds; it is ${String(retryMs)}.`)
+  }
+  const { identity = defaultIdentity() } = options
+  checkName(identity, 'identity')
+  return { transport, budget: new InFlightBudget(maxBytesInFlight), retryMs, identity }
+}
+
+function checkDurability(durability: Durability | undefined): void {
+  if (durability !== undefined && durability !== 'visible' && durability !== 'durable') {
+    throw invalid(`durability must be visible or durable; it is ${String(durability)}.`)
+  }
+}
+
+function checkLease(lease: Lease): void {
+  if (typeof lease !== 'object' || lease === null) throw invalid('lease must be an object.')
+  for (const [key, value] of Object.entries({ silenceMs: lease.silenceMs, stallMs: lease.stallMs })) {
+    if (value === undefined) continue
+    if (!Number.isInteger(value) || value < (key === 'stallMs' ? 0 : 1) || value > 2 ** 32 - 1) {
+      throw invalid(`lease.${key} must be a whole number of milliseconds; it is ${String(value)}.`)
+    }
+  }
+}
+
+function noVerbs(): never {
+  throw new CheckpointError('NOT_SUPPORTED', 'Transport verbs was asked for, and this build of the addon has none.', {
+    help:
+      'Install the RDMA headers and libraries (on Debian: apt-get install libibverbs-dev librdmacm-dev rdma-core) and ' +
+      "build the addon again, or use transport 'iwarp', which needs nothing installed.",
+  })
+}
+
+function deadlineOf(options: CallOptions | undefined): number {
+  const timeoutMs = checkTimeout(options)
+  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs
+}
+
+/** Options for one of several calls that share a deadline. */
+function rest(options: CallOptions, deadline: number): CallOptions {
+  const timeoutMs = deadline === Number.POSITIVE_INFINITY ? 0 : Math.max(1, deadline - performance.now())
+  const { signal } = controlOptions(options)
+  return signal === undefined ? { timeoutMs } : { timeoutMs, signal }
+}
+
+/** Rejects when the signal aborts or the time is over; the promise itself goes on. */
+function abortable<T>(promise: Promise<T>, call: CallOptions, what: string): Promise<T> {
+  const { signal, timeoutMs = 0 } = call
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(new CheckpointError('ABORTED', `${what} was aborted.`, { cause: signal?.reason }))
+    const timer =
+      timeoutMs > 0
+        ? setTimeout(
+            () =>
+              reject(new CheckpointError('TIMEOUT', `${what} took longer than ${timeoutMs} ms.`, { retryable: true })),
+            timeoutMs,
+          )
+        : undefined
+    signal?.addEventListener('abort', abort)
+    promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+    })
+  })
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof CheckpointError && error.code === code
+}
+
+function defaultIdentity(): string {
+  let user = 'unknown'
+  try {
+    user = userInfo().username
+  } catch {
+    // A container may run under a number that has no name.
+  }
+  return `${user}@${hostname()}:${process.pid}`
+}
+
+let version: string | undefined
+
+function packageVersion(): string {
+  if (version === undefined) {
+    const { version: found } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+      version: string
+    }
+    version = found
+  }
+  return version
+}

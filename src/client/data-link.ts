@@ -1,0 +1,662 @@
+/**
+ * One open handle's data connection, kept alive: it posts calls, makes the connection again when it broke, and repeats in
+ * their order the calls that had no answer. Region writes, reads and flushes are idempotent, so that repeating is safe; the
+ * unit fences the earlier connection of the handle before it answers the new open, so that nothing of it lands later.
+ */
+import type { Endpoint } from '../control/messages.js'
+import { CheckpointError, type ErrorCode } from '../errors.js'
+import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant, NativeModule } from '../native.js'
+import { operationUntil } from '../native.js'
+import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
+import type { Transport } from '../types.js'
+import type { Deadlines, DeadlineUser } from './deadlines.js'
+import { DirtyRanges, type Interval } from './dirty-ranges.js'
+import { chooseEndpoints, type DataEndpoint } from './endpoints.js'
+import { type BudgetUser, type InFlightBudget, operationOverhead } from './in-flight-budget.js'
+import type { Piece, Transfer, TransferOwner } from './transfer.js'
+
+/** What the control plane answers to an open. */
+export interface Opened {
+  handle: bigint
+  token: Uint8Array
+  endpoints: readonly Endpoint[]
+}
+
+export interface LinkOpener<T extends Opened> {
+  /** For messages: "region 'orders'". */
+  readonly what: string
+  /** @param previous the open before, when the connection is made again */
+  open(previous: T | undefined, timeoutMs: number): Promise<T>
+  /** Best effort. */
+  close(opened: T): Promise<void>
+  /** The link has ended for good. */
+  onFailed(error: CheckpointError): void
+  /** The unit came back without writes of this handle that had been visible but not flushed. */
+  onWritesLost(error: CheckpointError): void
+  onOpened(opened: T, grant: NativeGrant): void
+}
+
+/** What all links of one client share. */
+export interface LinkContext {
+  native: Pick<NativeModule, 'fabrics'>
+  engine: NativeEngine
+  budget: InFlightBudget
+  deadlines: Deadlines
+  transport: Transport
+  retryMs: number
+}
+
+/** A single control call or set-up of a connection may take so long before the next try. */
+const attemptMs = 5_000
+const firstBackoffMs = 10
+const maxBackoffMs = 1_000
+/** A connection on which one work request is unanswered for so long is dead, whatever the deadlines of the calls. */
+const workDeadlineMs = 60_000
+/** Tries of a call on connections that it may have broken itself. */
+const maxSuspicions = 3
+const promiseDurable = 2
+
+/** Connection-level ends of an operation: it is repeated on the next connection. */
+const connectionCodes: ReadonlySet<number> = new Set([
+  nativeCode.connectionRefused,
+  nativeCode.connectionClosed,
+  nativeCode.connectionBroken,
+  nativeCode.timedOut,
+  nativeCode.remoteAccess,
+  nativeCode.protocolViolation,
+  nativeCode.fenced,
+  nativeCode.stopped,
+  nativeCode.localClosed,
+])
+/** Of them, those that the operation itself may have caused. */
+const suspectCodes: ReadonlySet<number> = new Set([nativeCode.remoteAccess, nativeCode.protocolViolation])
+
+/** Errors of an open after which another try can succeed. */
+const passing: ReadonlySet<ErrorCode> = new Set([
+  'CONNECTION_REFUSED',
+  'CONNECTION_LOST',
+  'TIMEOUT',
+  'TOKEN_INVALID',
+  'SESSION_EXPIRED',
+  'UNIT_STOPPING',
+])
+/** The same of opening again: what stood once shall not end because the machine is short of something for a while. */
+const passingLater: ReadonlySet<ErrorCode> = new Set(['LIMIT_REACHED', 'OUT_OF_MEMORY', 'SYSTEM'])
+
+export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, DeadlineUser {
+  /** Writes of this handle that are visible and not flushed. */
+  readonly dirty = new DirtyRanges()
+  rollbacks = 0
+  opened: T | undefined
+  grant: NativeGrant | undefined
+  endpoint: DataEndpoint | undefined
+
+  #context: LinkContext
+  #opener: LinkOpener<T>
+  #channel: NativeDataChannel | undefined
+  #pieces = new Map<number, Piece>()
+  #nextId = 1
+  #queue: Transfer[] = []
+  #failure: CheckpointError | undefined
+  #closing = false
+  #closed: Promise<void> | undefined
+  #connecting = false
+  #fencedHint = false
+  #brokenAt = 0
+  #lastError: CheckpointError | undefined
+  #backoffMs = 0
+  #openedAt = 0
+  #pauseTimer: NodeJS.Timeout | undefined
+  #endPause: (() => void) | undefined
+  #whenOpen: { resolve: () => void; reject: (error: CheckpointError) => void } | undefined
+  #whenIdle: (() => void) | undefined
+  #whenClosed: (() => void) | undefined
+
+  constructor(context: LinkContext, opener: LinkOpener<T>) {
+    this.#context = context
+    this.#opener = opener
+    context.deadlines.join(this)
+  }
+
+  /** Makes the first connection, trying again what may pass until the deadline. */
+  async open(signal: AbortSignal | undefined, deadline: number): Promise<void> {
+    const opening = new Promise<void>((resolve, reject) => {
+      this.#whenOpen = { resolve, reject }
+    })
+    const what = `Opening ${this.#opener.what}`
+    const abort = () =>
+      this.#end(new CheckpointError('ABORTED', `${what} was aborted.`, { cause: signal?.reason, outcome: 'unknown' }))
+    signal?.addEventListener('abort', abort)
+    const now = performance.now()
+    const end = Math.min(deadline, now + Math.max(this.#context.retryMs, attemptMs))
+    const timer = setTimeout(() => this.#end(this.#lost(what, 'unknown')), Math.max(1, end - now))
+    this.#brokenAt = now
+    void this.#connect()
+    try {
+      await opening
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  get failure(): CheckpointError | undefined {
+    return this.#failure
+  }
+
+  get durablePromised(): boolean {
+    return ((this.grant?.promises ?? 0) & promiseDurable) !== 0
+  }
+
+  /** It takes calls; its connection may be broken at the moment. */
+  get usable(): boolean {
+    return this.#failure === undefined && !this.#closing
+  }
+
+  get pending(): boolean {
+    return this.#pieces.size > 0 || this.#queue.length > 0
+  }
+
+  get hasQueued(): boolean {
+    return this.#channel !== undefined && this.#queue.length > 0
+  }
+
+  /** Hands a checked call over. Its promise tells the rest. */
+  submit(transfer: Transfer): void {
+    const ended = this.#failure
+    if (ended !== undefined) {
+      transfer.fail(retold(ended, 'none'))
+      return
+    }
+    if (this.#closing) {
+      transfer.fail(new CheckpointError('CLOSED', `${capitalized(this.#opener.what)} has been closed.`))
+      return
+    }
+    this.#context.deadlines.watch(transfer.deadline)
+    this.#queue.push(transfer)
+    if (this.#channel === undefined) this.#waitForConnection()
+    else if (this.#queue.length === 1) this.#postQueue()
+  }
+
+  /**
+   * Takes what a flush or durable write covers out of the dirty ranges; it comes back when the call fails.
+   * @param carried ranges written by earlier calls
+   */
+  cover(transfer: Transfer, own: readonly Interval[], carried: readonly Interval[]): void {
+    if (this.dirty.empty) return
+    for (const { offset, length } of own) transfer.taken.push(...this.dirty.subtract(offset, length))
+    for (const { offset, length } of carried) {
+      const taken = this.dirty.subtract(offset, length)
+      if (taken.length > 0) transfer.carriesEarlierWrites = true
+      transfer.taken.push(...taken)
+    }
+  }
+
+  /** Ranges of visible writes of this handle that have no answer yet; `by` will cover them. */
+  coverPending(by: (ranges: number[]) => Transfer): Transfer {
+    const writes = new Set<Transfer>()
+    for (const transfer of this.#transfers()) {
+      if (!transfer.settled && transfer.isWrite && transfer.until !== operationUntil.durable) writes.add(transfer)
+    }
+    const earlier = this.dirty.takeAll()
+    const ranges = earlier.flatMap(({ offset, length }) => [offset, length])
+    for (const { offsets, buffers } of writes) {
+      for (const [index, buffer] of buffers.entries()) ranges.push(offsets[index] as number, buffer.byteLength)
+    }
+    const flush = by(ranges)
+    flush.taken = earlier
+    flush.carriesEarlierWrites = earlier.length > 0
+    for (const write of writes) write.coveredBy = flush
+    return flush
+  }
+
+  /** A later epoch owns the region. */
+  fence(epoch: bigint | undefined): void {
+    this.#end(
+      new CheckpointError(
+        'FENCED',
+        `${capitalized(this.#opener.what)} is owned by ${epoch === undefined ? 'a later epoch' : `epoch ${epoch}`} now; this ` +
+          'owner may not write any more.',
+        {
+          help: 'Stop working as the owner. Open the region again to own it, which takes it from whoever has it now.',
+          ...(epoch === undefined ? {} : { details: { epoch } }),
+        },
+      ),
+    )
+  }
+
+  /** Waits for pending calls, at most so long, and closes the connection and the handle. */
+  close(timeoutMs: number): Promise<void> {
+    this.#closed ??= this.#close(timeoutMs)
+    return this.#closed
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    this.#closing = true
+    if (this.pending && this.#failure === undefined) {
+      await bounded(timeoutMs, (done) => {
+        this.#whenIdle = done
+      })
+    }
+    const failed = this.#failure !== undefined
+    const closed = new CheckpointError('CLOSED', `${capitalized(this.#opener.what)} has been closed.`)
+    this.#end(closed)
+    if (this.#channel !== undefined) {
+      await bounded(1_000, (done) => {
+        this.#whenClosed = done
+        this.#channel?.close()
+      })
+    }
+    if (this.opened !== undefined && !failed) await this.#opener.close(this.opened).catch(() => undefined)
+  }
+
+  // BudgetUser
+
+  postNext(): boolean {
+    let transfer = this.#queue[0]
+    while (transfer?.settled) {
+      this.#queue.shift()
+      transfer = this.#queue[0]
+    }
+    if (transfer === undefined) return true
+    const { budget } = this.#context
+    const before = transfer.position
+    const piece = transfer.nextPiece(budget.pieceBytes, operationOverhead)
+    if (!budget.take(this, piece.charge)) {
+      transfer.position = before
+      return false
+    }
+    if (transfer.cut) this.#queue.shift()
+    this.#post(piece)
+    return true
+  }
+
+  // DeadlineUser
+
+  expire(now: number): number {
+    let next = Number.POSITIVE_INFINITY
+    const disconnected = this.#channel === undefined
+    for (const transfer of this.#transfers()) {
+      if (transfer.settled) continue
+      const end = disconnected ? Math.min(transfer.deadline, this.#retryEnd(transfer)) : transfer.deadline
+      if (end > now) next = Math.min(next, end)
+      else transfer.giveUp(disconnected ? this.#lost(transfer.what, transfer.outcome) : this.#timedOut(transfer))
+    }
+    return next
+  }
+
+  // TransferOwner
+
+  onAbandoned(transfer: Transfer): void {
+    this.#restore(transfer)
+    const at = this.#queue.indexOf(transfer)
+    if (at >= 0) this.#queue.splice(at, 1)
+    if (this.#queue.length === 0) this.#context.budget.leave(this)
+    if (transfer.piecesInFlight === 0) transfer.buffers = []
+    this.#checkIdle()
+  }
+
+  // posting
+
+  #postQueue(): void {
+    while (this.#queue.length > 0 && this.#channel !== undefined && this.postNext()) {}
+  }
+
+  #post(piece: Piece): void {
+    const channel = this.#channel as NativeDataChannel
+    const id = this.#nextId++
+    const { transfer } = piece
+    this.#pieces.set(id, piece)
+    transfer.pieceTaken(piece)
+    try {
+      channel.post(id, piece.kind, piece.until, piece.offsets, piece.buffers, piece.flushRanges, workDeadlineMs)
+    } catch (error) {
+      const code = (error as { nativeCode?: unknown }).nativeCode
+      // The connection is over; its end is on the way here, and the piece is repeated after it.
+      if (typeof code === 'number' && connectionCodes.has(code)) return
+      this.#finishPiece(id, piece)
+      this.#fail(transfer, fromNative(error, { outcome: transfer.outcome }))
+    }
+  }
+
+  #onOutcomes(outcomes: Float64Array): void {
+    this.#backoffMs = 0
+    for (let i = 0; i < outcomes.length; i += 4) {
+      const id = outcomes[i] as number
+      const piece = this.#pieces.get(id)
+      if (piece === undefined) continue
+      const code = outcomes[i + 1] as number
+      const { transfer } = piece
+      if (code === nativeCode.ok) {
+        this.#finishPiece(id, piece)
+        const method = outcomes[i + 2] as number
+        if (method !== 0) transfer.method = method
+        if (transfer.piecesInFlight === 0 && transfer.cut) this.#succeed(transfer)
+      } else if (!connectionCodes.has(code)) {
+        this.#finishPiece(id, piece)
+        this.#fail(
+          transfer,
+          fromNativeCode(code, `${transfer.what} failed.`, outcomes[i + 3], { outcome: transfer.outcome }),
+        )
+      } else {
+        if (code === nativeCode.fenced) this.#fencedHint = true
+        if (suspectCodes.has(code)) transfer.suspicions++
+        if (transfer.suspicions >= maxSuspicions) {
+          this.#fail(
+            transfer,
+            fromNativeCode(code, `${transfer.what} was refused by the unit.`, outcomes[i + 3], {
+              outcome: transfer.outcome,
+            }),
+          )
+        }
+      }
+    }
+    this.#context.budget.drain()
+    this.#checkIdle()
+  }
+
+  #finishPiece(id: number, piece: Piece): void {
+    this.#pieces.delete(id)
+    this.#context.budget.release(piece.charge)
+    piece.transfer.pieceDone(piece)
+    if (piece.transfer.settled && piece.transfer.piecesInFlight === 0) piece.transfer.buffers = []
+  }
+
+  #succeed(transfer: Transfer): void {
+    if (transfer.isWrite && transfer.until !== operationUntil.durable && this.durablePromised) {
+      const { coveredBy } = transfer
+      // A flush posted after it covers it: it is clean when that has succeeded, and dirty again when it fails.
+      if (coveredBy === undefined || (coveredBy.settled && !coveredBy.succeeded)) {
+        for (const [index, buffer] of transfer.buffers.entries()) {
+          this.dirty.add(transfer.offsets[index] as number, buffer.byteLength)
+        }
+      } else if (!coveredBy.settled) {
+        for (const [index, buffer] of transfer.buffers.entries()) {
+          coveredBy.taken.push({ offset: transfer.offsets[index] as number, length: buffer.byteLength })
+        }
+        coveredBy.carriesEarlierWrites = true
+      }
+    }
+    transfer.taken = []
+    transfer.succeed()
+    transfer.buffers = []
+  }
+
+  #fail(transfer: Transfer, error: CheckpointError): void {
+    if (transfer.settled) return
+    transfer.fail(error)
+    this.onAbandoned(transfer)
+  }
+
+  #restore(transfer: Transfer): void {
+    if (transfer.taken.length === 0) return
+    for (const { offset, length } of transfer.taken) this.dirty.add(offset, length)
+    transfer.taken = []
+  }
+
+  /** Every call that has no answer, in the order they came; one may turn up more than once. */
+  *#transfers(): Iterable<Transfer> {
+    for (const piece of this.#pieces.values()) yield piece.transfer
+    yield* this.#queue.slice()
+  }
+
+  // connection
+
+  #waitForConnection(): void {
+    this.#context.deadlines.watch(performance.now() + this.#context.retryMs)
+    // Somebody waits now, so the process does too.
+    this.#pauseTimer?.ref()
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#connecting) return
+    this.#connecting = true
+    try {
+      while (this.#failure === undefined) {
+        try {
+          await this.#connectOnce()
+          return
+        } catch (thrown) {
+          const error = fromNative(thrown)
+          if (this.#failure !== undefined) return
+          this.#lastError = error
+          if (this.#fencedHint && passing.has(error.code)) this.fence(undefined)
+          else if (this.grant !== undefined && lostToAnother(error)) this.fence(otherEpoch(error))
+          else if (this.#mayPass(error)) await this.#pause()
+          else this.#end(error)
+        }
+      }
+    } finally {
+      this.#connecting = false
+    }
+  }
+
+  async #connectOnce(): Promise<void> {
+    const { native, engine, transport } = this.#context
+    const opened = await this.#opener.open(this.opened, attemptMs)
+    if (this.#failure !== undefined) {
+      await this.#opener.close(opened).catch(() => undefined)
+      return
+    }
+    this.opened = opened
+    let refused: CheckpointError | undefined
+    for (const endpoint of chooseEndpoints(transport, opened.endpoints, native.fabrics)) {
+      try {
+        await this.#connectTo(engine, endpoint, opened)
+        return
+      } catch (thrown) {
+        const error = fromNative(thrown)
+        // The token is spent only where the unit has seen it.
+        if (error.code !== 'NOT_SUPPORTED' && error.code !== 'CONNECTION_REFUSED') throw error
+        refused ??= error
+      }
+    }
+    throw refused ?? new CheckpointError('INTERNAL', 'No endpoint was tried.')
+  }
+
+  #connectTo(engine: NativeEngine, endpoint: DataEndpoint, opened: T): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let open = false
+      const handler: NativeDataHandler = {
+        onOpen: (grant) => {
+          open = true
+          if (this.#failure !== undefined) channel.close()
+          else this.#onOpen(channel, endpoint, opened, grant)
+          resolve()
+        },
+        onOutcomes: (outcomes) => this.#onOutcomes(outcomes),
+        onClosed: (code, message, systemError) => {
+          const error = fromNativeCode(code, message, systemError)
+          if (open) this.#onClosed(channel, code, error)
+          else reject(error)
+        },
+      }
+      const channel = engine.connectData(
+        {
+          transport: endpoint.transport,
+          host: endpoint.host,
+          port: endpoint.port,
+          token: opened.token,
+          setupTimeoutMs: attemptMs,
+        },
+        handler,
+      )
+    })
+  }
+
+  #onOpen(channel: NativeDataChannel, endpoint: DataEndpoint, opened: T, grant: NativeGrant): void {
+    const restarted = this.grant !== undefined && this.grant.unitGeneration !== grant.unitGeneration
+    this.grant = grant
+    this.endpoint = endpoint
+    this.#channel = channel
+    this.#openedAt = performance.now()
+    this.#fencedHint = false
+    for (const transfer of this.#queue) transfer.rewind(restarted && transfer.isWrite)
+    if (restarted) this.#afterRestart()
+    this.#opener.onOpened(opened, grant)
+    this.#whenOpen?.resolve()
+    this.#whenOpen = undefined
+    this.#postQueue()
+  }
+
+  #afterRestart(): void {
+    let lost = !this.dirty.empty
+    const error = new CheckpointError(
+      'WRITES_LOST',
+      `The unit was restarted, and writes to ${this.#opener.what} that were visible but not durable may be gone.`,
+      { help: 'Write them again. Writes with durability durable survive a restart of the unit.' },
+    )
+    for (const transfer of this.#queue.slice()) {
+      if (!transfer.carriesEarlierWrites) continue
+      lost = true
+      transfer.taken = []
+      this.#fail(transfer, retold(error, transfer.outcome))
+    }
+    this.dirty.takeAll()
+    if (!lost) return
+    this.rollbacks++
+    this.#opener.onWritesLost(error)
+  }
+
+  #onClosed(channel: NativeDataChannel, code: number, error: CheckpointError): void {
+    if (this.#channel !== channel) return
+    this.#channel = undefined
+    this.#brokenAt = performance.now()
+    this.#lastError = error
+    if (code === nativeCode.fenced) this.#fencedHint = true
+    if (this.#brokenAt - this.#openedAt > maxBackoffMs) this.#backoffMs = 0
+    this.#requeue()
+    this.#whenClosed?.()
+    if (this.#failure !== undefined) return
+    if (this.pending) this.#waitForConnection()
+    void this.#reconnect()
+  }
+
+  async #reconnect(): Promise<void> {
+    if (this.#backoffMs > 0) await this.#pause()
+    await this.#connect()
+  }
+
+  /** Puts every call without an answer back in the queue, in the order they came. */
+  #requeue(): void {
+    const { budget } = this.#context
+    const waiting = new Set<Transfer>()
+    for (const piece of this.#pieces.values()) {
+      budget.release(piece.charge)
+      waiting.add(piece.transfer)
+    }
+    this.#pieces.clear()
+    for (const transfer of this.#queue) waiting.add(transfer)
+    this.#queue = []
+    for (const transfer of waiting) {
+      transfer.rewind(false)
+      if (transfer.settled) transfer.buffers = []
+      else this.#queue.push(transfer)
+    }
+    budget.leave(this)
+    budget.drain()
+  }
+
+  /** Ends the link for good; calls without an answer fail now, and their memory is held until the connection is gone. */
+  #end(error: CheckpointError): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    this.#endPause?.()
+    const { budget, deadlines } = this.#context
+    for (const transfer of new Set(this.#transfers())) this.#fail(transfer, retold(error, transfer.outcome))
+    this.#queue = []
+    budget.leave(this)
+    deadlines.leave(this)
+    if (!this.#closing) this.#channel?.close()
+    this.#whenOpen?.reject(error)
+    this.#whenOpen = undefined
+    this.#opener.onFailed(error)
+    this.#checkIdle()
+  }
+
+  #pause(): Promise<void> {
+    this.#backoffMs = Math.min(maxBackoffMs, Math.max(firstBackoffMs, this.#backoffMs * 2))
+    const wait = this.#backoffMs * (0.75 + Math.random() / 2)
+    return new Promise((resolve) => {
+      this.#endPause = () => {
+        clearTimeout(this.#pauseTimer)
+        this.#pauseTimer = undefined
+        this.#endPause = undefined
+        resolve()
+      }
+      this.#pauseTimer = setTimeout(this.#endPause, wait)
+      if (!this.pending && this.#whenOpen === undefined) this.#pauseTimer.unref()
+    })
+  }
+
+  #checkIdle(): void {
+    if (this.pending) return
+    this.#pauseTimer?.unref()
+    this.#whenIdle?.()
+  }
+
+  #mayPass(error: CheckpointError): boolean {
+    return passing.has(error.code) || (this.grant !== undefined && passingLater.has(error.code))
+  }
+
+  #retryEnd(transfer: Transfer): number {
+    return Math.max(this.#brokenAt, transfer.startedAt) + this.#context.retryMs
+  }
+
+  #timedOut(transfer: Transfer): CheckpointError {
+    return new CheckpointError('TIMEOUT', `${transfer.what} had no answer within its deadline.`, {
+      outcome: transfer.outcome,
+      retryable: true,
+    })
+  }
+
+  #lost(what: string, outcome: 'none' | 'unknown'): CheckpointError {
+    const because = this.#lastError === undefined ? '' : ` Last: ${this.#lastError.message}`
+    return new CheckpointError(
+      'CONNECTION_LOST',
+      `${what}: the connection to the unit could not be made within the deadline.${because}`,
+      {
+        cause: this.#lastError,
+        outcome,
+        retryable: true,
+        help: 'Check that the unit runs and can be reached. The client goes on trying; the same call may succeed later.',
+      },
+    )
+  }
+}
+
+/** The same error for another call, with what that call may have done. */
+function retold(error: CheckpointError, outcome: 'none' | 'unknown'): CheckpointError {
+  const { code, message, retryable, help, details } = error
+  return new CheckpointError(code, message, {
+    cause: error,
+    outcome,
+    retryable,
+    ...(help === undefined ? {} : { help }),
+    ...(details === undefined ? {} : { details }),
+  })
+}
+
+/** A unit that was restarted meanwhile knows the new owner and no longer that it was taken from us. */
+function lostToAnother(error: CheckpointError): boolean {
+  return error.code === 'FENCED' || error.code === 'REGION_BUSY'
+}
+
+function otherEpoch(error: CheckpointError): bigint | undefined {
+  const epoch = error.details?.epoch
+  return typeof epoch === 'bigint' ? epoch : undefined
+}
+
+function bounded(timeoutMs: number, start: (done: () => void) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = timeoutMs > 0 ? setTimeout(resolve, timeoutMs) : undefined
+    start(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}

@@ -1,0 +1,110 @@
+/**
+ * The ranges of a region that this handle has written visibly and not flushed: sorted, apart from each other, and
+ * bounded. Beyond the bound the two nearest are joined over the gap between them, which costs a flush of clean bytes and
+ * is never wrong.
+ */
+export interface Interval {
+  offset: number
+  length: number
+}
+
+const maxIntervals = 1024
+
+export class DirtyRanges {
+  /** Starts and ends, in turn: [start, end, start, end, ...). */
+  #edges: number[] = []
+
+  get empty(): boolean {
+    return this.#edges.length === 0
+  }
+
+  get count(): number {
+    return this.#edges.length / 2
+  }
+
+  add(offset: number, length: number): void {
+    if (length === 0) return
+    let start = offset
+    let end = offset + length
+    const edges = this.#edges
+    // What ends before the new one stays; what begins after it stays; the rest becomes one with it.
+    const first = this.#firstEndingAtOrAfter(start)
+    let last = first
+    while (last < edges.length && edgeAt(edges, last) <= end) last += 2
+    if (first < last) {
+      start = Math.min(start, edgeAt(edges, first))
+      end = Math.max(end, edgeAt(edges, last - 1))
+    }
+    edges.splice(first, last - first, start, end)
+    if (edges.length > 2 * maxIntervals) this.#joinNearest()
+  }
+
+  /** Takes out what lies within the range and returns it. */
+  subtract(offset: number, length: number): Interval[] {
+    if (length === 0 || this.empty) return []
+    const end = offset + length
+    const edges = this.#edges
+    const taken: Interval[] = []
+    const kept: number[] = []
+    let first = this.#firstEndingAtOrAfter(offset)
+    if (first < edges.length && edgeAt(edges, first + 1) === offset) first += 2
+    let last = first
+    for (; last < edges.length && edgeAt(edges, last) < end; last += 2) {
+      const from = edgeAt(edges, last)
+      const to = edgeAt(edges, last + 1)
+      const cutFrom = Math.max(from, offset)
+      const cutTo = Math.min(to, end)
+      taken.push({ offset: cutFrom, length: cutTo - cutFrom })
+      if (from < cutFrom) kept.push(from, cutFrom)
+      if (cutTo < to) kept.push(cutTo, to)
+    }
+    edges.splice(first, last - first, ...kept)
+    return taken
+  }
+
+  /** Takes out everything and returns it. */
+  takeAll(): Interval[] {
+    const all = this.toArray()
+    this.#edges = []
+    return all
+  }
+
+  toArray(): Interval[] {
+    const all: Interval[] = []
+    for (let i = 0; i < this.#edges.length; i += 2) {
+      const offset = edgeAt(this.#edges, i)
+      all.push({ offset, length: edgeAt(this.#edges, i + 1) - offset })
+    }
+    return all
+  }
+
+  /** Index of the first interval whose end is at or after the position. */
+  #firstEndingAtOrAfter(position: number): number {
+    let low = 0
+    let high = this.#edges.length / 2
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (edgeAt(this.#edges, 2 * middle + 1) < position) low = middle + 1
+      else high = middle
+    }
+    return 2 * low
+  }
+
+  #joinNearest(): void {
+    const edges = this.#edges
+    let nearest = 1
+    let gap = Number.POSITIVE_INFINITY
+    for (let i = 1; i + 1 < edges.length; i += 2) {
+      const between = edgeAt(edges, i + 1) - edgeAt(edges, i)
+      if (between < gap) {
+        gap = between
+        nearest = i
+      }
+    }
+    edges.splice(nearest, 2)
+  }
+}
+
+function edgeAt(edges: readonly number[], index: number): number {
+  return edges[index] as number
+}

@@ -1,0 +1,132 @@
+/**
+ * A unit's region table, read by RDMA: one read-only connection for each client, made at the first use. What is read is
+ * parsed by the code that the unit itself uses.
+ */
+import { CheckpointError } from '../errors.js'
+import { operationKind } from '../native.js'
+import { toRegionInfo } from '../pool/region-info.js'
+import { newestCopy, parseSlot } from '../pool/slot.js'
+import type { RegionInfo } from '../types.js'
+import { DataLink, type LinkContext, type LinkOpener, type Opened } from './data-link.js'
+import { Transfer } from './transfer.js'
+import type { UnitSession } from './unit-session.js'
+
+interface OpenedTables extends Opened {
+  session: string
+  offsets: readonly [number, number]
+  slotBytes: number
+  slots: number
+}
+
+/** Both copies are torn only while the unit writes one and a crash left the other so; or a read met two writes. */
+const maxTries = 8
+/** A table entry that a peer announces to be larger is not one. */
+const maxSlotBytes = 1024 * 1024
+
+export class PoolTables {
+  #session: UnitSession
+  #context: LinkContext
+  #link: DataLink<OpenedTables> | undefined
+  #opening: Promise<DataLink<OpenedTables>> | undefined
+
+  constructor(session: UnitSession, context: LinkContext) {
+    this.#session = session
+    this.#context = context
+  }
+
+  /** @throws CheckpointError `REGION_NOT_FOUND` when the entry holds another region, or none */
+  async read(
+    slot: number,
+    region: { name: string; id: string },
+    signal: AbortSignal | undefined,
+    deadline: number,
+  ): Promise<RegionInfo> {
+    const link = await this.#ready(signal, deadline)
+    for (let attempt = 0; attempt < maxTries; attempt++) {
+      const tables = link.opened
+      if (tables === undefined || slot >= tables.slots) break
+      const { slotBytes, offsets } = tables
+      const copies = [new Uint8Array(slotBytes), new Uint8Array(slotBytes)] as const
+      const transfer = new Transfer(
+        link,
+        `Reading the metadata of region '${region.name}'`,
+        operationKind.read,
+        0,
+        offsets.map((offset) => offset + slot * slotBytes),
+        copies,
+        undefined,
+        2 * slotBytes,
+        performance.now(),
+        deadline,
+        signal,
+        () => undefined,
+      )
+      link.submit(transfer)
+      await transfer.promise
+      const pool = this.#session.unit?.id ?? ''
+      const newest = newestCopy(parseSlot(copies[0], pool, slot), parseSlot(copies[1], pool, slot))
+      if (newest === undefined) continue
+      if (newest.slot.state !== 'used' || newest.slot.record.id !== region.id) {
+        throw new CheckpointError('REGION_NOT_FOUND', `Region '${region.name}' (${region.id}) is not there any more.`)
+      }
+      return toRegionInfo(newest.slot.record)
+    }
+    throw new CheckpointError(
+      'POOL_DAMAGED',
+      `The entry of region '${region.name}' in the tables of the unit ${this.#session.address} could not be parsed.`,
+      { help: 'Look at the pool with rdma-checkpoint inspect; the region itself may be whole.' },
+    )
+  }
+
+  async close(timeoutMs: number): Promise<void> {
+    await this.#opening?.catch(() => undefined)
+    await this.#link?.close(timeoutMs)
+  }
+
+  async #ready(signal: AbortSignal | undefined, deadline: number): Promise<DataLink<OpenedTables>> {
+    if (this.#link !== undefined && this.#link.failure === undefined) return this.#link
+    this.#opening ??= this.#open(deadline).finally(() => {
+      this.#opening = undefined
+    })
+    return await orAborted(this.#opening, signal)
+  }
+
+  async #open(deadline: number): Promise<DataLink<OpenedTables>> {
+    const session = this.#session
+    const opener: LinkOpener<OpenedTables> = {
+      what: `the tables of the unit ${session.address}`,
+      async open(previous, timeoutMs) {
+        const id = await session.ready(timeoutMs)
+        const previousHandle = previous !== undefined && previous.session === id ? String(previous.handle) : '0'
+        const { reply, session: used } = await session.call('OpenTables', { previousHandle }, { timeoutMs })
+        const { handle, token, endpoints, slotBytes, slots } = reply
+        if (slotBytes < 1 || slotBytes > maxSlotBytes) {
+          throw new CheckpointError('PROTOCOL_VIOLATION', `The unit announced table entries of ${slotBytes} bytes.`)
+        }
+        const offsets = [Number(reply.tableOffsetA), Number(reply.tableOffsetB)] as const
+        return { handle: BigInt(handle), session: used, token, endpoints, offsets, slotBytes, slots }
+      },
+      async close(opened) {
+        await session.call('CloseRegion', { handle: String(opened.handle) }, { timeoutMs: 1_000 })
+      },
+      onFailed() {},
+      onWritesLost() {},
+      onOpened() {},
+    }
+    const link = new DataLink(this.#context, opener)
+    await link.open(undefined, deadline)
+    this.#link = link
+    return link
+  }
+}
+
+/** What several callers wait for is not ended by the signal of one. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise
+  return new Promise((resolve, reject) => {
+    const abort = () =>
+      reject(new CheckpointError('ABORTED', 'Reading metadata was aborted.', { cause: signal.reason }))
+    signal.addEventListener('abort', abort)
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}

@@ -1,0 +1,526 @@
+/** An open region: what a reader can do, and what its writer can do besides. */
+
+import type { Codec } from '../checkpoint/codec.js'
+import { type CheckpointLog, openLog } from '../checkpoint/log.js'
+import { type CheckpointReader, openReader } from '../checkpoint/reader.js'
+import { CheckpointError } from '../errors.js'
+import { operationKind, operationUntil } from '../native.js'
+import type {
+  Ack,
+  AddressContext,
+  CallOptions,
+  Durability,
+  DurableMethod,
+  Range,
+  RegionInfo,
+  Size,
+  Transport,
+  WriteOptions,
+} from '../types.js'
+import { checkBytes, checkRange, checkSignal, checkTimeout, invalid, mustBeCopied, toSize } from './arguments.js'
+import { RegionReadPort, RegionWritePort } from './checkpoint-port.js'
+import type { ClientCore } from './client-core.js'
+import type { DataLink } from './data-link.js'
+import type { Interval } from './dirty-ranges.js'
+import type { OpenedRegion, RegionOpener } from './region-link.js'
+import { Transfer } from './transfer.js'
+
+const methods: readonly DurableMethod[] = ['none', 'flush-verb', 'unit-flush', 'read-after-write']
+const nothing: readonly never[] = []
+
+/** What a handle is made of; only a Client makes one. @internal */
+export interface RegionParts {
+  core: ClientCore
+  link: DataLink<OpenedRegion>
+  opener: RegionOpener
+  durability: Durability | undefined
+  onClosed(region: RegionReader): void
+}
+
+/**
+ * A region opened for reading. Reads see what is visible, also while its owner writes: a read of a range that is being
+ * written may be torn at any byte. Checkpoints tell by their checksums; raw bytes do not.
+ */
+export class RegionReader implements AsyncDisposable {
+  /** @internal */
+  protected readonly core: ClientCore
+  /** @internal */
+  protected readonly link: DataLink<OpenedRegion>
+  /** Bytes of the region, as a number. @internal */
+  protected readonly bytes: number
+  #info: RegionInfo
+  #onClosed: (region: RegionReader) => void
+  #closing: Promise<void> | undefined
+
+  /** @internal Use {@link Client.openRegion}. */
+  constructor(parts: RegionParts) {
+    this.core = parts.core
+    this.link = parts.link
+    this.#onClosed = parts.onClosed
+    this.#info = this.opened.info
+    this.bytes = Number(this.#info.bytes)
+  }
+
+  get name(): string {
+    return this.#info.name
+  }
+
+  /** Bytes of the region; valid offsets are 0 to size - 1. */
+  get size(): bigint {
+    return this.#info.bytes
+  }
+
+  /** UUID of this instance of the name; a region made again under the same name has another. */
+  get id(): string {
+    return this.#info.id
+  }
+
+  /** The region's ownership number when this handle was opened, or opened again. */
+  get epoch(): bigint {
+    return this.opened.epoch
+  }
+
+  /** What the data connection runs on. */
+  get transport(): Exclude<Transport, 'auto'> {
+    return this.link.endpoint?.transport ?? 'iwarp'
+  }
+
+  /**
+   * Reads `length` bytes from `offset` on into new memory.
+   * @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_BOUNDS` (nothing was sent); `ABORTED`, `TIMEOUT`,
+   * `CONNECTION_LOST`, `REGION_NOT_FOUND`, `FENCED`, `CLOSED`
+   */
+  read(offset: Size, length: number, options?: CallOptions): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      const from = toSize(offset, 'offset')
+      const count = toSize(length, 'length')
+      checkRange(from, count, this.bytes, this.name)
+      checkCall(options)
+      const bytes = new Uint8Array(count)
+      return this.#read([from], [bytes], options, () => bytes) as Promise<Uint8Array<ArrayBuffer>>
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Reads one range, or several in one batch, into the caller's memory, without a copy in between (shared and resizable
+   * memory is filled by a copy at the end). When it rejects, the memory may hold anything; after an abort it may still
+   * change until the region has been closed.
+   * @throws CheckpointError as {@link read}
+   */
+  readInto(ranges: Range | readonly Range[], options?: CallOptions): Promise<void> {
+    try {
+      checkCall(options)
+      const { offsets, buffers, copies } = this.check(asList(ranges), 'read')
+      if (copies === undefined) return this.#read(offsets, buffers, options, () => undefined) as Promise<void>
+      return this.#read(offsets, buffers, options, () => {
+        for (const { target, copy } of copies) {
+          if (target.byteLength !== copy.byteLength) {
+            throw invalid('The memory to read into changed its size during the read.')
+          }
+          target.set(copy)
+        }
+      }) as Promise<void>
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * What the pool's tables say of the region now: epoch, owner, labels, saved cursors. Read by RDMA, so that it needs
+   * nothing of the unit's CPU once the client's connection to the tables stands (made at the first call).
+   * @throws CheckpointError `REGION_NOT_FOUND` once the region has been deleted; `POOL_DAMAGED`, `ABORTED`, `TIMEOUT`,
+   * `CONNECTION_LOST`, `CLOSED`
+   */
+  async metadata(options?: CallOptions): Promise<RegionInfo> {
+    checkCall(options)
+    if (this.#closing !== undefined) throw this.closedError()
+    const deadline = deadlineOf(performance.now(), options)
+    const { slot, info } = this.opened
+    return await this.core.tables.read(slot, { name: this.name, id: info.id }, options?.signal, deadline)
+  }
+
+  /** Where the region lies for the data plane, on the connection that stands now. */
+  async addressContext(options?: CallOptions): Promise<AddressContext> {
+    // A read of nothing has the connection made again, if it is broken.
+    await this.#settled(options)
+    const { grant, endpoint } = this.link
+    if (grant === undefined || endpoint === undefined) throw this.closedError()
+    const { transport, host, port } = endpoint
+    return {
+      base: grant.base,
+      length: BigInt(grant.length),
+      transport,
+      endpoint: `${host.includes(':') ? `[${host}]` : host}:${port}`,
+    }
+  }
+
+  /**
+   * The checkpoints in the region.
+   * @throws CheckpointError `REGION_MODE` when the region is raw
+   */
+  checkpoints<T = Uint8Array>(options?: { codec?: Codec<T> }): CheckpointReader<T> {
+    return openReader<T>(new RegionReadPort(this.port()), options)
+  }
+
+  /**
+   * Waits for pending calls, 30 s at most, and closes the connection. Idempotent; never rejects. Later calls reject with
+   * `CLOSED`.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.link.close(closeTimeoutMs).finally(() => this.#onClosed(this))
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** @internal */
+  protected get opened(): OpenedRegion {
+    if (this.link.opened === undefined) throw new CheckpointError('INTERNAL', 'A region without an open.')
+    return this.link.opened
+  }
+
+  /** @internal */
+  protected closedError(): CheckpointError {
+    return new CheckpointError('CLOSED', `Region '${this.name}' has been closed.`)
+  }
+
+  /** What the checkpoint formats are given. @internal */
+  protected port() {
+    return { region: this, info: this.#info, core: this.core, saveCursor: this.#saveCursor }
+  }
+
+  #saveCursor = async (
+    cursor: { name: string; epoch: bigint; sequence: bigint },
+    options?: CallOptions,
+  ): Promise<void> => {
+    const { name, epoch, sequence } = cursor
+    const request = {
+      region: this.name,
+      regionId: this.id,
+      cursor: { name, epoch: String(epoch), sequence: String(sequence) },
+    }
+    await this.core.session.call('SaveCursor', request, controlOptions(options))
+  }
+
+  /** Offsets and memory of a vectored call, checked; empty ranges are left out. @internal */
+  protected check(ranges: readonly Range[], doing: 'read' | 'write'): Checked {
+    const offsets: number[] = []
+    const buffers: Uint8Array[] = []
+    let copies: { target: Uint8Array; copy: Uint8Array }[] | undefined
+    for (const range of ranges) {
+      const { bytes } = range
+      checkBytes(bytes, 'bytes')
+      const offset = toSize(range.offset, 'offset')
+      checkRange(offset, bytes.byteLength, this.bytes, this.name)
+      if (bytes.byteLength === 0) continue
+      offsets.push(offset)
+      if (!mustBeCopied(bytes)) {
+        buffers.push(bytes)
+        continue
+      }
+      const copy = new Uint8Array(bytes.byteLength)
+      if (doing === 'write') copy.set(bytes)
+      copies ??= []
+      copies.push({ target: bytes, copy })
+      buffers.push(copy)
+    }
+    return { offsets, buffers, copies }
+  }
+
+  async #settled(options: CallOptions | undefined): Promise<void> {
+    checkCall(options)
+    if (this.link.endpoint !== undefined && this.link.failure === undefined) return
+    await this.#read([], [], options, () => undefined)
+  }
+
+  #read(
+    offsets: readonly number[],
+    buffers: readonly Uint8Array[],
+    options: CallOptions | undefined,
+    result: () => unknown,
+  ): Promise<unknown> {
+    const kind = operationKind.read
+    const name = `A read of region '${this.name}'`
+    const transfer = newTransfer(this.link, name, kind, 0, offsets, buffers, undefined, options, result)
+    submit(this.link, transfer)
+    return transfer.promise
+  }
+}
+
+/**
+ * A region opened for writing: its one owner's handle. Calls go out in the order in which they were made, and after a
+ * broken connection or a restart of the unit those without an answer are repeated in that order.
+ */
+export class Region extends RegionReader {
+  /**
+   * Aborts when a later epoch owns the region; the reason is a CheckpointError `FENCED` whose details name that epoch.
+   * Nothing that this handle writes lands after that. A process that was stopped learns it late: what it does outside of
+   * the region needs the epoch as a fencing token of its own.
+   */
+  readonly fenced: AbortSignal
+  #fenced = new AbortController()
+  #lostWrites = new AbortController()
+  #durability: Durability | undefined
+  #opener: RegionOpener
+
+  /** @internal Use {@link Client.createRegion} or {@link Client.openRegion}. */
+  constructor(parts: RegionParts) {
+    super(parts)
+    this.fenced = this.#fenced.signal
+    this.#durability = parts.durability
+    this.#opener = parts.opener
+    this.#opener.tell({
+      onFailed: (error) => {
+        if (error.code === 'FENCED') this.#fenced.abort(error)
+      },
+      onWritesLost: (error) => {
+        const told = this.#lostWrites
+        this.#lostWrites = new AbortController()
+        told.abort(error)
+      },
+      onOpened: () => undefined,
+      onFenced: (epoch) => this.link.fence(epoch),
+    })
+    const { failure } = this.link
+    if (failure?.code === 'FENCED') this.#fenced.abort(failure)
+  }
+
+  /**
+   * Aborts when the unit came back from a restart and writes of this handle that had been answered as visible, and not
+   * flushed since, may be gone; the reason is a CheckpointError `WRITES_LOST`. After that the property holds a new signal,
+   * for the next time.
+   */
+  get lostWrites(): AbortSignal {
+    return this.#lostWrites.signal
+  }
+
+  /** How often {@link lostWrites} has aborted. */
+  get rollbacks(): number {
+    return this.link.rollbacks
+  }
+
+  /** The strongest that the pool promises. */
+  get strongest(): Durability {
+    return this.link.durablePromised ? 'durable' : 'visible'
+  }
+
+  /**
+   * Writes all of `bytes` at `offset`. The memory must stay as it is until the promise settles, and after an abort or a
+   * timeout until the region has been closed; shared and resizable memory is copied before the call returns.
+   * @param options durability: default that of the open, and without one the strongest the pool promises
+   * @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_BOUNDS`, `NOT_DURABLE` (nothing was sent); `FENCED`, `ABORTED`,
+   * `TIMEOUT`, `CONNECTION_LOST`, `MEDIUM_FAILED`, `REGION_NOT_FOUND`, `CLOSED`: see `outcome`
+   */
+  write(offset: Size, bytes: Uint8Array, options?: WriteOptions): Promise<Ack> {
+    try {
+      checkBytes(bytes, 'bytes')
+      const at = toSize(offset, 'offset')
+      checkRange(at, bytes.byteLength, this.bytes, this.name)
+      checkCall(options)
+      if (bytes.byteLength === 0) return this.#write([], [], nothing, options)
+      return this.#write([at], [mustBeCopied(bytes) ? Uint8Array.from(bytes) : bytes], nothing, options)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Writes several ranges in one batch, with one answer for all. Not atomic: a reader, or a crash, may see some without
+   * the others.
+   * @throws CheckpointError as {@link write}
+   */
+  writeAll(ranges: readonly Range[], options?: WriteOptions): Promise<Ack> {
+    return this.#writeRanges(ranges, nothing, options)
+  }
+
+  /**
+   * Makes ranges durable: those given, and without any all that this handle has written visibly and not flushed,
+   * writes without an answer yet included.
+   * @throws CheckpointError `NOT_DURABLE` on a pool that cannot; `WRITES_LOST` when the unit came back without them;
+   * otherwise as {@link write}
+   */
+  flush(ranges?: readonly { offset: Size; length: Size }[], options?: CallOptions): Promise<Ack> {
+    try {
+      checkCall(options)
+      const now = performance.now()
+      this.#requireDurable()
+      const make = (list: number[]) =>
+        new Transfer(
+          this.link,
+          `A flush of region '${this.name}'`,
+          operationKind.flush,
+          0,
+          nothing,
+          nothing,
+          list,
+          0,
+          now,
+          deadlineOf(now, options),
+          options?.signal,
+          (method) => this.#ack('durable', method),
+        )
+      let transfer: Transfer
+      if (ranges === undefined) transfer = this.link.coverPending(make)
+      else {
+        const intervals = this.#intervals(ranges)
+        transfer = make(flatten(intervals))
+        this.link.cover(transfer, nothing, intervals)
+      }
+      submit(this.link, transfer, transfer.flushRanges?.length === 0)
+      return transfer.promise as Promise<Ack>
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * The log of checkpoints in the region, to append to.
+   * @throws CheckpointError `REGION_MODE` when the region is raw
+   */
+  log<T = Uint8Array>(options?: { codec?: Codec<T>; schema?: number }): CheckpointLog<T> {
+    return openLog<T>(new RegionWritePort(this.port(), this, this.#writeRanges), options)
+  }
+
+  #writeRanges = (
+    ranges: readonly Range[],
+    alsoFlush: readonly { offset: Size; length: Size }[],
+    options: WriteOptions | undefined,
+  ): Promise<Ack> => {
+    try {
+      checkCall(options)
+      const { offsets, buffers } = this.check(ranges, 'write')
+      return this.#write(offsets, buffers, alsoFlush.length === 0 ? nothing : this.#intervals(alsoFlush), options)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #write(
+    offsets: readonly number[],
+    buffers: readonly Uint8Array[],
+    alsoFlush: readonly Interval[],
+    options: WriteOptions | undefined,
+  ): Promise<Ack> {
+    const durability = options?.durability ?? this.#durability ?? this.strongest
+    const durable = durability === 'durable'
+    if (durable) this.#requireDurable()
+    else if (durability !== 'visible') throw invalid(`durability must be visible or durable; it is ${durability}.`)
+    const kind = buffers.length === 0 && durable && alsoFlush.length > 0 ? operationKind.flush : operationKind.write
+    const transfer = newTransfer(
+      this.link,
+      `A write to region '${this.name}'`,
+      kind,
+      durable ? operationUntil.durable : operationUntil.visible,
+      offsets,
+      buffers,
+      durable && alsoFlush.length > 0 ? flatten(alsoFlush) : undefined,
+      options,
+      (method) => this.#ack(durability, method),
+    )
+    if (durable && !this.link.dirty.empty) this.link.cover(transfer, ownIntervals(offsets, buffers), alsoFlush)
+    submit(this.link, transfer)
+    return transfer.promise as Promise<Ack>
+  }
+
+  #ack(durability: Durability, method: number): Ack {
+    return { durability, method: methods[method] ?? 'none', epoch: this.epoch }
+  }
+
+  #requireDurable(): void {
+    if (this.link.durablePromised) return
+    throw new CheckpointError(
+      'NOT_DURABLE',
+      `Durable was asked of region '${this.name}', and its pool promises visible at most.`,
+      { help: "Use durability 'visible', or a unit whose pool is a file." },
+    )
+  }
+
+  #intervals(ranges: readonly { offset: Size; length: Size }[]): Interval[] {
+    const intervals: Interval[] = []
+    for (const range of asList(ranges)) {
+      const offset = toSize(range.offset, 'offset')
+      const length = toSize(range.length, 'length')
+      checkRange(offset, length, this.bytes, this.name)
+      if (length > 0) intervals.push({ offset, length })
+    }
+    return intervals
+  }
+}
+
+interface Checked {
+  offsets: number[]
+  buffers: Uint8Array[]
+  copies: { target: Uint8Array; copy: Uint8Array }[] | undefined
+}
+
+const closeTimeoutMs = 30_000
+
+function newTransfer(
+  link: DataLink<OpenedRegion>,
+  what: string,
+  kind: number,
+  until: number,
+  offsets: readonly number[],
+  buffers: readonly Uint8Array[],
+  flushRanges: readonly number[] | undefined,
+  options: CallOptions | undefined,
+  result: (method: number) => unknown,
+): Transfer {
+  const now = performance.now()
+  let bytes = 0
+  for (const buffer of buffers) bytes += buffer.byteLength
+  const deadline = deadlineOf(now, options)
+  const { signal } = options ?? {}
+  return new Transfer(link, what, kind, until, offsets, buffers, flushRanges, bytes, now, deadline, signal, result)
+}
+
+/** A call that moves nothing is answered without the unit, unless the handle has ended. */
+function submit(link: DataLink<OpenedRegion>, transfer: Transfer, nothingToDo = isEmpty(transfer)): void {
+  if (nothingToDo && link.usable) transfer.succeed()
+  else link.submit(transfer)
+}
+
+function isEmpty(transfer: Transfer): boolean {
+  return transfer.kind !== operationKind.flush && transfer.buffers.length === 0
+}
+
+function deadlineOf(now: number, options: CallOptions | undefined): number {
+  const timeoutMs = checkTimeout(options)
+  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : now + timeoutMs
+}
+
+function checkCall(options: CallOptions | undefined): void {
+  if (options === undefined) return
+  if (typeof options !== 'object' || options === null) throw invalid('options must be an object.')
+  checkTimeout(options)
+  checkSignal(options.signal)
+}
+
+/** @internal */
+export function controlOptions(options: CallOptions | undefined): { timeoutMs: number; signal?: AbortSignal } {
+  checkCall(options)
+  const timeoutMs = checkTimeout(options)
+  return options?.signal === undefined ? { timeoutMs } : { timeoutMs, signal: options.signal }
+}
+
+function asList<T extends object>(ranges: T | readonly T[]): readonly T[] {
+  const list = Array.isArray(ranges) ? (ranges as readonly T[]) : [ranges as T]
+  for (const range of list) {
+    if (typeof range !== 'object' || range === null) throw invalid('A range must be an object with an offset.')
+  }
+  return list
+}
+
+function flatten(intervals: readonly Interval[]): number[] {
+  const flat: number[] = []
+  for (const { offset, length } of intervals) flat.push(offset, length)
+  return flat
+}
+
+function ownIntervals(offsets: readonly number[], buffers: readonly Uint8Array[]): Interval[] {
+  return buffers.map((buffer, index) => ({ offset: offsets[index] as number, length: buffer.byteLength }))
+}

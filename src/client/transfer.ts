@@ -1,0 +1,213 @@
+/**
+ * One call of the user on a region's data, from its check to its promise. It goes out as one piece, or as several when it
+ * is larger than a piece may be; each piece is one operation of the native channel.
+ */
+import { CheckpointError } from '../errors.js'
+import { operationKind, operationUntil } from '../native.js'
+import type { Interval } from './dirty-ranges.js'
+
+/** Who is told when a transfer is given up before its pieces are done. */
+export interface TransferOwner {
+  onAbandoned(transfer: Transfer): void
+}
+
+export class Piece {
+  done = false
+
+  constructor(
+    readonly transfer: Transfer,
+    readonly kind: number,
+    readonly until: number,
+    readonly offsets: readonly number[],
+    readonly buffers: readonly Uint8Array[],
+    readonly flushRanges: readonly number[] | undefined,
+    /** What it takes of the budget. */
+    readonly charge: number,
+    /** The transfer's position behind it. */
+    readonly end: Position,
+  ) {}
+}
+
+/** How much of a transfer has been cut into pieces. `range` beyond the last one: only the flush of it is left. */
+export interface Position {
+  readonly range: number
+  readonly byte: number
+  readonly flushed: boolean
+}
+const start: Position = { range: 0, byte: 0, flushed: false }
+
+/** Ranges of one piece of a call that is cut up; keeps single operations from becoming arbitrarily large lists. */
+export const maxPieceRanges = 1024
+
+export class Transfer {
+  readonly promise: Promise<unknown>
+  /** Something of it may have reached the unit. */
+  posted = false
+  settled = false
+  /** Pieces that native code may still refer to. */
+  piecesInFlight = 0
+  position: Position = start
+  /** Everything before it has been answered. */
+  donePosition: Position = start
+  /** Connections that broke in a way that this transfer may be the cause of. */
+  suspicions = 0
+  /** Of a write: a flush posted later that covers it. */
+  coveredBy: Transfer | undefined
+  /** Of a flush or durable write: what it took out of the dirty ranges. */
+  taken: Interval[] = []
+  /** Some of what it took was written by calls that have been answered, so it cannot bring that back by itself. */
+  carriesEarlierWrites = false
+  succeeded = false
+  method = 0
+  /** Pieces of a call that was cut up, in order, from the first that is not done. */
+  #line: Piece[] = []
+  #resolve!: (value: unknown) => void
+  #reject!: (error: CheckpointError) => void
+
+  constructor(
+    readonly owner: TransferOwner,
+    readonly what: string,
+    readonly kind: number,
+    readonly until: number,
+    readonly offsets: readonly number[],
+    public buffers: readonly Uint8Array[],
+    /** [offset, length, ...] besides its own ranges. */
+    readonly flushRanges: readonly number[] | undefined,
+    readonly bytes: number,
+    readonly startedAt: number,
+    /** On performance.now()'s clock; Infinity for none. */
+    readonly deadline: number,
+    readonly signal: AbortSignal | undefined,
+    /** What the promise resolves with. */
+    readonly result: (method: number) => unknown,
+  ) {
+    this.promise = new Promise<unknown>((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    signal?.addEventListener('abort', this)
+  }
+
+  get isWrite(): boolean {
+    return this.kind === operationKind.write
+  }
+
+  /** Outcome of a failure from here on. */
+  get outcome(): 'none' | 'unknown' {
+    return this.posted && this.kind !== operationKind.read ? 'unknown' : 'none'
+  }
+
+  get cut(): boolean {
+    return this.kind === operationKind.flush
+      ? this.position.flushed
+      : this.position.range >= this.buffers.length && (this.position.flushed || !this.#needsOwnFlush)
+  }
+
+  /** The abort event of its signal. */
+  handleEvent(): void {
+    this.giveUp(
+      new CheckpointError('ABORTED', `${this.what} was aborted.`, {
+        cause: this.signal?.reason,
+        outcome: this.outcome,
+      }),
+    )
+  }
+
+  /** Rejects now; what is in flight stays in flight. */
+  giveUp(error: CheckpointError): void {
+    if (this.settled) return
+    this.fail(error)
+    this.owner.onAbandoned(this)
+  }
+
+  succeed(): void {
+    if (this.settled) return
+    this.#settle()
+    this.succeeded = true
+    try {
+      this.#resolve(this.result(this.method))
+    } catch (error) {
+      this.#reject(error as CheckpointError)
+    }
+  }
+
+  fail(error: CheckpointError): void {
+    if (this.settled) return
+    this.#settle()
+    this.#reject(error)
+  }
+
+  /** The next piece from the position on, of at most so many bytes. Moves the position. */
+  nextPiece(pieceBytes: number, overhead: number): Piece {
+    if (this.kind === operationKind.flush) {
+      this.position = { range: 0, byte: 0, flushed: true }
+      return new Piece(this, operationKind.flush, 0, [], [], this.flushRanges, overhead, this.position)
+    }
+    if (this.position === start && this.bytes <= pieceBytes && this.buffers.length <= maxPieceRanges) {
+      this.position = { range: this.buffers.length, byte: 0, flushed: true }
+      const { kind, until, offsets, buffers, flushRanges } = this
+      return new Piece(this, kind, until, offsets, buffers, flushRanges, this.bytes + overhead, this.position)
+    }
+    return this.position.range < this.buffers.length
+      ? this.#dataPiece(pieceBytes, overhead)
+      : this.#flushPiece(overhead)
+  }
+
+  pieceTaken(piece: Piece): void {
+    this.posted = true
+    this.piecesInFlight++
+    if (!(this.cut && this.#line.length === 0)) this.#line.push(piece)
+  }
+
+  pieceDone(piece: Piece): void {
+    this.piecesInFlight--
+    piece.done = true
+    while (this.#line[0]?.done) this.donePosition = (this.#line.shift() as Piece).end
+  }
+
+  /** Back to what has been answered, or to the very beginning. */
+  rewind(toStart: boolean): void {
+    if (toStart) this.donePosition = start
+    this.position = this.donePosition
+    this.piecesInFlight = 0
+    this.#line = []
+  }
+
+  get #needsOwnFlush(): boolean {
+    return this.isWrite && this.until === operationUntil.durable
+  }
+
+  #dataPiece(pieceBytes: number, overhead: number): Piece {
+    const offsets: number[] = []
+    const buffers: Uint8Array[] = []
+    let { range, byte } = this.position
+    let room = pieceBytes
+    while (range < this.buffers.length && room > 0 && buffers.length < maxPieceRanges) {
+      const whole = this.buffers[range] as Uint8Array
+      const length = Math.min(room, whole.byteLength - byte)
+      offsets.push((this.offsets[range] as number) + byte)
+      buffers.push(whole.subarray(byte, byte + length))
+      room -= length
+      byte += length
+      if (byte === whole.byteLength) {
+        range++
+        byte = 0
+      }
+    }
+    this.position = { range, byte, flushed: false }
+    const until = this.until === operationUntil.durable ? operationUntil.visible : this.until
+    return new Piece(this, this.kind, until, offsets, buffers, undefined, pieceBytes - room + overhead, this.position)
+  }
+
+  #flushPiece(overhead: number): Piece {
+    this.position = { range: this.buffers.length, byte: 0, flushed: true }
+    const ranges = [...(this.flushRanges ?? [])]
+    for (const [index, buffer] of this.buffers.entries()) ranges.push(this.offsets[index] as number, buffer.byteLength)
+    return new Piece(this, operationKind.flush, 0, [], [], ranges, overhead, this.position)
+  }
+
+  #settle(): void {
+    this.settled = true
+    this.signal?.removeEventListener('abort', this)
+  }
+}

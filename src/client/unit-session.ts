@@ -1,0 +1,201 @@
+/**
+ * A client's session at one unit: the control channel, the session's number, and the native session connection whose
+ * heartbeats keep the client's leases. Both are made again whenever they break, and another session is opened where the
+ * unit no longer knows this one.
+ */
+import { randomBytes } from 'node:crypto'
+import type { ControlCallOptions } from '../control/channel.js'
+import type { ControlCall, Reply, Request, SessionMessage, StatusMessage } from '../control/messages.js'
+import { CheckpointError } from '../errors.js'
+import type { NativeEngine, NativeModule, NativeSessionChannel } from '../native.js'
+import { fromNative, fromNativeCode } from '../native-error.js'
+import type { Transport } from '../types.js'
+import { chooseEndpoints } from './endpoints.js'
+
+/** What a session needs of the control channel; tests have one of their own. */
+export interface Control {
+  readonly address: string
+  call<C extends ControlCall>(name: C, request: Request<C>, options?: ControlCallOptions): Promise<Reply<C>>
+  close(): void
+}
+
+export interface SessionContext {
+  control: Control
+  native: Pick<NativeModule, 'fabrics'>
+  engine: NativeEngine
+  transport: Transport
+  identity: string
+  clientVersion: string
+}
+
+const attemptMs = 5_000
+const maxBackoffMs = 1_000
+
+export class UnitSession {
+  /** The pool's UUID and what else the unit said of itself when the session was made. */
+  unit: StatusMessage | undefined
+  #context: SessionContext
+  #clientId = randomBytes(16)
+  #id: string | undefined
+  #channel: NativeSessionChannel | undefined
+  #establishing: Promise<string> | undefined
+  #fences = new Map<bigint, (epoch: bigint) => void>()
+  #backoffMs = 0
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(context: SessionContext) {
+    this.#context = context
+  }
+
+  get address(): string {
+    return this.#context.control.address
+  }
+
+  /** The session's number, once it stands; made anew if it must be. */
+  ready(timeoutMs = attemptMs): Promise<string> {
+    if (this.#closed) return Promise.reject(closedError())
+    if (this.#id !== undefined && this.#channel !== undefined) return Promise.resolve(this.#id)
+    this.#establishing ??= this.#establish(timeoutMs).finally(() => {
+      this.#establishing = undefined
+    })
+    return this.#establishing
+  }
+
+  /** A control call in the session's name; made again once when the unit has lost the session. */
+  async call<C extends ControlCall>(
+    name: C,
+    request: Omit<Request<C>, 'session'>,
+    options: ControlCallOptions = {},
+  ): Promise<{ reply: Reply<C>; session: string }> {
+    for (let attempt = 0; ; attempt++) {
+      const session = await this.ready()
+      try {
+        const reply = await this.#context.control.call(name, { ...request, session } as unknown as Request<C>, options)
+        return { reply, session }
+      } catch (error) {
+        if (!(error instanceof CheckpointError) || error.code !== 'SESSION_EXPIRED') throw error
+        this.expire(session)
+        if (attempt > 0) throw error
+      }
+    }
+  }
+
+  /** Calls outside of any session. */
+  get control(): Control {
+    return this.#context.control
+  }
+
+  /** The unit does not know this session: the next use opens another. */
+  expire(session: string): void {
+    if (this.#id !== session) return
+    this.#id = undefined
+    this.#channel?.close()
+    this.#channel = undefined
+  }
+
+  onFence(handle: bigint, fence: (epoch: bigint) => void): void {
+    this.#fences.set(handle, fence)
+  }
+
+  offFence(handle: bigint): void {
+    this.#fences.delete(handle)
+  }
+
+  async close(timeoutMs: number): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    clearTimeout(this.#timer)
+    const { control } = this.#context
+    if (this.#id !== undefined && this.#channel !== undefined) {
+      await control.call('CloseSession', { session: this.#id }, { timeoutMs }).catch(() => undefined)
+    }
+    this.#channel?.close()
+    this.#channel = undefined
+    control.close()
+  }
+
+  async #establish(timeoutMs: number): Promise<string> {
+    const { control, native, engine, transport } = this.#context
+    const reply = await this.#openOrResume(timeoutMs)
+    if (this.#closed) throw closedError()
+    this.#id = reply.session
+    if (reply.unit !== null) this.unit = reply.unit
+    let refused: CheckpointError | undefined
+    for (const endpoint of chooseEndpoints(transport, reply.endpoints, native.fabrics)) {
+      try {
+        this.#channel = await this.#connect(engine, endpoint, reply.token)
+        if (this.#closed) {
+          this.#channel.close()
+          throw closedError()
+        }
+        this.#backoffMs = 0
+        return reply.session
+      } catch (thrown) {
+        const error = fromNative(thrown)
+        if (error.code !== 'NOT_SUPPORTED' && error.code !== 'CONNECTION_REFUSED') throw error
+        refused ??= error
+      }
+    }
+    throw refused ?? new CheckpointError('INTERNAL', `The unit ${control.address} named no endpoint.`)
+  }
+
+  async #openOrResume(timeoutMs: number): Promise<SessionMessage> {
+    const { control, identity, clientVersion } = this.#context
+    const clientId = this.#clientId
+    if (this.#id !== undefined) {
+      try {
+        return await control.call('ResumeSession', { session: this.#id, clientId }, { timeoutMs })
+      } catch (error) {
+        if (!(error instanceof CheckpointError) || error.code !== 'SESSION_EXPIRED') throw error
+        this.#id = undefined
+      }
+    }
+    return await control.call('OpenSession', { clientVersion, identity, clientId }, { timeoutMs })
+  }
+
+  #connect(
+    engine: NativeEngine,
+    endpoint: ReturnType<typeof chooseEndpoints>[number],
+    token: Uint8Array,
+  ): Promise<NativeSessionChannel> {
+    return new Promise((resolve, reject) => {
+      let open = false
+      const channel = engine.connectSession(
+        { ...endpoint, token, setupTimeoutMs: attemptMs },
+        {
+          onOpen: () => {
+            open = true
+            resolve(channel)
+          },
+          onFenced: (handle, epoch) => this.#fences.get(handle)?.(epoch),
+          onClosed: (code, message, systemError) => {
+            if (open) this.#onClosed(channel)
+            else reject(fromNativeCode(code, message, systemError))
+          },
+        },
+      )
+    })
+  }
+
+  #onClosed(channel: NativeSessionChannel): void {
+    if (this.#channel !== channel) return
+    this.#channel = undefined
+    if (!this.#closed) this.#restore()
+  }
+
+  /** In the background, for the leases; it never holds the process. */
+  #restore(): void {
+    if (this.#closed) return
+    this.ready().catch(() => {
+      this.#backoffMs = Math.min(maxBackoffMs, Math.max(20, this.#backoffMs * 2))
+      clearTimeout(this.#timer)
+      this.#timer = setTimeout(() => this.#restore(), this.#backoffMs * (0.75 + Math.random() / 2))
+      this.#timer.unref()
+    })
+  }
+}
+
+function closedError(): CheckpointError {
+  return new CheckpointError('CLOSED', 'The client has been closed.')
+}

@@ -1,0 +1,39 @@
+/** The public names of rdma-checkpoint. */
+export {
+  type Checkpoint,
+  type CheckpointInfo,
+  CheckpointLog,
+  CheckpointReader,
+  type Codec,
+  json,
+  type LogOptions,
+  type ReaderOptions,
+  raw,
+  v8Codec,
+} from './checkpoint/index.js'
+export { Client, connect } from './client/client.js'
+export { Region, RegionReader } from './client/region.js'
+export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
+export type {
+  Ack,
+  AddressContext,
+  CallOptions,
+  ConnectOptions,
+  Cursor,
+  Durability,
+  DurableMethod,
+  Lease,
+  OnFull,
+  OpenOptions,
+  Range,
+  RegionInfo,
+  RegionMode,
+  RegionOptions,
+  RegisteredBuffer,
+  Size,
+  Transport,
+  UnitStatus,
+  WriteOptions,
+} from './types.js'
+export type { Limits, LogLevel, PoolOptions, Security, UnitLog, UnitOptions } from './unit/options.js'
+export { PersistentMemoryUnit } from './unit/unit.js'

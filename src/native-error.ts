@@ -1,0 +1,108 @@
+/** Numbers of `native/base/result.h` and the documented codes they stand for. */
+import { getSystemErrorName } from 'node:util'
+import { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes } from './errors.js'
+
+/** `ErrorCode` of `native/base/result.h`. */
+export const nativeCode = {
+  ok: 0,
+  invalidArgument: 1,
+  connectionRefused: 2,
+  connectionClosed: 3,
+  connectionBroken: 4,
+  timedOut: 5,
+  remoteAccess: 6,
+  protocolViolation: 7,
+  versionMismatch: 8,
+  tokenInvalid: 9,
+  fenced: 10,
+  notSupported: 11,
+  noMemory: 12,
+  memlockLimit: 13,
+  systemError: 14,
+  mediumFailed: 15,
+  mediumFull: 16,
+  poolInUse: 17,
+  notFound: 18,
+  exists: 19,
+  stopped: 20,
+  limitReached: 21,
+  localClosed: 22,
+  outOfBounds: 23,
+  notDurable: 24,
+} as const
+
+const codes: Readonly<Record<number, ErrorCode>> = {
+  [nativeCode.invalidArgument]: 'INVALID_ARGUMENT',
+  [nativeCode.connectionRefused]: 'CONNECTION_REFUSED',
+  [nativeCode.connectionClosed]: 'CONNECTION_LOST',
+  [nativeCode.connectionBroken]: 'CONNECTION_LOST',
+  [nativeCode.timedOut]: 'TIMEOUT',
+  [nativeCode.remoteAccess]: 'REMOTE_ACCESS',
+  [nativeCode.protocolViolation]: 'PROTOCOL_VIOLATION',
+  [nativeCode.versionMismatch]: 'VERSION_MISMATCH',
+  [nativeCode.tokenInvalid]: 'TOKEN_INVALID',
+  [nativeCode.fenced]: 'FENCED',
+  [nativeCode.notSupported]: 'NOT_SUPPORTED',
+  [nativeCode.noMemory]: 'OUT_OF_MEMORY',
+  [nativeCode.memlockLimit]: 'MEMLOCK_LIMIT',
+  [nativeCode.systemError]: 'SYSTEM',
+  [nativeCode.mediumFailed]: 'MEDIUM_FAILED',
+  [nativeCode.mediumFull]: 'POOL_FULL',
+  [nativeCode.poolInUse]: 'POOL_IN_USE',
+  [nativeCode.notFound]: 'REGION_NOT_FOUND',
+  [nativeCode.exists]: 'REGION_EXISTS',
+  [nativeCode.stopped]: 'UNIT_STOPPING',
+  [nativeCode.limitReached]: 'LIMIT_REACHED',
+  [nativeCode.localClosed]: 'CLOSED',
+  [nativeCode.outOfBounds]: 'OUT_OF_BOUNDS',
+  [nativeCode.notDurable]: 'NOT_DURABLE',
+}
+
+const retryable: ReadonlySet<ErrorCode> = new Set([
+  'CONNECTION_REFUSED',
+  'CONNECTION_LOST',
+  'TIMEOUT',
+  'TOKEN_INVALID',
+  'UNIT_STOPPING',
+])
+
+/** A CheckpointError for a number that native code answered; `message` says what was asked and what was found. */
+export function fromNativeCode(
+  code: number,
+  message: string,
+  systemError = 0,
+  options: CheckpointErrorOptions = {},
+): CheckpointError {
+  const known = codes[code] ?? 'INTERNAL'
+  const systemName = systemError > 0 ? systemErrorName(systemError) : undefined
+  const text = message === '' ? errorCodes[known] : message
+  return new CheckpointError(
+    known,
+    systemName === undefined || text.includes(systemName) ? text : `${text} (${systemName})`,
+    {
+      retryable: retryable.has(known),
+      ...(systemName === undefined ? {} : { details: { systemError: systemName } }),
+      ...options,
+    },
+  )
+}
+
+/** What a native call threw or rejected with, as a CheckpointError; those of our own pass as they are. */
+export function fromNative(error: unknown, options: CheckpointErrorOptions = {}): CheckpointError {
+  if (error instanceof CheckpointError) return error
+  if (!(error instanceof Error)) return new CheckpointError('INTERNAL', String(error), { cause: error, ...options })
+  const { nativeCode: code, systemError } = error as Error & { nativeCode?: unknown; systemError?: unknown }
+  if (typeof code !== 'number') return new CheckpointError('INTERNAL', error.message, { cause: error, ...options })
+  return fromNativeCode(code, error.message, typeof systemError === 'number' ? systemError : 0, {
+    cause: error,
+    ...options,
+  })
+}
+
+function systemErrorName(errno: number): string {
+  try {
+    return getSystemErrorName(-errno)
+  } catch {
+    return `errno ${errno}`
+  }
+}
