@@ -16,6 +16,7 @@
       'NAPI_VERSION=9',
       'NAPI_DISABLE_CPP_EXCEPTIONS',
       'NODE_ADDON_API_DISABLE_DEPRECATED',
+      'RC_VERSION="<!(node native/build/gyp-inputs.cjs version)"',
     ],
     # Exceptions stay enabled inside the native code so that what the standard library throws can be caught
     # there; none crosses into Node-API.

@@ -52,6 +52,7 @@ const questions = {
     }
     return ['0']
   },
+  version: () => [require(path.join(root, 'package.json')).version],
   'node-addon-api': () => [path.dirname(require.resolve('node-addon-api'))],
   /** Where the addon's last configure found node_api.h. */
   'node-headers': () => {

@@ -1,0 +1,45 @@
+// addon.cpp -- what the addon exports to one environment; src/native.ts documents it.
+#include "binding/environment.h"
+#include "binding/medium.h"
+#include "binding/memory.h"
+#include "binding/native_error.h"
+#include "binding/node_api.h"
+#include "binding/wrapped.h"
+
+#ifndef RC_VERSION
+#error "RC_VERSION is the package's version; binding.gyp defines it"
+#endif
+
+namespace rdmacp::binding {
+
+namespace {
+
+#ifdef RC_SHADOW_FILE_IO
+constexpr bool kShadowFileIo = true;
+#else
+constexpr bool kShadowFileIo = false;
+#endif
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  if (Status created = Environment::create(env); !created) {
+    throwError(env, created.error());
+    return exports;
+  }
+  Environment& environment = Environment::of(env);
+  Napi::Array fabrics = Napi::Array::New(env);
+  fabrics.Set(0U, "iwarp");
+  exports.Set("version", RC_VERSION);
+  exports.Set("fabrics", fabrics);
+  exports.Set("shadowFileIo", kShadowFileIo);
+  exports.Set("crc32c", Napi::Function::New<crc32cOf>(env, "crc32c"));
+  exports.Set("copyCrc32c", Napi::Function::New<copyCrc32cOf>(env, "copyCrc32c"));
+  exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
+  Medium::define(environment, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(rdma_checkpoint, initialize)
+
+}  // namespace rdmacp::binding

@@ -1,0 +1,115 @@
+// memory.cpp -- checksums, and page-aligned memory that JavaScript and native threads share. The JavaScript thread.
+#include "binding/memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "base/crc32c.h"
+#include "binding/argument_reader.h"
+#include "binding/environment.h"
+#include "binding/native_error.h"
+
+namespace rdmacp::binding {
+
+namespace {
+
+constexpr std::uint64_t kMaxSeed = 0xffffffffULL;
+// The largest Uint8Array of Node 20; V8 aborts the process on an external ArrayBuffer above its own limit.
+constexpr std::uint64_t kMaxAllocation = std::uint64_t{1} << 32;
+
+struct Mapping {
+  void* address;
+  std::size_t length;
+
+  Mapping(void* at, std::size_t bytes) : address(at), length(bytes) {}
+  ~Mapping() { (void)munmap(address, length); }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+};
+
+void onCollected(napi_env /*env*/, void* /*data*/, void* hint) {
+  const std::unique_ptr<Mapping> freed(static_cast<Mapping*>(hint));
+}
+
+bool given(napi_env env, napi_value value) {
+  napi_valuetype type = napi_undefined;
+  return napi_typeof(env, value, &type) == napi_ok && type != napi_undefined;
+}
+
+std::uint32_t readSeed(ArgumentReader& read, napi_env env, napi_value value) {
+  return given(env, value) ? static_cast<std::uint32_t>(read.integer(value, "seed", 0, kMaxSeed)) : 0;
+}
+
+bool overlap(std::span<const std::byte> a, std::span<const std::byte> b) {
+  const auto startA = reinterpret_cast<std::uintptr_t>(a.data());
+  const auto startB = reinterpret_cast<std::uintptr_t>(b.data());
+  return !a.empty() && !b.empty() && startA < startB + b.size() && startB < startA + a.size();
+}
+
+napi_value plainArrayBuffer(napi_env env, std::size_t bytes) {
+  napi_value buffer = nullptr;
+  void* data = nullptr;
+  return napi_create_arraybuffer(env, bytes, &data, &buffer) == napi_ok ? buffer : nullptr;
+}
+
+}  // namespace
+
+Napi::Value crc32cOf(const Napi::CallbackInfo& info) {
+  ArgumentReader read(info.Env());
+  const auto bytes = read.bytes(info[0], "bytes");
+  const std::uint32_t seed = readSeed(read, info.Env(), info[1]);
+  if (!read.ok()) return read.fail();
+  return Napi::Number::New(info.Env(), crc32c(seed, bytes));
+}
+
+Napi::Value copyCrc32cOf(const Napi::CallbackInfo& info) {
+  ArgumentReader read(info.Env());
+  const auto target = read.bytes(info[0], "target");
+  const std::uint64_t offset = read.integer(info[1], "targetOffset");
+  const auto source = read.bytes(info[2], "source");
+  const std::uint32_t seed = readSeed(read, info.Env(), info[3]);
+  if (!read.ok()) return read.fail();
+  if (offset > target.size() || source.size() > target.size() - offset) {
+    return throwError(info.Env(), {ErrorCode::outOfBounds, std::to_string(source.size()) + " bytes at offset " +
+                                                               std::to_string(offset) + " do not fit into " +
+                                                               std::to_string(target.size()) + " bytes"});
+  }
+  const auto place = target.subspan(offset, source.size());
+  if (overlap(place, source)) return throwInvalid(info.Env(), "source and target overlap");
+  if (source.empty()) return Napi::Number::New(info.Env(), seed);
+  return Napi::Number::New(info.Env(), copyCrc32c(seed, place.data(), source));
+}
+
+Napi::Value allocate(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  ArgumentReader read(env);
+  const std::uint64_t bytes = read.integer(info[0], "bytes", 0, kMaxAllocation);
+  if (!read.ok()) return read.fail();
+  if (bytes == 0) return {env, plainArrayBuffer(env, 0)};
+
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::uint64_t length = (bytes + page - 1) / page * page;
+  void* address = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED) {
+    const int number = errno;
+    return throwError(
+        env, {ErrorCode::noMemory, "mapping " + std::to_string(length) + " bytes: " + std::strerror(number), number});
+  }
+  auto mapping = std::make_unique<Mapping>(address, length);
+  napi_value buffer = nullptr;
+  const napi_status status = napi_create_external_arraybuffer(env, address, static_cast<std::size_t>(bytes),
+                                                              onCollected, mapping.get(), &buffer);
+  if (status == napi_ok) {
+    (void)mapping.release();
+    Environment::of(env).stopBeforeEarlierHooks();
+    return {env, buffer};
+  }
+  if (status == napi_no_external_buffers_allowed) return {env, plainArrayBuffer(env, static_cast<std::size_t>(bytes))};
+  return throwError(env, {ErrorCode::noMemory, "no ArrayBuffer of " + std::to_string(bytes) + " bytes could be made"});
+}
+
+}  // namespace rdmacp::binding

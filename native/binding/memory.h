@@ -1,0 +1,12 @@
+// memory.h -- crc32c, copyCrc32c and allocate: memory functions without state.
+#pragma once
+
+#include "binding/node_api.h"
+
+namespace rdmacp::binding {
+
+Napi::Value crc32cOf(const Napi::CallbackInfo& info);
+Napi::Value copyCrc32cOf(const Napi::CallbackInfo& info);
+Napi::Value allocate(const Napi::CallbackInfo& info);
+
+}  // namespace rdmacp::binding
