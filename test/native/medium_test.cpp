@@ -599,18 +599,27 @@ TEST(a_zeroed_range_stays_zero_when_a_flush_of_its_old_bytes_was_under_way) {
     }
     // The old bytes are slow on their way, so that zeros can overtake them where nothing holds them back.
     ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) override {
-      if (from.front() == std::byte{0x11}) std::this_thread::sleep_for(std::chrono::microseconds(500));
+      if (from.front() == std::byte{0x11}) {
+        oldOnTheWay = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      }
       return ForgetfulIo::write(fd, from, offset);
     }
+    std::atomic<bool> oldOnTheWay{false};
   };
-  auto made = openFileMedium({scratch.file("pool"), true, kPool}, std::make_unique<NoZeroRange>(disk));
+  auto io = std::make_unique<NoZeroRange>(disk);
+  auto& oldOnTheWay = io->oldOnTheWay;
+  auto made = openFileMedium({scratch.file("pool"), true, kPool}, std::move(io));
   CHECK(made.ok());
   auto& medium = *made.value();
-  for (std::uint64_t round = 0; round < check::rounds(2000, 100); ++round) {
+  for (std::uint64_t round = 0; round < check::rounds(500, 20); ++round) {
     const std::uint64_t old = 0x1111111111111111;
+    oldOnTheWay = false;
     std::memcpy(medium.memory().data(), &old, sizeof old);
     bool flushed = false;
     std::thread flusher([&] { flushed = flushOne(medium, 0, sizeof old).ok(); });
+    while (!oldOnTheWay)
+      std::this_thread::yield();
     const auto zeroed = medium.zero({0, kBlock});
     flusher.join();
     CHECK(zeroed.ok() && flushed);
