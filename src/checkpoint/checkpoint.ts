@@ -1,0 +1,31 @@
+/** What reading a log gives. */
+import type { Cursor } from '../types.js'
+import type { Found } from './log-view.js'
+
+/** One saved state. */
+export interface Checkpoint<T> {
+  readonly sequence: bigint
+  /** The ownership number of the region under which it was written. */
+  readonly epoch: bigint
+  /** The writer's number for the form of its values; 0 unless it gave one to `log()`. */
+  readonly schema: number
+  /** By the writer's clock. */
+  readonly writtenAt: Date
+  /** Length of the encoded value. */
+  readonly bytes: number
+  readonly value: T
+  /** The place behind it: `unread(cursor)` begins with the checkpoint that follows. */
+  readonly cursor: Cursor
+}
+
+/** A checkpoint without its value. */
+export interface CheckpointInfo extends Omit<Checkpoint<never>, 'value'> {
+  /** Id of the codec it was written with. */
+  readonly codec: number
+}
+
+export function infoOf(found: Found, region: string): CheckpointInfo {
+  const { sequence, epoch, bytes } = found
+  const { schema, codec, timeMs } = found.parts[0]
+  return { sequence, epoch, schema, codec, writtenAt: new Date(timeMs), bytes, cursor: { region, epoch, sequence } }
+}

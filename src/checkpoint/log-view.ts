@@ -1,0 +1,117 @@
+/** What the append and the overwrite format have in common for those who read them. */
+import { CheckpointError } from '../errors.js'
+import type { Deadline } from './deadline.js'
+import type { LogHeader } from './log-header.js'
+import { isLast, type RecordHeader } from './record-header.js'
+import type { RecordWindow } from './record-window.js'
+
+/** A place in the order of records. */
+export interface Age {
+  readonly epoch: bigint
+  readonly sequence: bigint
+}
+
+/** A whole checkpoint as found: one record, or all parts of a stream. Its payload may still prove damaged. */
+export interface Found extends Age {
+  readonly parts: readonly [RecordHeader, ...RecordHeader[]]
+  readonly last: RecordHeader
+  readonly bytes: number
+}
+
+/** What a log held when it was looked at. */
+export interface Survey {
+  readonly header: LogHeader
+  /** The newest checkpoint whose checksums hold, cleared or not. */
+  readonly newest: Found | undefined
+  /** Sequence of the newest that is dropped; 0 when none was. What is kept begins behind it. */
+  readonly droppedThrough: bigint
+}
+
+/**
+ * Why a record that a reader came for is not there: overwritten since, or about to be (lapped); never durable and gone with
+ * the unit (lost); damaged, since it was durable and nothing may overwrite it yet.
+ */
+export type Verdict = 'lapped' | 'lost' | 'damaged'
+
+export interface Item {
+  readonly found: Found
+  /** Has at least the headers, and the payload if it is small. */
+  readonly window: RecordWindow
+}
+export interface Gap {
+  readonly gap: Verdict
+  readonly sequence: bigint
+}
+
+/** Whether a checkpoint's payload holds. */
+export type Accept = (found: Found, window: RecordWindow) => Promise<boolean>
+
+export interface SurveyOptions {
+  /** Refuse what may be read but not written. */
+  writing?: boolean
+  /** Default: verifies the checksums without keeping the bytes. */
+  accept?: Accept
+}
+
+export interface LogView<S extends Survey = Survey> {
+  survey(deadline: Deadline, options?: SurveyOptions): Promise<S>
+  /** The checkpoint of that number, if all of it is there. */
+  find(sequence: bigint, deadline: Deadline): Promise<Item | undefined>
+  /**
+   * Whole checkpoints in order, cleared ones left out, from the first after `after` to the survey's newest, and gaps
+   * where records are missing. With `wholeBatch` everything is read in one batch first.
+   */
+  checkpoints(survey: S, after: Age | undefined, deadline: Deadline, wholeBatch: boolean): AsyncGenerator<Item | Gap>
+  /** Looks again for a record that was found and then failed its checksum. */
+  judge(header: RecordHeader, deadline: Deadline): Promise<Verdict>
+}
+
+export const largestAssembledBytes = 2 ** 31
+
+export function foundOf(parts: readonly RecordHeader[]): Found | undefined {
+  const first = parts[0]
+  const last = parts.at(-1)
+  if (first === undefined || last === undefined || first.part !== 0 || !isLast(last)) return undefined
+  return {
+    parts: parts as readonly [RecordHeader, ...RecordHeader[]],
+    last,
+    sequence: first.sequence,
+    epoch: first.epoch,
+    bytes: last.offset + last.payloadBytes,
+  }
+}
+
+/** Records of one chain in, whole checkpoints out; parts without their first or last are left out. */
+export class Assembler {
+  #parts: RecordHeader[] = []
+
+  add(header: RecordHeader): Found | undefined {
+    if (header.part === 0) this.#parts = [header]
+    else if (this.#parts.at(-1)?.part === header.part - 1) this.#parts.push(header)
+    else return undefined
+    if (!isLast(header)) return undefined
+    const found = foundOf(this.#parts)
+    this.#parts = []
+    return found
+  }
+
+  /** The chain was interrupted. */
+  reset(): void {
+    this.#parts = []
+  }
+}
+
+export async function verifyFound(found: Found, window: RecordWindow): Promise<boolean> {
+  for (const part of found.parts.toReversed()) if (!(await window.verify(part))) return false
+  return true
+}
+
+/** @throws CheckpointError `LIMIT_REACHED` beyond 2 GiB */
+export function requireAssemblable(found: Found): void {
+  if (found.bytes <= largestAssembledBytes) return
+  throw new CheckpointError(
+    'LIMIT_REACHED',
+    `Checkpoint ${found.sequence} has ${found.bytes} bytes; more than ${largestAssembledBytes} are not put together in memory.`,
+    { help: `Read it with stream(${found.sequence}n).`, details: { sequence: found.sequence, bytes: found.bytes } },
+  )
+}

@@ -1,0 +1,103 @@
+/** Writing checkpoints to a region that this process owns. */
+import { CheckpointError } from '../errors.js'
+import type { Ack, CallOptions, Size, WriteOptions } from '../types.js'
+import { type Codec, raw } from './codec.js'
+import type { Appended } from './jobs.js'
+import { CheckpointReader } from './reader.js'
+import { greater } from './record-header.js'
+import type { RegionWriteAccess } from './region-access.js'
+import { streamCells } from './stream-spool.js'
+import { LogWriter } from './writer.js'
+
+export interface LogOptions<T> {
+  /** Default: raw bytes. */
+  codec?: Codec<T>
+  /** The application's number for the form of its values, given back to `decode`: 0 (default) to 2^32-1. */
+  schema?: number
+}
+
+/** All logs of one region handle share its writer, so that they do not write over each other. */
+const writers = new WeakMap<RegionWriteAccess, LogWriter>()
+
+/**
+ * The checkpoints of a region, for its owner. Calls need not wait for each other: appends are written and acknowledged in
+ * the order of the calls.
+ *
+ * Errors of all three methods: `INVALID_ARGUMENT`, `NOT_DURABLE`, `ABORTED`, `TIMEOUT`, `CONNECTION_LOST`, `FENCED`,
+ * `CLOSED`, `WRITES_LOST`, `MEDIUM_FAILED`; `outcome` tells whether the checkpoint may be in the log. An aborted append
+ * whose write is on its way may still take effect; it never disturbs others.
+ */
+export class CheckpointLog<T> extends CheckpointReader<T> {
+  readonly #writer: LogWriter
+  readonly #schema: number
+
+  /** @internal Use `region.log()`. */
+  constructor(access: RegionWriteAccess, codec: Codec<T>, schema: number) {
+    super(access, codec)
+    if (!Number.isInteger(schema) || schema < 0 || schema > 0xffff_ffff) {
+      throw new CheckpointError('INVALID_ARGUMENT', `schema is an integer from 0 to 2^32-1, not ${schema}.`)
+    }
+    let writer = writers.get(access)
+    if (writer === undefined) {
+      writer = new LogWriter(access)
+      writers.set(access, writer)
+    }
+    this.#writer = writer
+    this.#schema = schema
+  }
+
+  /**
+   * Saves a checkpoint. The value is encoded and copied before this returns its promise: what is changed afterwards is
+   * not in it. (A codec that encodes to an async iterable is read later, as by {@link appendStream}.) Resolves once it
+   * and every earlier one is as durable as asked (default: the strongest that the pool promises).
+   * @throws CheckpointError `REGION_TOO_SMALL` for a checkpoint larger than about half the region; `REGION_FULL` under
+   * `onFull: 'fail'`; under `'wait'` it waits for space until the timeout or the signal
+   */
+  async append(value: T, options: WriteOptions = {}): Promise<Appended> {
+    const encoded = this.codec.encode(value)
+    if (encoded instanceof Uint8Array) return this.#writer.append(encoded, this.codec.id, this.#schema, options)
+    if (typeof encoded?.[Symbol.asyncIterator] !== 'function') {
+      throw new CheckpointError('INVALID_ARGUMENT', 'A codec encodes to a Uint8Array or an async iterable of them.')
+    }
+    return this.#writer.appendStream(encoded, undefined, this.codec.id, this.#schema, options)
+  }
+
+  /**
+   * Saves a checkpoint larger than memory, of exactly `bytes` encoded bytes, in parts of 1 MiB. Appends called later wait
+   * until the stream has ended. If the source fails or has another length, nothing of it is in the log.
+   * @throws CheckpointError as of {@link append}; what the source throws is passed on
+   */
+  async appendStream(chunks: AsyncIterable<Uint8Array>, options: WriteOptions & { bytes: Size }): Promise<Appended> {
+    const bytes = Number(options.bytes)
+    if (!Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new CheckpointError('INVALID_ARGUMENT', `bytes is a length from 0 to 2^53-1, not ${options.bytes}.`)
+    }
+    if (typeof chunks?.[Symbol.asyncIterator] !== 'function') {
+      throw new CheckpointError('INVALID_ARGUMENT', 'The chunks of a streamed checkpoint are an async iterable.')
+    }
+    this.#writer.requireFits(streamCells(bytes), bytes)
+    return this.#writer.appendStream(chunks, bytes, this.codec.id, this.#schema, options)
+  }
+
+  /**
+   * Takes everything that was appended before this call out of the log, or what has a sequence number below `before`.
+   * Numbers go on; they are never used again. Always as durable as the pool can.
+   */
+  async clear(options: WriteOptions & { before?: bigint } = {}): Promise<Ack> {
+    const { before } = options
+    if (before !== undefined && (typeof before !== 'bigint' || before < 0n)) {
+      throw new CheckpointError('INVALID_ARGUMENT', `before is a sequence number, a bigint, not ${String(before)}.`)
+    }
+    return this.#writer.clear(before, options)
+  }
+
+  /** As of the reader, and what this process knows to have made durable itself. */
+  override async durableSequence(options?: CallOptions): Promise<bigint> {
+    return greater(await super.durableSequence(options), this.#writer.durableSequence)
+  }
+}
+
+/** A log over a region's access. Logs of one access share their writer. */
+export function openLog<T = Uint8Array>(access: RegionWriteAccess, options: LogOptions<T> = {}): CheckpointLog<T> {
+  return new CheckpointLog(access, options.codec ?? (raw as unknown as Codec<T>), options.schema ?? 0)
+}

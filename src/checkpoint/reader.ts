@@ -1,0 +1,315 @@
+/** Reading the checkpoints of a region, by one-sided reads only. */
+import { CheckpointError } from '../errors.js'
+import type { CallOptions, Cursor } from '../types.js'
+import { AppendView } from './append-view.js'
+import { type Checkpoint, type CheckpointInfo, infoOf } from './checkpoint.js'
+import { type Codec, decodeWith, raw, requireCodec } from './codec.js'
+import { Deadline } from './deadline.js'
+import { appendGeometry, overwriteGeometry } from './geometry.js'
+import { type Age, type Found, type Item, type LogView, requireAssemblable } from './log-view.js'
+import { OverwriteView } from './overwrite-view.js'
+import { instanceBytes } from './record-header.js'
+import type { RegionReadAccess } from './region-access.js'
+
+export interface ReaderOptions<T> {
+  /** Default: raw bytes. */
+  codec?: Codec<T>
+}
+
+const streamChunkBytes = 1024 * 1024
+
+/**
+ * Reads what a log holds. Every checkpoint returned is whole: each record's checksum was verified. All methods take a
+ * signal and a timeout (30 s unless given) and reject with `ABORTED` or `TIMEOUT`, with `CONNECTION_LOST` when the unit
+ * cannot be reached in that time, with `NOT_SUPPORTED` for a log of a later format, and with `CODEC_MISMATCH` for
+ * checkpoints of another codec.
+ */
+export class CheckpointReader<T> {
+  /** @internal */
+  protected readonly access: RegionReadAccess
+  /** @internal */
+  protected readonly view: LogView
+  /** @internal */
+  protected readonly codec: Codec<T>
+
+  /** @internal Use `region.checkpoints()` or `region.log()`. */
+  constructor(access: RegionReadAccess, codec: Codec<T>) {
+    requireCodec(codec)
+    this.access = access
+    this.codec = codec
+    this.view = openView(access)
+  }
+
+  /** The newest whole checkpoint; undefined when the log is empty or cleared. */
+  async latest(options?: CallOptions): Promise<Checkpoint<T> | undefined> {
+    const deadline = new Deadline(options)
+    let payload: Uint8Array<ArrayBuffer> | undefined
+    const { newest, header } = await this.view.survey(deadline, {
+      accept: async (found, window) => {
+        requireAssemblable(found)
+        payload = await window.payloads(found.parts, found.bytes)
+        return payload !== undefined
+      },
+    })
+    if (newest === undefined || payload === undefined || newest.sequence < header.firstSequence) return undefined
+    return this.#checkpoint(newest, payload)
+  }
+
+  /**
+   * The checkpoint of that number.
+   * @throws CheckpointError `CHECKPOINT_LAPPED` when the log has dropped it, `CHECKPOINT_NOT_FOUND` when it was cleared,
+   * never written or lost before it was durable (both with details `oldest` and `newest`), `CHECKPOINT_DAMAGED`
+   */
+  async at(sequence: bigint, options?: CallOptions): Promise<Checkpoint<T>> {
+    const deadline = new Deadline(options)
+    const { found, window } = await this.#find(sequence, deadline)
+    requireAssemblable(found)
+    const payload = await window.payloads(found.parts, found.bytes)
+    if (payload === undefined) throw await this.#missing(found, deadline)
+    return this.#checkpoint(found, payload)
+  }
+
+  /**
+   * Everything that is kept, oldest first, in one batch of reads. At most 2 GiB (`LIMIT_REACHED`); beyond that,
+   * `unread()` goes through them one by one.
+   * @throws CheckpointError `CHECKPOINT_DAMAGED` when a record that was durable fails its checksum
+   */
+  async all(options?: CallOptions): Promise<Checkpoint<T>[]> {
+    const deadline = new Deadline(options)
+    const survey = await this.view.survey(deadline)
+    let checkpoints: Checkpoint<T>[] = []
+    for await (const item of this.view.checkpoints(survey, undefined, deadline, true)) {
+      if ('gap' in item) {
+        if (item.gap === 'damaged') throw damaged(item.sequence)
+        // What lies before a record that is being overwritten is going, too.
+        if (item.gap === 'lapped') checkpoints = []
+        continue
+      }
+      requireAssemblable(item.found)
+      const payload = await item.window.payloads(item.found.parts, item.found.bytes)
+      if (payload !== undefined) {
+        checkpoints.push(this.#checkpoint(item.found, payload))
+        continue
+      }
+      const verdict = await this.view.judge(item.found.last, deadline)
+      if (verdict === 'damaged') throw damaged(item.found.sequence)
+      if (verdict === 'lapped') checkpoints = []
+    }
+    return checkpoints
+  }
+
+  /** What is kept, oldest first, without the values. Their payloads are not verified. */
+  async list(options?: CallOptions): Promise<CheckpointInfo[]> {
+    const deadline = new Deadline(options)
+    const survey = await this.view.survey(deadline)
+    let infos: CheckpointInfo[] = []
+    for await (const item of this.view.checkpoints(survey, undefined, deadline, false)) {
+      if (!('gap' in item)) infos.push(infoOf(item.found, this.access.id))
+      else if (item.gap === 'damaged') throw damaged(item.sequence)
+      else if (item.gap === 'lapped') infos = []
+    }
+    return infos
+  }
+
+  /**
+   * The checkpoints behind a cursor, or behind the saved cursor of that name, oldest first, up to the newest when the
+   * iteration begins. What the owner cleared or lost before it was durable is left out. In overwrite mode it is the
+   * newest, if that is behind the cursor. A cursor with epoch 0 and sequence 0 begins at the oldest kept. The timeout holds for the whole iteration.
+   * @throws CheckpointError `CURSOR_INVALID`; `CHECKPOINT_LAPPED` (details `oldest`, `newest`) when the log has dropped
+   * something behind the cursor: restart from the oldest; `CHECKPOINT_DAMAGED`
+   */
+  async *unread(since: Cursor | string, options?: CallOptions): AsyncGenerator<Checkpoint<T>, void, undefined> {
+    const deadline = new Deadline(options)
+    const after = typeof since === 'string' ? await this.#savedCursor(since, deadline) : this.#requireCursor(since)
+    const survey = await this.view.survey(deadline)
+    const { newest, droppedThrough, header } = survey
+    if (newest === undefined || newest.sequence < header.firstSequence) return
+    const dropped = droppedThrough > after.sequence && droppedThrough >= header.firstSequence
+    if (dropped && this.access.mode === 'append' && after.sequence + after.epoch > 0n) {
+      throw await this.#lapped(after.sequence + 1n, deadline)
+    }
+    for await (const item of this.view.checkpoints(survey, after, deadline, false)) {
+      if ('gap' in item) {
+        if (item.gap === 'damaged') throw damaged(item.sequence)
+        if (item.gap === 'lapped') throw await this.#lapped(item.sequence, deadline)
+        continue
+      }
+      requireAssemblable(item.found)
+      const payload = await item.window.payloads(item.found.parts, item.found.bytes)
+      if (payload !== undefined) {
+        yield this.#checkpoint(item.found, payload)
+        continue
+      }
+      const verdict = await this.view.judge(item.found.last, deadline)
+      if (verdict === 'damaged') throw damaged(item.found.sequence)
+      if (verdict === 'lapped') throw await this.#lapped(item.found.sequence, deadline)
+    }
+  }
+
+  /**
+   * The bytes of a checkpoint of any size and codec, each part verified before it is handed out. Errors as of
+   * {@link at}, through the stream; a stream that ends without an error was whole. The timeout holds for each read.
+   */
+  stream(sequence: bigint, options: CallOptions = {}): ReadableStream<Uint8Array> {
+    let item: Item | undefined
+    let next = 0
+    let rest: Uint8Array | undefined
+    return new ReadableStream<Uint8Array>(
+      {
+        pull: async (controller) => {
+          const deadline = new Deadline(options)
+          item ??= await this.#find(sequence, deadline)
+          while (rest === undefined || rest.length === 0) {
+            const part = item.found.parts[next++]
+            if (part === undefined) {
+              controller.close()
+              return
+            }
+            if (item.found.parts.length === 1) requireAssemblable(item.found)
+            const bytes = new Uint8Array(part.payloadBytes)
+            item.window.renew(deadline)
+            if (!(await item.window.payloadInto(part, bytes))) throw await this.#missing(item.found, deadline)
+            rest = bytes
+          }
+          controller.enqueue(rest.subarray(0, streamChunkBytes))
+          rest = rest.subarray(streamChunkBytes)
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  }
+
+  /**
+   * Keeps a cursor in the region under a name, for `unread(name)` after a restart and for the
+   * policies that honour it.
+   * @throws CheckpointError `CURSOR_INVALID`, `LIMIT_REACHED`
+   */
+  async saveCursor(name: string, at: Cursor | { readonly cursor: Cursor }, options?: CallOptions): Promise<void> {
+    const { epoch, sequence } = this.#requireCursor('cursor' in at ? at.cursor : at)
+    await this.access.saveCursor({ name, epoch, sequence }, new Deadline(options).rest())
+  }
+
+  /**
+   * A sequence number up to which the log is known to be durable, by what its newest record says: a lower bound. 0 on a
+   * pool that keeps nothing durable.
+   */
+  async durableSequence(options?: CallOptions): Promise<bigint> {
+    const { newest } = await this.view.survey(new Deadline(options))
+    return newest?.last.durableSequence ?? 0n
+  }
+
+  #checkpoint(found: Found, payload: Uint8Array): Checkpoint<T> {
+    const { codec, ...info } = infoOf(found, this.access.id)
+    const at = `Checkpoint ${found.sequence} of region ${JSON.stringify(this.access.name)}`
+    return { ...info, value: decodeWith(this.codec, codec, payload, info.schema, at) }
+  }
+
+  async #find(sequence: bigint, deadline: Deadline): Promise<Item> {
+    if (typeof sequence !== 'bigint' || sequence < 1n) {
+      throw new CheckpointError('INVALID_ARGUMENT', `A sequence number is a bigint from 1n, not ${String(sequence)}.`)
+    }
+    const item = await this.view.find(sequence, deadline)
+    const survey = await this.view.survey(deadline)
+    const { newest, header, droppedThrough } = survey
+    if (sequence < header.firstSequence) throw notFound(sequence, survey, 'was cleared')
+    if (newest === undefined || sequence > newest.sequence) throw notFound(sequence, survey, 'was not written yet')
+    if (item !== undefined && (sequence > droppedThrough || this.access.mode === 'overwrite')) return item
+    if (sequence <= droppedThrough) throw lapped(sequence, survey)
+    for await (const part of this.view.checkpoints(survey, undefined, deadline, false)) {
+      if (!('gap' in part) || part.sequence > sequence) continue
+      if (part.gap === 'damaged') throw damaged(sequence)
+      if (part.gap === 'lapped') throw lapped(sequence, survey)
+    }
+    throw notFound(sequence, survey, 'is not in the log: a writer gave it up, or it was lost before it was durable')
+  }
+
+  async #missing(found: Found, deadline: Deadline): Promise<CheckpointError> {
+    const verdict = await this.view.judge(found.last, deadline)
+    if (verdict === 'damaged') return damaged(found.sequence)
+    const survey = await this.view.survey(deadline)
+    return verdict === 'lapped'
+      ? lapped(found.sequence, survey)
+      : notFound(found.sequence, survey, 'was not written whole, or lost before it was durable')
+  }
+
+  async #lapped(sequence: bigint, deadline: Deadline): Promise<CheckpointError> {
+    return lapped(sequence, await this.view.survey(deadline))
+  }
+
+  #requireCursor(cursor: Cursor): Age {
+    const { region, epoch, sequence } = cursor
+    if (typeof epoch !== 'bigint' || typeof sequence !== 'bigint' || epoch < 0n || sequence < 0n) {
+      throw new CheckpointError('CURSOR_INVALID', 'A cursor has a region id, an epoch and a sequence, both bigints.')
+    }
+    if (region !== this.access.id) {
+      throw new CheckpointError(
+        'CURSOR_INVALID',
+        `The cursor is of region instance ${region}, and ${JSON.stringify(this.access.name)} is ${this.access.id}.`,
+        { help: 'The region was deleted and made again, or the cursor is of another one. Restart from the oldest.' },
+      )
+    }
+    return { epoch, sequence }
+  }
+
+  async #savedCursor(name: string, deadline: Deadline): Promise<Age> {
+    const { cursors } = await this.access.metadata(deadline.rest())
+    const saved = cursors.find((cursor) => cursor.name === name)
+    if (saved !== undefined) return saved
+    throw new CheckpointError('CURSOR_INVALID', `No cursor is saved under the name ${JSON.stringify(name)}.`, {
+      help: 'Save one with saveCursor(), or begin with all().',
+      details: { names: cursors.map((cursor) => cursor.name) },
+    })
+  }
+}
+
+/** A reader over a region's access; `codec` as given to the log. */
+export function openReader<T = Uint8Array>(
+  access: RegionReadAccess,
+  options: ReaderOptions<T> = {},
+): CheckpointReader<T> {
+  return new CheckpointReader(access, options.codec ?? (raw as unknown as Codec<T>))
+}
+
+export function openView(access: RegionReadAccess): LogView {
+  const instance = instanceBytes(access.id)
+  if (access.mode === 'append') return new AppendView(access, appendGeometry(access.bytes), instance)
+  if (access.mode === 'overwrite') return new OverwriteView(access, overwriteGeometry(access.bytes), instance)
+  throw new CheckpointError('REGION_MODE', `Region ${JSON.stringify(access.name)} is raw: it holds no checkpoints.`, {
+    help: 'Create the region with mode append or overwrite.',
+  })
+}
+
+type SurveyLike = Awaited<ReturnType<LogView['survey']>>
+
+function rangeOf({ newest, header, droppedThrough }: SurveyLike): { oldest?: bigint; newest?: bigint } {
+  if (newest === undefined || newest.sequence < header.firstSequence) return {}
+  const kept = droppedThrough + 1n
+  return { oldest: kept > header.firstSequence ? kept : header.firstSequence, newest: newest.sequence }
+}
+
+function rangeText(survey: SurveyLike): string {
+  const { oldest, newest } = rangeOf(survey)
+  return oldest === undefined ? 'the log is empty' : `the log keeps ${oldest} to ${newest}`
+}
+
+function notFound(sequence: bigint, survey: SurveyLike, why: string): CheckpointError {
+  return new CheckpointError('CHECKPOINT_NOT_FOUND', `Checkpoint ${sequence} ${why}; ${rangeText(survey)}.`, {
+    details: { sequence, ...rangeOf(survey) },
+  })
+}
+
+function lapped(sequence: bigint, survey: SurveyLike): CheckpointError {
+  return new CheckpointError(
+    'CHECKPOINT_LAPPED',
+    `The log has gone past checkpoint ${sequence}; ${rangeText(survey)}.`,
+    { help: 'Restart from the oldest, with all() or latest().', details: { sequence, ...rangeOf(survey) } },
+  )
+}
+
+function damaged(sequence: bigint): CheckpointError {
+  return new CheckpointError(
+    'CHECKPOINT_DAMAGED',
+    `The record of checkpoint ${sequence} was durable, and fails its checksum though nothing overwrites it.`,
+    { help: 'The medium is damaged, or something else wrote to the region.', details: { sequence } },
+  )
+}

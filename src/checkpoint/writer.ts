@@ -1,0 +1,562 @@
+/**
+ * The one writer behind all logs of a region: a queue of appends, written in order and several at a time, acknowledged in
+ * order. When a write fails, or the unit came back without some, it looks for the end of the log again before it goes on.
+ */
+import { CheckpointError } from '../errors.js'
+import type { Ack, CallOptions, Durability, WriteOptions } from '../types.js'
+import { AppendPlacement } from './append-placement.js'
+import { AppendView } from './append-view.js'
+import { Deadline } from './deadline.js'
+import { cellBytes, cellsOf, type Geometry, geometryOf, logHeaderBytes, recordHeaderBytes } from './geometry.js'
+import { Answer, type Appended, type Job, type RecordJob, type Staging, withOutcome } from './jobs.js'
+import { copyOffset, type LogHeader, writeLogHeader } from './log-header.js'
+import { type Age, type LogView, largestAssembledBytes } from './log-view.js'
+import { OverwritePlacement } from './overwrite-placement.js'
+import { OverwriteView } from './overwrite-view.js'
+import type { Placement } from './placement.js'
+import {
+  type Crc32c,
+  compareAge,
+  instanceBytes,
+  lastPartFlag,
+  type RecordFields,
+  type RecordHeader,
+  recordKind,
+  writeRecordHeader,
+} from './record-header.js'
+import type { RegionWriteAccess } from './region-access.js'
+import { StreamSpool } from './stream-spool.js'
+
+/** A record on its way. */
+interface Flight {
+  readonly header: RecordHeader
+  /** Position of its checkpoint's first record. */
+  readonly start: number
+  readonly ends: boolean
+  readonly answer: Answer
+  /** To write it once more; a part of a stream has none. */
+  readonly job: RecordJob | undefined
+  readonly staging: Staging
+  readonly rollbacks: number
+  ack?: Ack
+  error?: unknown
+  done: boolean
+}
+
+/** What a record says, apart from where it goes. */
+export type RecordContent = Pick<
+  RecordFields,
+  'kind' | 'flags' | 'codec' | 'schema' | 'part' | 'offset' | 'payloadBytes' | 'totalBytes' | 'payloadCrc'
+>
+
+const longestPollMs = 50
+
+export class LogWriter {
+  readonly access: RegionWriteAccess
+  readonly maximumCells: number
+  readonly #geometry: Geometry
+  readonly #instance: Uint8Array
+  readonly #crc32c: Crc32c
+  readonly #view: LogView
+  readonly #placement: Placement
+  #queue: Job[] = []
+  #flights: Flight[] = []
+  #pumping = false
+  /** The end of the log is known. */
+  #loaded = false
+  #rollbacks = 0
+  #header: LogHeader = { generation: 0n, firstSequence: 1n, position: 0 }
+  #nextSequence = 1n
+  #newestAcknowledged = 0n
+  #durableSequence = 0n
+  #cursors: readonly Age[] = []
+  #waiters: (() => void)[] = []
+  #clearing: Promise<unknown> = Promise.resolve()
+
+  constructor(access: RegionWriteAccess) {
+    if (access.mode === 'raw') {
+      throw new CheckpointError('REGION_MODE', `Region ${JSON.stringify(access.name)} is raw: it takes no checkpoints.`)
+    }
+    this.access = access
+    this.#geometry = geometryOf(access.mode, access.bytes)
+    this.#instance = instanceBytes(access.id)
+    this.#crc32c = (bytes, seed) => access.crc32c(bytes, seed)
+    if (this.#geometry.mode === 'append') {
+      const view = new AppendView(access, this.#geometry, this.#instance)
+      this.#view = view
+      this.#placement = new AppendPlacement(access, this.#geometry, view, this.#instance)
+    } else {
+      const view = new OverwriteView(access, this.#geometry, this.#instance)
+      this.#view = view
+      this.#placement = new OverwritePlacement(access, this.#geometry, view)
+    }
+    this.maximumCells = this.#placement.maximumCells
+  }
+
+  /** Greatest sequence this writer knows to be durable. */
+  get durableSequence(): bigint {
+    return this.#durableSequence
+  }
+
+  /** Takes the snapshot before it returns. */
+  append(payload: Uint8Array, codec: number, schema: number, options: WriteOptions): Promise<Appended> {
+    const payloadBytes = payload.byteLength
+    const cells = cellsOf(payloadBytes)
+    this.requireFits(cells, payloadBytes)
+    if (payloadBytes > largestAssembledBytes) {
+      throw new CheckpointError('LIMIT_REACHED', `append() takes at most 2 GiB, and this has ${payloadBytes} bytes.`, {
+        help: 'Use appendStream().',
+      })
+    }
+    const answer = this.answer(options)
+    const staging = this.access.staging(recordHeaderBytes + payloadBytes)
+    const payloadCrc = this.access.copyCrc32c(staging.bytes, recordHeaderBytes, payload)
+    this.#enqueue({ kind: 'record', answer, staging, payloadBytes, payloadCrc, codec, schema, cells })
+    return answer.promise
+  }
+
+  appendStream(
+    chunks: AsyncIterable<Uint8Array>,
+    totalBytes: number | undefined,
+    codec: number,
+    schema: number,
+    options: WriteOptions,
+  ): Promise<Appended> {
+    const answer = this.answer(options)
+    this.#enqueue({ kind: 'stream', answer, chunks, totalBytes, codec, schema })
+    return answer.promise
+  }
+
+  /** Records below `before`, or all appended so far, are gone when this resolves. */
+  async clear(before: bigint | undefined, options: CallOptions): Promise<Ack> {
+    const deadline = new Deadline(options)
+    let firstSequence = 0n
+    await this.#barrier(() => {
+      firstSequence = before === undefined || before > this.#nextSequence ? this.#nextSequence : before
+    })
+    const cleared = this.#clearing.then(() => this.#writeHeader(firstSequence, deadline))
+    this.#clearing = cleared.catch(() => {})
+    return cleared
+  }
+
+  #barrier(then: () => void = () => {}): Promise<void> {
+    return new Promise((resolve, failed) => {
+      const reached = () => {
+        then()
+        resolve()
+      }
+      this.#enqueue({ kind: 'barrier', reached, failed })
+    })
+  }
+
+  answer(options: WriteOptions): Answer {
+    const durability = options.durability ?? this.access.strongest
+    if (durability !== 'visible' && durability !== 'durable') {
+      throw new CheckpointError('INVALID_ARGUMENT', `durability is 'visible' or 'durable', not ${String(durability)}.`)
+    }
+    if (durability === 'durable' && this.access.strongest !== 'durable') {
+      throw new CheckpointError('NOT_DURABLE', 'The pool of this region keeps nothing durable.', {
+        help: "Append with durability 'visible', or put the region in a pool on a file or on persistent memory.",
+      })
+    }
+    return new Answer(options, durability, () => this.#wake())
+  }
+
+  requireFits(cells: number, bytes: number): void {
+    if (cells <= this.maximumCells) return
+    throw new CheckpointError(
+      'REGION_TOO_SMALL',
+      `A checkpoint of ${bytes} bytes does not fit: region ${JSON.stringify(this.access.name)} of ` +
+        `${this.access.bytes} bytes takes at most ${(this.maximumCells - 1) * cellBytes}.`,
+      { help: 'The newest checkpoint is never overwritten by the next one, so a region holds at least two.' },
+    )
+  }
+
+  #enqueue(job: Job): void {
+    this.#queue.push(job)
+    this.#kick()
+  }
+
+  #kick(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    void this.#pump()
+  }
+
+  /** Runs to its first wait at once, so that an append that nothing holds up is sent before its promise is returned. */
+  async #pump(): Promise<void> {
+    try {
+      while (this.#queue.length > 0 || this.#troubled()) {
+        if (this.#troubled() || !this.#loaded || this.access.rollbacks !== this.#rollbacks) {
+          await this.#recover()
+          continue
+        }
+        const job = this.#queue[0] as Job
+        if (job.kind === 'barrier') {
+          this.#queue.shift()
+          job.reached()
+        } else if (job.answer.settled) {
+          this.#queue.shift()
+          if (job.kind === 'record') job.staging.release()
+        } else if (job.kind === 'stream') {
+          this.#queue.shift()
+          await this.#runStream(job)
+        } else if (this.#hasRoom(job.cells, true)) {
+          this.#queue.shift()
+          this.#sendRecord(job)
+        } else {
+          await this.#makeRoom(job.answer, job.cells, true)
+        }
+      }
+    } finally {
+      this.#pumping = false
+    }
+  }
+
+  #troubled(): boolean {
+    return this.#flights.some(
+      ({ done, error, rollbacks }) => done && (error !== undefined || rollbacks !== this.access.rollbacks),
+    )
+  }
+
+  #hasRoom(cells: number, first: boolean): boolean {
+    return !this.#isCrowded(cells) && !this.#placement.guarded(cells, first)
+  }
+
+  #isCrowded(cells: number): boolean {
+    if (this.access.onFull === 'drop-oldest') return false
+    const released = (last: Age) =>
+      last.sequence < this.#header.firstSequence ||
+      (this.#cursors.length > 0 && this.#cursors.every((cursor) => compareAge(cursor, last) >= 0))
+    return this.#placement.crowded(cells, released)
+  }
+
+  #sendRecord(job: RecordJob): void {
+    const { answer, staging, payloadBytes, payloadCrc, codec, schema } = job
+    const sequence = this.#nextSequence++
+    const content = { kind: recordKind.full, flags: lastPartFlag, codec, schema, part: 0, offset: 0 }
+    this.send({ ...content, payloadBytes, totalBytes: payloadBytes, payloadCrc }, sequence, answer, staging, job)
+  }
+
+  /** Writes the header in front of the payload in staging, and posts the record where the log ends. */
+  private send(
+    content: RecordContent,
+    sequence: bigint,
+    answer: Answer,
+    staging: Staging,
+    job: RecordJob | undefined,
+    start?: number,
+  ): RecordHeader {
+    const { access } = this
+    const ends = (content.flags & lastPartFlag) !== 0
+    const durability: Durability = ends ? answer.durability : 'visible'
+    const alsoFlush = durability === 'durable' ? this.#placement.takePending() : []
+    const fields: RecordFields = {
+      ...content,
+      ...this.#placement.next(content.part === 0),
+      generation: this.#header.generation,
+      epoch: access.epoch,
+      sequence,
+      baseSequence: 0n,
+      timeMs: Date.now(),
+      durableSequence: this.#durableSequence,
+    }
+    const headerCrc = writeRecordHeader(staging.bytes, fields, this.#instance, this.#crc32c)
+    const header: RecordHeader = { ...fields, cells: cellsOf(fields.payloadBytes), headerCrc }
+    const companions = this.#placement.advance(header)
+    // What a durable write covers is not pending any more.
+    if (durability === 'durable') this.#placement.takePending()
+
+    const { rollbacks } = access
+    const flight: Flight = {
+      header,
+      start: start ?? header.position,
+      ends,
+      answer,
+      job,
+      staging,
+      rollbacks,
+      done: false,
+    }
+    this.#flights.push(flight)
+    answer.sent = true
+    const record = staging.bytes.subarray(0, recordHeaderBytes + fields.payloadBytes)
+    const ranges = [...this.#split(header.position, record), ...companions]
+    const options: Parameters<RegionWriteAccess['writeAll']>[1] = { durability, timeoutMs: answer.writeTimeoutMs }
+    if (alsoFlush.length > 0) options.alsoFlush = alsoFlush
+    post(() => access.writeAll(ranges, options)).then(
+      (ack) => this.#land(flight, { ack }),
+      (error: unknown) => this.#land(flight, { error: error ?? new Error('write failed') }),
+    )
+    return header
+  }
+
+  #split(position: number, bytes: Uint8Array): { offset: number; bytes: Uint8Array }[] {
+    const { offset, cells } = this.#geometry.area
+    const start = (position % cells) * cellBytes
+    const first = Math.min(bytes.length, cells * cellBytes - start)
+    const ranges = [{ offset: offset + start, bytes: bytes.subarray(0, first) }]
+    if (first < bytes.length) ranges.push({ offset, bytes: bytes.subarray(first) })
+    return ranges
+  }
+
+  #land(flight: Flight, result: { ack?: Ack; error?: unknown }): void {
+    flight.done = true
+    Object.assign(flight, result)
+    if (this.#troubled()) this.#kick()
+    else while (this.#flights[0]?.done) this.#acknowledge(this.#flights.shift() as Flight)
+    this.#wake()
+  }
+
+  #acknowledge(flight: Flight): void {
+    flight.staging.release()
+    if (!flight.ends || flight.ack === undefined) return
+    const { sequence } = flight.header
+    const durable = flight.answer.durability === 'durable'
+    this.#placement.settled(flight.start, durable)
+    this.#newestAcknowledged = sequence
+    if (durable) this.#durableSequence = sequence
+    flight.answer.resolve({ ...flight.ack, sequence })
+  }
+
+  /** Waits until nothing is in flight, reads the end of the log, and decides what became of what was in flight. */
+  async #recover(): Promise<void> {
+    while (this.#flights.some(({ done }) => !done)) await this.#change()
+    const suspects = this.#flights
+    this.#flights = []
+    this.#loaded = false
+    for (const { error, answer } of suspects) if (error !== undefined) answer.reject(withOutcome(error, 'unknown'))
+    try {
+      await this.#load()
+      await this.#sort(suspects)
+    } catch (error) {
+      this.#loaded = false
+      for (const { answer, staging } of suspects) {
+        answer.reject(withOutcome(error, 'unknown'))
+        staging.release()
+      }
+      for (const job of this.#queue.splice(0)) {
+        if (job.kind === 'barrier') job.failed(withOutcome(error, 'none'))
+        else job.answer.reject(withOutcome(error, 'none'))
+        if (job.kind === 'record') job.staging.release()
+      }
+    }
+    this.#wake()
+  }
+
+  async #load(): Promise<void> {
+    const { access } = this
+    const { rollbacks } = access
+    const { header, newest, greatestSequence } = await this.#placement.load(new Deadline())
+    if (newest !== undefined && newest.epoch > access.epoch) {
+      throw new CheckpointError(
+        'FENCED',
+        `Epoch ${newest.epoch} writes this log, and this owner has ${access.epoch}.`,
+        {
+          details: { epoch: newest.epoch },
+        },
+      )
+    }
+    this.#header = header
+    for (const least of [greatestSequence + 1n, header.firstSequence]) {
+      if (least > this.#nextSequence) this.#nextSequence = least
+    }
+    this.#newestAcknowledged = newest?.sequence ?? 0n
+    const durable = newest?.last.durableSequence ?? 0n
+    if (durable > this.#durableSequence) this.#durableSequence = durable
+    this.#rollbacks = rollbacks
+    this.#loaded = true
+  }
+
+  /**
+   * What was in flight when another write failed is in the log after all, or is written again; it is given up only when
+   * something later is in the log already, since the order of appends is kept.
+   */
+  async #sort(suspects: readonly Flight[]): Promise<void> {
+    const open = suspects.filter(({ ends, error }) => ends && error === undefined)
+    const there = new Set<Flight>()
+    for (const flight of open) {
+      const item = await this.#view.find(flight.header.sequence, new Deadline())
+      if (item?.found.last.headerCrc === flight.header.headerCrc) there.add(flight)
+    }
+    if ([...there].some(({ answer }) => answer.durability === 'durable')) await this.#flush()
+    const again: RecordJob[] = []
+    for (const [index, flight] of open.entries()) {
+      const { answer, job, ack, header } = flight
+      if (there.has(flight) && ack !== undefined) {
+        answer.resolve({ ...ack, sequence: header.sequence })
+      } else if (job !== undefined && !open.slice(index).some((later) => there.has(later))) {
+        again.push(job)
+      } else {
+        answer.reject(
+          new CheckpointError('WRITES_LOST', `Checkpoint ${header.sequence} was lost when an earlier write failed.`, {
+            retryable: true,
+            cause: suspects.find(({ error }) => error !== undefined)?.error,
+          }),
+        )
+      }
+    }
+    const kept = new Set(again.map(({ staging }) => staging))
+    for (const { staging } of suspects) if (!kept.has(staging)) staging.release()
+    for (const job of again) job.answer.sent = false
+    this.#queue.unshift(...again)
+  }
+
+  /** Makes durable what is pending. */
+  async #flush(): Promise<void> {
+    const { access } = this
+    const newest = this.#newestAcknowledged
+    const ranges = this.#placement.takePending()
+    if (ranges.length > 0) await access.flush(ranges)
+    if (access.rollbacks !== this.#rollbacks) throw rolledBack()
+    this.#placement.flushed()
+    if (newest > this.#durableSequence) this.#durableSequence = newest
+  }
+
+  /** One step towards room for so many cells: waits, or flushes, or rejects the answer. The caller looks again. */
+  async #makeRoom(answer: Answer, cells: number, first: boolean): Promise<void> {
+    if (this.#isCrowded(cells)) {
+      await this.#awaitSpace(answer, cells)
+    } else if (this.#flights.length > 0) {
+      await this.#change()
+    } else {
+      try {
+        await this.#flush()
+        if (this.#placement.guarded(cells, first)) {
+          throw new CheckpointError('INTERNAL', 'The newest checkpoint leaves no room for the next.')
+        }
+      } catch (error) {
+        this.#loaded = false
+        answer.reject(withOutcome(error, 'none'))
+      }
+    }
+  }
+
+  async #awaitSpace(answer: Answer, cells: number): Promise<void> {
+    const options: CallOptions = answer.signal === undefined ? {} : { signal: answer.signal }
+    if (this.#troubled()) return
+    for (let delay = 1; !answer.settled; delay = Math.min(delay * 2, longestPollMs)) {
+      for (const job of this.#queue) if (job.kind === 'barrier') job.reached()
+      this.#queue = this.#queue.filter(({ kind }) => kind !== 'barrier')
+      try {
+        this.#cursors = (await this.access.metadata(options)).cursors
+      } catch (error) {
+        answer.reject(withOutcome(error, 'none'))
+        return
+      }
+      if (!this.#isCrowded(cells) || this.#troubled()) return
+      if (this.access.onFull === 'fail') {
+        answer.reject(
+          new CheckpointError(
+            'REGION_FULL',
+            `Region ${JSON.stringify(this.access.name)} is full, and keeps what is in it.`,
+            {
+              help: 'clear({ before }) releases what is not needed, as do saved cursors that have passed it.',
+            },
+          ),
+        )
+        return
+      }
+      if (performance.now() > answer.expires) return answer.expire()
+      await this.#change(delay)
+    }
+  }
+
+  async #runStream(job: Extract<Job, { kind: 'stream' }>): Promise<void> {
+    const { answer, totalBytes } = job
+    const sequence = this.#nextSequence++
+    let start: number | undefined
+    const spool = new StreamSpool(job, {
+      maximumCells: this.maximumCells,
+      requireFits: (cells, bytes) => this.requireFits(cells, bytes),
+      staging: (bytes) => this.access.staging(bytes),
+      copyCrc32c: (...copied) => this.access.copyCrc32c(...copied),
+      room: async (cells) => {
+        while (!answer.settled && !this.#interrupted() && !this.#hasRoom(cells, start === undefined)) {
+          await this.#makeRoom(answer, cells, start === undefined)
+        }
+      },
+      failure: () => {
+        if (!this.#interrupted()) return undefined
+        return this.#flights.find(({ error }) => error !== undefined)?.error ?? rolledBack()
+      },
+      send: (content, staging) => {
+        const header = this.send(content, sequence, answer, staging, undefined, start)
+        start ??= header.position
+      },
+      inFlight: () => this.#flights.reduce((sum, { header }) => sum + header.payloadBytes, 0),
+      change: () => this.#change(),
+    })
+    try {
+      const done = await spool.run(totalBytes)
+      if (!done && start !== undefined) this.#loaded = false
+    } catch (error) {
+      // The parts written so far have no end, so that nobody takes them for a checkpoint; they are overwritten.
+      if (start !== undefined) this.#loaded = false
+      answer.reject(withOutcome(error, 'none'))
+    }
+  }
+
+  #interrupted(): boolean {
+    return !this.#loaded || this.#troubled() || this.access.rollbacks !== this.#rollbacks
+  }
+
+  async #writeHeader(firstSequence: bigint, deadline: Deadline): Promise<Ack> {
+    const { access } = this
+    if (!this.#loaded) await this.#barrier()
+    if (firstSequence <= this.#header.firstSequence) {
+      return { durability: access.strongest, method: 'none', epoch: access.epoch }
+    }
+    const generation = this.#header.generation + 1n
+    const { position } = this.#placement.next(true)
+    const header: LogHeader = { generation, firstSequence, position }
+    const staging = access.staging(logHeaderBytes)
+    const bytes = staging.bytes.subarray(0, logHeaderBytes)
+    writeLogHeader(bytes, header, this.#geometry, this.#instance, this.#crc32c)
+    try {
+      const options = { ...deadline.rest(), durability: access.strongest }
+      const ack = await access.writeAll([{ offset: copyOffset(generation), bytes }], options)
+      this.#header = header
+      return ack
+    } catch (error) {
+      this.#loaded = false
+      throw error
+    } finally {
+      staging.release()
+      this.#wake()
+    }
+  }
+
+  /** Resolves at the next landing, clear, abort or timeout, or after so many milliseconds. */
+  #change(withinMs?: number): Promise<void> {
+    return new Promise((resolve) => {
+      const waiter = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      const giveUp = () => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
+        resolve()
+      }
+      const timer = withinMs === undefined ? undefined : setTimeout(giveUp, withinMs)
+      this.#waiters.push(waiter)
+    })
+  }
+
+  #wake(): void {
+    for (const waiter of this.#waiters.splice(0)) waiter()
+  }
+}
+
+/** What throws rejects. */
+function post<R>(call: () => Promise<R>): Promise<R> {
+  try {
+    return call()
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
+function rolledBack(): CheckpointError {
+  return new CheckpointError('WRITES_LOST', 'The unit came back without what was being written.', { retryable: true })
+}

@@ -1,0 +1,262 @@
+/**
+ * A region in memory that behaves as badly as a real one may: writes land piece by piece while others read, a writer dies
+ * in the middle of one, and a crash of the unit takes any subset of the blocks that were not flushed.
+ */
+import { randomUUID } from 'node:crypto'
+import type { RegionReadAccess, RegionWriteAccess } from '../../src/checkpoint/region-access.js'
+import { CheckpointError } from '../../src/errors.js'
+import type { Ack, Durability, OnFull, RegionInfo } from '../../src/types.js'
+import { Random } from './random.js'
+
+const table = Uint32Array.from({ length: 256 }, (_, index) => {
+  let crc = index
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1
+  return crc
+})
+
+export function crc32c(bytes: Uint8Array, seed = 0): number {
+  let crc = ~seed
+  for (let index = 0; index < bytes.length; index++) {
+    crc = (table[(crc ^ (bytes[index] as number)) & 0xff] as number) ^ (crc >>> 8)
+  }
+  return ~crc >>> 0
+}
+
+interface Operation {
+  ranges: readonly { offset: number; bytes: Uint8Array }[]
+  flush: readonly { offset: number; length: number }[]
+  done: () => void
+  failed: (error: unknown) => void
+}
+
+export interface MemoryRegionOptions {
+  bytes: number
+  mode?: 'append' | 'overwrite' | 'raw'
+  onFull?: OnFull
+  strongest?: Durability
+  random?: Random
+  /** Largest piece in which a write lands; readers run between two. Default: all at once. */
+  pieceBytes?: number
+  /** What a crash keeps or loses as one. */
+  blockBytes?: number
+}
+
+export class MemoryRegion {
+  readonly id = randomUUID()
+  readonly visible: Uint8Array
+  readonly medium: Uint8Array
+  readonly options: Required<Omit<MemoryRegionOptions, 'random'>>
+  readonly random: Random
+  cursors: { name: string; epoch: bigint; sequence: bigint }[] = []
+  epoch = 0n
+  rollbacks = 0
+  reads = 0
+  readBytes = 0
+  writes = 0
+  flushes = 0
+  metadataCalls = 0
+  /** Writes that are posted from now on: to be failed instead of landing, by their number counted from the first. */
+  readonly failing = new Map<number, { error: unknown; lands: boolean }>()
+  /** Awaited before each operation lands. */
+  gate: Promise<void> = Promise.resolve()
+  #operations: Operation[] = []
+  #running = false
+  #killed = false
+
+  constructor(options: MemoryRegionOptions) {
+    const { random, ...rest } = options
+    this.random = random ?? new Random(1)
+    this.options = {
+      mode: 'append',
+      onFull: 'drop-oldest',
+      strongest: 'durable',
+      pieceBytes: Number.POSITIVE_INFINITY,
+      blockBytes: 4096,
+      ...rest,
+    }
+    this.visible = new Uint8Array(options.bytes)
+    this.medium = new Uint8Array(options.bytes)
+  }
+
+  reader(): RegionReadAccess {
+    const region = this
+    const { mode, onFull } = this.options
+    return {
+      name: 'test',
+      id: this.id,
+      bytes: this.visible.length,
+      mode,
+      onFull,
+      crc32c,
+      async readInto(ranges, options = {}) {
+        if (options.signal?.aborted) throw new CheckpointError('ABORTED', 'aborted')
+        region.reads++
+        for (const { offset, bytes } of ranges) {
+          region.readBytes += bytes.length
+          if (offset < 0 || offset + bytes.length > region.visible.length) throw new Error('read out of bounds')
+          for (let from = 0; from < bytes.length || from === 0; from += region.options.pieceBytes) {
+            await undefined
+            bytes.set(
+              region.visible.subarray(offset + from, offset + Math.min(bytes.length, from + region.options.pieceBytes)),
+              from,
+            )
+            if (region.options.pieceBytes === Number.POSITIVE_INFINITY) break
+          }
+        }
+      },
+      async metadata() {
+        region.metadataCalls++
+        await undefined
+        return {
+          name: 'test',
+          id: region.id,
+          bytes: BigInt(region.visible.length),
+          mode,
+          onFull,
+          epoch: region.epoch,
+          lease: { silenceMs: 1000, stallMs: 10_000 },
+          labels: {},
+          cursors: region.cursors,
+        } satisfies RegionInfo
+      },
+      async saveCursor(cursor) {
+        region.cursors = [...region.cursors.filter(({ name }) => name !== cursor.name), cursor]
+      },
+    }
+  }
+
+  /** A new owner. */
+  owner(): RegionWriteAccess {
+    this.epoch++
+    const region = this
+    const epoch = this.epoch
+    this.#killed = false
+    const ack = (durability: Durability): Ack => ({
+      durability,
+      method: durability === 'durable' ? 'unit-flush' : 'none',
+      epoch,
+    })
+    const alive = () => {
+      if (region.epoch !== epoch) throw new CheckpointError('FENCED', 'a later epoch owns the region')
+    }
+    return {
+      ...this.reader(),
+      epoch,
+      strongest: this.options.strongest,
+      get rollbacks() {
+        return region.rollbacks
+      },
+      async writeAll(ranges, options) {
+        alive()
+        const durability = options.durability ?? region.options.strongest
+        const number = region.writes++
+        const failure = region.failing.get(number)
+        if (failure !== undefined && !failure.lands) {
+          await region.gate
+          throw failure.error
+        }
+        const flush =
+          durability === 'durable'
+            ? [...ranges.map(({ offset, bytes }) => ({ offset, length: bytes.length })), ...(options.alsoFlush ?? [])]
+            : []
+        if (durability === 'visible' && options.alsoFlush !== undefined) throw new Error('alsoFlush without durable')
+        await region.#post(ranges, flush)
+        if (failure !== undefined) throw failure.error
+        return ack(durability)
+      },
+      async flush(ranges) {
+        alive()
+        region.flushes++
+        await region.#post([], ranges)
+        return ack('durable')
+      },
+      staging(bytes) {
+        const memory = new Uint8Array(bytes)
+        return {
+          bytes: memory,
+          // Whoever still used it would be found out by a checksum.
+          release: () => void memory.fill(0xdd),
+        }
+      },
+      copyCrc32c(target, targetOffset, source, seed) {
+        target.set(source, targetOffset)
+        return crc32c(source, seed)
+      },
+    }
+  }
+
+  get idle(): boolean {
+    return !this.#running
+  }
+
+  /** The owner is gone: of what is on its way, a part of one operation more may land. Its calls never settle. */
+  kill(): void {
+    this.#killed = true
+    const [operation] = this.#operations
+    this.#operations = []
+    if (operation === undefined) return
+    let left = this.random.below(operation.ranges.reduce((sum, { bytes }) => sum + bytes.length, 0) + 1)
+    for (const { offset, bytes } of operation.ranges) {
+      this.visible.set(bytes.subarray(0, left), offset)
+      left = Math.max(0, left - bytes.length)
+    }
+  }
+
+  /** The unit dies and comes back: what was not flushed is there or not, block by block. */
+  crash(keep = this.random.next()): void {
+    const { blockBytes } = this.options
+    for (let from = 0; from < this.visible.length; from += blockBytes) {
+      const to = Math.min(from + blockBytes, this.visible.length)
+      if (this.random.chance(keep)) this.medium.set(this.visible.subarray(from, to), from)
+      else this.visible.set(this.medium.subarray(from, to), from)
+    }
+    this.rollbacks++
+  }
+
+  #post(ranges: Operation['ranges'], flush: Operation['flush']): Promise<void> {
+    for (const { offset, bytes } of ranges) {
+      if (offset < 0 || offset + bytes.length > this.visible.length) throw new Error('write out of bounds')
+    }
+    return new Promise((done, failed) => {
+      this.#operations.push({ ranges, flush, done, failed })
+      void this.#run()
+    })
+  }
+
+  async #run(): Promise<void> {
+    if (this.#running) return
+    this.#running = true
+    while (this.#operations.length > 0) {
+      await this.gate
+      const [operation] = this.#operations
+      if (operation === undefined) break
+      await this.#land(operation)
+      if (this.#operations[0] !== operation) continue
+      this.#operations.shift()
+      operation.done()
+    }
+    this.#running = false
+  }
+
+  async #land(operation: Operation): Promise<void> {
+    const { pieceBytes, blockBytes } = this.options
+    for (const { offset, bytes } of operation.ranges) {
+      for (let from = 0; from < bytes.length; from += pieceBytes) {
+        await undefined
+        if (this.#operations[0] !== operation) return
+        this.visible.set(bytes.subarray(from, Math.min(bytes.length, from + pieceBytes)), offset + from)
+      }
+    }
+    await undefined
+    if (this.#operations[0] !== operation) return
+    for (const { offset, length } of operation.flush) {
+      const from = Math.floor(offset / blockBytes) * blockBytes
+      const to = Math.min(this.visible.length, Math.ceil((offset + length) / blockBytes) * blockBytes)
+      this.medium.set(this.visible.subarray(from, to), from)
+    }
+  }
+
+  get killed(): boolean {
+    return this.#killed
+  }
+}
