@@ -156,8 +156,10 @@ export class RegionService {
       if (previous !== undefined && previous.regionId === record.id) return await this.#openAgain(previous, request)
       if (request.mode === 'read') return this.#openForReading(session, record, request)
       this.#assertWritable()
+      if (request.resume !== undefined) return await this.#resume(session, record, request, request.resume)
+      // It had the region and has it no more: it may not win it back by asking again.
+      if (request.previousHandle !== undefined) throw fenced(record)
       if (request.mode === 'write') {
-        if (request.resume !== undefined) return await this.#resume(session, record, request, request.resume)
         if (record.owner !== undefined && this.#ownerLives(record, this.#sessions.states())) throw busy(record)
       }
       return await this.#take(session, record, request)

@@ -1,0 +1,197 @@
+#!/usr/bin/env node
+/** The command line. Every command is a file of its own; this one knows their names and flags. */
+import { createRequire } from 'node:module'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { OnFull, RegionMode } from '../types.js'
+import { flagOf, type SettingName, type SettingValues, settings, variableOf } from './serve-settings.js'
+import { parseSize } from './sizes.js'
+import { reportError } from './terminal.js'
+
+const defaultAddress = '127.0.0.1:4790'
+const addressHelp = 'host:port of a unit'
+
+interface Common {
+  json?: boolean
+  timeout: number
+}
+
+function main(): void {
+  const program = new Command('rdma-checkpoint')
+    .description('Persistent memory units for primary/backup failover: serve one, and look into those that run.')
+    .version(version())
+    .showHelpAfterError('(--help says more)')
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride()
+  addServe(program)
+  addStatus(program)
+  addRegions(program)
+  addCheckpoints(program)
+  program.addHelpText(
+    'after',
+    `
+Examples:
+  rdma-checkpoint serve --medium file --path ./pool --bytes 1GiB
+  rdma-checkpoint status ${defaultAddress}
+  rdma-checkpoint regions create ${defaultAddress} orders --bytes 64MiB --mode append
+  rdma-checkpoint checkpoints extract ${defaultAddress} orders --output latest.bin
+
+Exit codes: 0 done, 1 failed (one line on stderr says why, with a code of docs/errors.md), 2 wrong usage.`,
+  )
+  program.parseAsync().catch((error: unknown) => {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
+    else process.exitCode = reportError(error, process.argv.includes('--json'))
+  })
+}
+
+function addServe(program: Command): void {
+  const command = program
+    .command('serve')
+    .summary('run a unit in the foreground')
+    .description(
+      'Runs a persistent memory unit until SIGTERM or SIGINT. Prints one line of JSON on stdout when it is ready, and logs ' +
+        'JSON lines on stderr.\n\nEach flag has a variable (RDMA_CHECKPOINT_MAX_REGIONS for --max-regions; lists with commas) and a ' +
+        'name in the file of --config (maxRegions). Flags come before variables, variables before the file.',
+    )
+  for (const name of Object.keys(settings) as SettingName[]) {
+    const { kind, value, help } = settings[name]
+    const option = new Option(
+      kind === 'flag' ? flagOf(name) : `${flagOf(name)} <${value}>`,
+      `${help} [${variableOf(name)}]`,
+    )
+    command.addOption(option)
+  }
+  command
+    .addOption(new Option('--config <FILE>', 'settings as a JSON object').env('RDMA_CHECKPOINT_CONFIG'))
+    .addOption(new Option('--json', 'accepted for uniformity: the output always is JSON'))
+    .action(async (flags: SettingValues & { config?: string }) => {
+      const { serve } = await import('./serve.js')
+      await serve(flags, flags.config)
+    })
+}
+
+function addStatus(program: Command): void {
+  common(program.command('status'))
+    .summary('ask a unit how it is')
+    .description('Prints the state of a unit. The exit code is 0 only if it is ready.')
+    .argument('[address]', addressHelp, process.env.RDMA_CHECKPOINT_LISTEN ?? defaultAddress)
+    .action(async (address: string, options: Common) => {
+      const { status } = await import('./status.js')
+      if (!(await status(address, options))) process.exitCode = 1
+    })
+}
+
+function addRegions(program: Command): void {
+  const regions = program.command('regions').description('List, make, delete and look at regions.')
+  common(regions.command('list'))
+    .description('Lists the regions of a unit.')
+    .argument('<address>', addressHelp)
+    .option('--prefix <TEXT>', 'only names that begin with it')
+    .action(async (address: string, options: Common & { prefix?: string }) => {
+      const { listRegions } = await import('./regions.js')
+      await listRegions(address, options)
+    })
+  common(regions.command('create'))
+    .description('Makes a region. It reads as zeros.')
+    .argument('<address>', addressHelp)
+    .argument('<name>', '1 to 255 bytes of UTF-8')
+    .requiredOption('--bytes <SIZE>', 'such as 4096, 64MiB, 1.5GiB', size)
+    .addOption(new Option('--mode <MODE>', 'what is in it').choices(['append', 'overwrite', 'raw']).default('append'))
+    .addOption(
+      new Option('--on-full <POLICY>', 'what an append does when the log is full')
+        .choices(['drop-oldest', 'wait', 'fail'])
+        .default('drop-oldest'),
+    )
+    .option('--silence-ms <MS>', 'an owner that is silent so long is lost (default: 1000)', count)
+    .option(
+      '--stall-ms <MS>',
+      'an owner whose event loop stands still so long is lost; 0 never (default: 10000)',
+      count,
+    )
+    .option('--label <KEY=VALUE>', 'a label; may be given several times', label, {})
+    .action(async (address: string, name: string, options: Common & RegionFlags) => {
+      const { createRegion } = await import('./regions.js')
+      const { label: labels, ...rest } = options
+      await createRegion(address, name, { ...rest, labels })
+    })
+  common(regions.command('delete'))
+    .description('Deletes a region and what is in it. Whoever has it open is cut off first.')
+    .argument('<address>', addressHelp)
+    .argument('<name>')
+    .action(async (address: string, name: string, options: Common) => {
+      const { deleteRegion } = await import('./regions.js')
+      await deleteRegion(address, name, options)
+    })
+  common(regions.command('metadata'))
+    .description("Shows a region's entry in the unit's tables, read by RDMA, and where the region is reached.")
+    .argument('<address>', addressHelp)
+    .argument('<name>')
+    .action(async (address: string, name: string, options: Common) => {
+      const { showMetadata } = await import('./regions.js')
+      await showMetadata(address, name, options)
+    })
+}
+
+interface RegionFlags {
+  bytes: number
+  mode: RegionMode
+  onFull: OnFull
+  silenceMs?: number
+  stallMs?: number
+  label: Record<string, string>
+}
+
+function addCheckpoints(program: Command): void {
+  const checkpoints = program.command('checkpoints').description("Look into a region's checkpoints.")
+  common(checkpoints.command('list'))
+    .description('Lists the checkpoints that a region holds, oldest first.')
+    .argument('<address>', addressHelp)
+    .argument('<region>')
+    .action(async (address: string, region: string, options: Common) => {
+      const { listCheckpoints } = await import('./checkpoints.js')
+      await listCheckpoints(address, region, options)
+    })
+  common(checkpoints.command('extract'))
+    .description('Writes the bytes of one checkpoint, as its codec encoded them, to a file.')
+    .argument('<address>', addressHelp)
+    .argument('<region>')
+    .option('--sequence <N>', 'which one (default: the newest)', sequence)
+    .requiredOption('--output <FILE>', 'the file; - for stdout')
+    .action(async (address: string, region: string, options: Common & { sequence?: bigint; output: string }) => {
+      const { extractCheckpoint } = await import('./checkpoints.js')
+      await extractCheckpoint(address, region, options)
+    })
+}
+
+function common(command: Command): Command {
+  return command
+    .option('--json', 'print JSON, errors too')
+    .option('--timeout <MS>', 'milliseconds until the command gives up', count, 30_000)
+}
+
+function size(text: string): number {
+  const bytes = parseSize(text)
+  if (bytes === undefined || bytes < 1) throw new InvalidArgumentError('It is a size such as 4096, 64MiB or 1.5GiB.')
+  return bytes
+}
+
+function count(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It is a whole number.')
+  return Number(text)
+}
+
+function sequence(text: string): bigint {
+  if (!/^\d{1,20}$/.test(text)) throw new InvalidArgumentError('It is a sequence number.')
+  return BigInt(text)
+}
+
+function label(text: string, labels: Record<string, string>): Record<string, string> {
+  const at = text.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('It is KEY=VALUE.')
+  return { ...labels, [text.slice(0, at)]: text.slice(at + 1) }
+}
+
+function version(): string {
+  return (createRequire(import.meta.url)('../../package.json') as { version: string }).version
+}
+
+main()

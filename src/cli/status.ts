@@ -1,0 +1,31 @@
+/** `rdma-checkpoint status`: asks a unit how it is. */
+import { ControlChannel } from '../control/channel.js'
+import { formatSize } from './sizes.js'
+import { printFields, printJson } from './terminal.js'
+
+/** @returns whether the unit is ready */
+export async function status(address: string, options: { json?: boolean; timeout: number }): Promise<boolean> {
+  const channel = await ControlChannel.open(address, `status:${process.pid}`)
+  try {
+    const found = await channel.call('Status', {}, { timeoutMs: options.timeout })
+    if (options.json) {
+      const { promises, endpoints, ...rest } = found
+      printJson({ address, ...rest, promises, endpoints })
+    } else {
+      printFields([
+        ['state', found.state],
+        ['unit', found.id],
+        ['version', found.version],
+        ['starts', found.generation],
+        ['medium', `${found.medium} (${found.promises.join(', ')})`],
+        ['used', `${formatSize(BigInt(found.used))} of ${formatSize(BigInt(found.bytes))}`],
+        ['regions', `${found.regions} of at most ${found.maxRegions}`],
+        ['sessions', String(found.sessions)],
+        ['data', found.endpoints.map(({ transport, host, port }) => `${transport} ${host}:${port}`).join(', ')],
+      ])
+    }
+    return found.state === 'ready'
+  } finally {
+    channel.close()
+  }
+}

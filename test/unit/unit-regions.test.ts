@@ -1,0 +1,280 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { NativeResponder, NativeSessionState } from '../../src/native.js'
+import { Pool } from '../../src/pool/pool.js'
+import { PoolCatalogue } from '../../src/unit/catalogue.js'
+import { inheritedOwnerLives, ownerLives } from '../../src/unit/ownership.js'
+import { type OpenRequest, RegionService } from '../../src/unit/regions.js'
+import { type Session, SessionTable } from '../../src/unit/sessions.js'
+import { CrashableMedium, region } from './pool-medium.js'
+
+/** Notes what is asked of the data plane, in order, and says of sessions what a test set. */
+class RecordingResponder implements NativeResponder {
+  readonly calls: string[] = []
+  readonly states = new Map<bigint, NativeSessionState>()
+  medium: CrashableMedium | undefined
+  listen(): number {
+    return 1
+  }
+  addRegion(id: bigint): void {
+    this.calls.push(`add ${id}`)
+  }
+  async removeRegion(id: bigint): Promise<void> {
+    this.calls.push(`remove ${id}`)
+  }
+  async fence(id: bigint, epoch: bigint): Promise<void> {
+    this.calls.push(`fence ${id} ${epoch} after ${this.medium?.flushCalls} flushes`)
+  }
+  async dropHandle(id: bigint, handle: bigint): Promise<void> {
+    this.calls.push(`drop ${id} ${handle}`)
+  }
+  addSession(session: bigint): void {
+    this.states.set(session, living(session))
+  }
+  removeSession(session: bigint): void {
+    this.states.delete(session)
+  }
+  sessions(): NativeSessionState[] {
+    return [...this.states.values()]
+  }
+  issueToken(request: { kind: string; rights?: string; epoch?: bigint }): Uint8Array<ArrayBuffer> {
+    this.calls.push(`token ${request.rights} ${request.epoch}`)
+    return new Uint8Array(32)
+  }
+  counters(): Record<string, bigint> {
+    return {}
+  }
+  async stop(): Promise<void> {}
+}
+
+function living(session: bigint): NativeSessionState {
+  return { session, connected: true, everConnected: true, dataConnections: 1, heardMsAgo: 50, loopAgeMs: 50 }
+}
+
+let medium: CrashableMedium
+let responder: RecordingResponder
+let sessions: SessionTable
+let regions: RegionService
+let pool: Pool
+
+async function started(from: CrashableMedium, fresh: boolean): Promise<void> {
+  medium = from
+  pool = fresh ? await Pool.format(medium, { medium: 'file', maxRegions: 8 }) : await Pool.open(medium)
+  responder = new RecordingResponder()
+  responder.medium = medium
+  sessions = new SessionTable(responder, { sessions: 3, handles: 4 })
+  regions = new RegionService(new PoolCatalogue(pool), responder, sessions, 50_000)
+  for (const record of pool.records()) regions.serve(record)
+}
+
+function client(name: string): Session {
+  return sessions.open(name, `${name}@host`)
+}
+function open(session: Session, mode: OpenRequest['mode'], more: Partial<OpenRequest> = {}) {
+  return regions.open(session, { name: 'a', mode, lease: {}, ...more })
+}
+
+beforeEach(async () => {
+  await started(new CrashableMedium(new Uint8Array(1 << 18)), true)
+  await regions.create(region('a'))
+  responder.calls.length = 0
+})
+afterEach(() => vi.restoreAllMocks())
+
+describe('when an owner counts as lost', () => {
+  const lease = { silenceMs: 1000, stallMs: 10_000 }
+  const state = living(1n)
+  it.each([
+    ['alive: heard and turning', state, true],
+    ['lost: silent for a lease', { ...state, heardMsAgo: 1000 }, false],
+    ['lost: its event loop stands still', { ...state, loopAgeMs: 10_000 }, false],
+    ['alive: a long turn of its event loop', { ...state, loopAgeMs: 9_999 }, true],
+    ['lost: all its connections closed', { ...state, connected: false, dataConnections: 0 }, false],
+    ['alive: only its session connection broke', { ...state, connected: false, dataConnections: 1 }, true],
+    ['lost: that, for a lease', { ...state, connected: false, dataConnections: 1, heardMsAgo: 1000 }, false],
+    [
+      'alive: it has just opened its session',
+      { ...state, connected: false, everConnected: false, dataConnections: 0 },
+      true,
+    ],
+    ['lost: the unit does not know its session', undefined, false],
+  ])('%s', (_, session, lives) => expect(ownerLives(lease, session)).toBe(lives))
+
+  it('stallMs 0 never gives up a stalled event loop', () => {
+    expect(ownerLives({ ...lease, stallMs: 0 }, { ...state, loopAgeMs: 1e9 })).toBe(true)
+  })
+  it('one full lease after a restart of the unit', () => {
+    expect([inheritedOwnerLives(lease, 999), inheritedOwnerLives(lease, 1000)]).toEqual([true, false])
+  })
+})
+
+describe('opening for writing', () => {
+  it('raises the epoch durably, then fences, then issues the token', async () => {
+    const before = medium.flushCalls
+    const { handle, record } = await open(client('one'), 'write')
+    expect(handle.epoch).toBe(1n)
+    expect(record.owner?.identity).toBe('one@host')
+    expect(responder.calls).toEqual([`fence 2 1 after ${before + 2} flushes`, 'token readWrite 1'])
+    expect((await Pool.open(new CrashableMedium(medium.image))).get('a')?.epoch).toBe(1n)
+  })
+
+  it('is refused while the owner lives, with who, since when and the epoch', async () => {
+    await open(client('one'), 'write')
+    const second = client('two')
+    const since = pool.get('a')?.owner?.sinceMs ?? 0
+    await expect(open(second, 'write')).rejects.toMatchObject({
+      code: 'REGION_BUSY',
+      details: { owner: 'one@host', since: new Date(since).toISOString(), epoch: 1n },
+    })
+    expect(pool.get('a')?.epoch).toBe(1n)
+  })
+
+  it('succeeds when the owner is lost, and takes its handle away', async () => {
+    const first = client('one')
+    await open(first, 'write')
+    responder.states.get(first.id)!.heardMsAgo = 1000
+    expect(regions.ownerLost(regions.get('a'))).toBe(true)
+    expect((await open(client('two'), 'write')).handle.epoch).toBe(2n)
+    expect(first.handles.size).toBe(0)
+    expect(regions.ownerLost(regions.get('a'))).toBe(false)
+  })
+
+  it('by several at once gives it to one', async () => {
+    const results = await Promise.allSettled(
+      [client('one'), client('two'), client('three')].map((session) => open(session, 'write')),
+    )
+    expect(results.map((result) => result.status).sort()).toEqual(['fulfilled', 'rejected', 'rejected'])
+    expect(pool.get('a')?.epoch).toBe(1n)
+  })
+
+  it('succeeds at once when the owner closed its handle or its session', async () => {
+    const first = client('one')
+    await regions.close((await open(first, 'write')).handle)
+    expect(pool.get('a')?.owner).toBeUndefined()
+    await open(first, 'write')
+    await regions.closeSession(first)
+    expect(responder.states.has(first.id)).toBe(false)
+    expect((await open(client('two'), 'write')).handle.epoch).toBe(3n)
+  })
+
+  it('takes over from an owner that lives', async () => {
+    const first = client('one')
+    const { handle } = await open(first, 'write')
+    expect((await open(client('two'), 'takeOver')).handle.epoch).toBe(2n)
+    for (const mode of ['write', 'takeOver'] as const) {
+      const again = open(first, mode, { previousHandle: handle.id })
+      await expect(again).rejects.toMatchObject({ code: 'FENCED', details: { owner: 'two@host', epoch: 2n } })
+    }
+  })
+
+  it('of a region that was made again under the name is refused', async () => {
+    const id = pool.get('a')!.id
+    await regions.delete('a', undefined)
+    await regions.create(region('a'))
+    await expect(open(client('one'), 'read', { regionId: id })).rejects.toMatchObject({ code: 'REGION_NOT_FOUND' })
+  })
+})
+
+describe('opening again', () => {
+  it('drops the earlier connection first and keeps handle and epoch', async () => {
+    const session = client('one')
+    const { handle } = await open(session, 'write')
+    responder.calls.length = 0
+    const again = await open(session, 'write', { previousHandle: handle.id })
+    expect(again.handle).toBe(handle)
+    expect(responder.calls).toEqual([`drop 2 ${handle.id}`, 'token readWrite 1'])
+    const reader = await open(session, 'read')
+    expect((await open(session, 'read', { previousHandle: reader.handle.id })).handle).toBe(reader.handle)
+  })
+
+  it('after a restart of the unit is the owner’s alone for a lease', async () => {
+    const { ownerSecret, handle } = await open(client('one'), 'write', { lease: { silenceMs: 5000 } })
+    await started(new CrashableMedium(medium.image), false)
+    const other = client('two')
+    await expect(open(other, 'write')).rejects.toMatchObject({ code: 'REGION_BUSY' })
+    const wrong = { secret: new Uint8Array(32), epoch: handle.epoch }
+    await expect(open(other, 'write', { resume: wrong })).rejects.toMatchObject({ code: 'FENCED' })
+    const back = await open(client('one'), 'write', { resume: { secret: ownerSecret!, epoch: handle.epoch } })
+    expect(back.handle.epoch).toBe(1n)
+    await expect(open(other, 'write')).rejects.toMatchObject({ code: 'REGION_BUSY' })
+  })
+
+  it('after a restart and a lease is open to all, and then fences the old owner', async () => {
+    const { ownerSecret, handle } = await open(client('one'), 'write', { lease: { silenceMs: 200 } })
+    await started(new CrashableMedium(medium.image), false)
+    await new Promise((resolve) => setTimeout(resolve, 250))
+    expect((await open(client('two'), 'write')).handle.epoch).toBe(2n)
+    const late = open(client('one'), 'write', { resume: { secret: ownerSecret!, epoch: handle.epoch } })
+    await expect(late).rejects.toMatchObject({ code: 'FENCED', details: { epoch: 2n } })
+  })
+
+  it('with the secret, by another session of the client, drops the old handle', async () => {
+    const first = client('one')
+    const { ownerSecret, handle } = await open(first, 'write')
+    responder.calls.length = 0
+    await open(client('one'), 'write', { resume: { secret: ownerSecret!, epoch: 1n } })
+    expect(responder.calls[0]).toBe(`drop 2 ${handle.id}`)
+    expect(first.handles.size).toBe(0)
+  })
+})
+
+describe('limits', () => {
+  it('of sessions, handles, bytes, cursors are kept', async () => {
+    const session = client('one')
+    for (let index = 0; index < 4; index++) await open(session, 'read')
+    await expect(open(session, 'read')).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+    client('two')
+    client('three')
+    expect(() => client('four')).toThrow(expect.objectContaining({ code: 'LIMIT_REACHED' }))
+    await expect(regions.create(region('big', 50_001))).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+    for (let index = 0; index < 16; index++) {
+      await regions.saveCursor('a', undefined, { name: `c${index}`, epoch: 1n, sequence: 1n })
+    }
+    const more = { name: 'c16', epoch: 1n, sequence: 1n }
+    await expect(regions.saveCursor('a', undefined, more)).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+    await regions.saveCursor('a', undefined, { name: 'c3', epoch: 0n, sequence: 0n })
+    await regions.saveCursor('a', undefined, more)
+    const found = (await Pool.open(new CrashableMedium(medium.image))).get('a')
+    expect(found?.cursors).toHaveLength(16)
+  })
+
+  it.each(['', 'x'.repeat(256), 'a\0b', '\ud800'])('refuse the name %j', async (name) => {
+    await expect(regions.create(region(name))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  })
+})
+
+it('sessions whose clients are gone are forgotten, and their ownerships stay as lost', async () => {
+  const session = client('one')
+  await open(session, 'write')
+  Object.assign(responder.states.get(session.id)!, { connected: false, dataConnections: 0, heardMsAgo: 60_001 })
+  const [expired] = sessions.expired()
+  expect(expired).toBe(session)
+  await regions.expire(session)
+  expect(sessions.size).toBe(0)
+  expect(pool.get('a')?.owner?.identity).toBe('one@host')
+  expect(regions.ownerLost(regions.get('a'))).toBe(true)
+  expect(() => sessions.get(session.id)).toThrow(expect.objectContaining({ code: 'SESSION_EXPIRED' }))
+})
+
+it('a region whose entry could not be deleted is served again', async () => {
+  medium.failFlushes = true
+  await expect(regions.delete('a', undefined)).rejects.toThrow('the medium failed')
+  expect(responder.calls).toEqual(['remove 2', 'add 3'])
+  await open(client('one'), 'read')
+  await expect(open(client('two'), 'write')).rejects.toMatchObject({ code: 'POOL_READ_ONLY' })
+})
+
+it('lists in pages, by prefix, in one order', async () => {
+  const { catalogue } = regions
+  for (const name of ['b/2', 'b/1', 'b', 'c', 'B']) await regions.create(region(name, 1))
+  const names = (prefix: string, after: string, limit: number) => {
+    const page = catalogue.list(prefix, after, limit)
+    return [...page.records.map((record) => record.name), page.more]
+  }
+  expect(names('', '', 10)).toEqual(['B', 'a', 'b', 'b/1', 'b/2', 'c', false])
+  expect(names('', '', 2)).toEqual(['B', 'a', true])
+  expect(names('', 'a', 2)).toEqual(['b', 'b/1', true])
+  expect(names('b/', '', 1)).toEqual(['b/1', true])
+  expect(names('b/', 'b/1', 1)).toEqual(['b/2', false])
+  await regions.delete('b/1', undefined)
+  expect(names('', 'b/1', 2)).toEqual(['b/2', 'c', false])
+})
