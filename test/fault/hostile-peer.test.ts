@@ -17,6 +17,7 @@ import { RawPeer } from './wire/raw-peer.js'
 import { encodeReadRequest, encodeTagged, encodeUntagged, opcode, queue } from './wire/rdmap.js'
 
 const regionBytes = 64 * 1024
+const largeBytes = 8 * 1024 * 1024
 /** Regions of others, made before and after the peer's own, so that they lie on both sides of it in the pool. */
 const bystanders = ['before', 'after'] as const
 
@@ -77,7 +78,7 @@ class Witness {
 }
 
 beforeAll(async () => {
-  unit = await UnitProcess.start({ pool: { medium: 'memory', bytes: 16 * 1024 * 1024 } })
+  unit = await UnitProcess.start({ pool: { medium: 'memory', bytes: 32 * 1024 * 1024 } })
   client = await connect(unit.address)
   session = await RawSession.open(unit.address)
   for (const name of ['before', 'own', 'readable', 'other', 'after']) {
@@ -87,6 +88,7 @@ beforeAll(async () => {
     contents.set(name, bytes)
     await region.close()
   }
+  await (await client.createRegion('large', { bytes: largeBytes, mode: 'raw' })).close()
   witness = new Witness(await client.createRegion('witness', { bytes: regionBytes, mode: 'raw' }))
 })
 afterAll(async () => {
@@ -227,7 +229,7 @@ interface Violation {
   name: string
   /** layer/type/code of RFC 5040 section 4.8, RFC 5041 section 8.2 and RFC 5044 section 8. */
   terminate: string
-  region?: 'own' | 'readable'
+  region?: 'own' | 'readable' | 'large'
   commit(open: Open): void | Promise<void>
 }
 
@@ -330,13 +332,26 @@ const violations: Violation[] = [
     commit: ({ peer }) => peer.writeFpdu(sendTo(queue.send, peer.nextSendMsn, some, { opcode: 12 })),
   },
   {
-    name: 'send that invalidates a key',
-    terminate: '0/1/9',
+    name: 'send that invalidates a key that does not exist',
+    terminate: '0/1/0',
     commit: ({ peer }) => peer.writeFpdu(sendTo(queue.send, peer.nextSendMsn, hello(), { opcode: 4 })),
   },
   {
+    name: 'send that invalidates a key under which a read is on its way',
+    region: 'large',
+    terminate: '0/1/9',
+    commit: async ({ peer, grant }) => {
+      // Nobody takes the answers for now, so that they cannot all be sent.
+      peer.pause()
+      for (let n = 0; n < 8; n++) peer.requestRead(grant.key, grant.base, largeBytes)
+      peer.writeFpdu(sendTo(queue.send, peer.nextSendMsn, hello(), { opcode: 4, invalidates: grant.key }))
+      await sleep(200)
+      peer.resume()
+    },
+  },
+  {
     name: 'read response that nobody asked for',
-    terminate: '1/1/0',
+    terminate: '0/2/6',
     commit: ({ peer }) =>
       peer.writeFpdu(encodeTagged({ opcode: opcode.readResponse, key: 0x123456, address: 0n, payload: some })),
   },
@@ -350,6 +365,11 @@ const violations: Violation[] = [
     name: 'message on a queue that does not exist',
     terminate: '1/2/1',
     commit: ({ peer }) => peer.writeFpdu(sendTo(9, 1, some)),
+  },
+  {
+    name: 'message number far beyond what can be received',
+    terminate: '1/2/2',
+    commit: ({ peer }) => peer.writeFpdu(sendTo(queue.send, peer.nextSendMsn + 10_000, some)),
   },
   {
     name: 'message number that was skipped',
@@ -387,7 +407,20 @@ const violations: Violation[] = [
     commit: ({ peer }) => peer.writeFpdu(Buffer.from([0x41, 0x43, 0, 0, 0])),
   },
   {
-    name: 'read request of the wrong size',
+    name: 'read request that is too short',
+    terminate: '0/2/255',
+    commit: ({ peer }) =>
+      peer.writeFpdu(
+        encodeUntagged({
+          opcode: opcode.readRequest,
+          queue: queue.readRequest,
+          msn: peer.nextReadMsn,
+          payload: Buffer.alloc(20),
+        }),
+      ),
+  },
+  {
+    name: 'read request that is too long',
     terminate: '1/2/5',
     commit: ({ peer }) =>
       peer.writeFpdu(

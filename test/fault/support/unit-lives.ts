@@ -127,7 +127,7 @@ async function createRegions(client: Client, round: number, regions: Set<string>
     const region = await client.createRegion(name, { bytes: 4096, mode: 'raw', signal: stop })
     regions.add(name)
     await region.close()
-    if (number % 2 === 1 || regions.size > 200) {
+    if (number % 2 === 1 || regions.size > 60) {
       // From here on it may be there or not.
       regions.delete(name)
       await client.deleteRegion(name, { signal: stop })

@@ -133,6 +133,15 @@ export class RawPeer {
     return this.closed ? 'closed' : 'alive'
   }
 
+  /** Stops taking what the unit sends. */
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
   end(): void {
     this.#socket.end()
   }

@@ -18,6 +18,8 @@ export interface Untagged extends Control {
   queue: number
   msn: number
   offset?: number
+  /** The key that a Send with Invalidate names. */
+  invalidates?: number
   payload: Uint8Array
 }
 
@@ -36,6 +38,7 @@ export function encodeTagged(segment: Tagged): Buffer {
 export function encodeUntagged(segment: Untagged): Buffer {
   const header = Buffer.alloc(18)
   header.set(control(false, segment), 0)
+  header.writeUInt32BE(segment.invalidates ?? 0, 2)
   header.writeUInt32BE(segment.queue, 6)
   header.writeUInt32BE(segment.msn, 10)
   header.writeUInt32BE(segment.offset ?? 0, 14)
