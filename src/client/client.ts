@@ -26,7 +26,7 @@ import { InFlightBudget, minBytesInFlight } from './in-flight-budget.js'
 import { PoolTables } from './pool-tables.js'
 import { controlOptions, Region, RegionReader } from './region.js'
 import { fromMessage, toModeName, toOnFullName } from './region-info.js'
-import { RegionOpener } from './region-link.js'
+import { type OpenMode, RegionOpener } from './region-link.js'
 import { allocateRegistered, StagingMemory } from './registered-memory.js'
 import { type Control, UnitSession } from './unit-session.js'
 
@@ -35,6 +35,7 @@ const defaultRetryMs = 30_000
 /** Of `rdma-checkpoint serve`. */
 const defaultPort = 4790
 const pageSize = 500
+const openModes = { read: 'READ', write: 'WRITE', takeOver: 'TAKE_OVER' } as const
 
 /** What a client is made from; tests put their own in. @internal */
 export interface ClientParts {
@@ -121,27 +122,31 @@ export class Client implements AsyncDisposable {
   /**
    * Opens a region, for reading unless told otherwise. For writing it has one owner at a time: while another one is alive
    * the call rejects with `REGION_BUSY` (details: owner, since, epoch); the region of an owner that is lost is taken over,
-   * which raises the epoch and fences it.
+   * which raises the epoch and fences it. `takeOver` does the same to an owner that may be alive.
    * @param options create: makes the region first if there is none of that name
    * @throws CheckpointError `REGION_NOT_FOUND`, `REGION_BUSY`, `NOT_DURABLE`, `INVALID_ARGUMENT`, `CONNECTION_LOST`,
    * `TIMEOUT`, `ABORTED`, `CLOSED`
    */
   openRegion(name: string, options?: OpenOptions & { mode?: 'read' }): Promise<RegionReader>
-  openRegion(name: string, options: OpenOptions & { mode: 'write'; create?: RegionOptions }): Promise<Region>
+  openRegion(
+    name: string,
+    options: OpenOptions & { mode: 'write' | 'takeOver'; create?: RegionOptions },
+  ): Promise<Region>
   async openRegion(
     name: string,
-    options: OpenOptions & { mode?: 'read' | 'write'; create?: RegionOptions } = {},
+    options: OpenOptions & { mode?: 'read' | 'write' | 'takeOver'; create?: RegionOptions } = {},
   ): Promise<RegionReader> {
     checkName(name)
     const { mode = 'read', durability, lease = {}, create } = options
-    if (mode !== 'read' && mode !== 'write') throw invalid(`mode must be read or write; it is ${String(mode)}.`)
+    const openMode = Object.hasOwn(openModes, mode) ? openModes[mode] : undefined
+    if (openMode === undefined) throw invalid(`mode must be read, write or takeOver; it is ${String(mode)}.`)
     checkDurability(durability)
     checkLease(lease)
     const deadline = deadlineOf(options)
-    if (mode === 'read') return await this.#open(name, 'READ', durability, lease, rest(options, deadline))
+    if (openMode === 'READ') return await this.#open(name, openMode, durability, lease, rest(options, deadline))
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.#open(name, 'WRITE', durability, lease, rest(options, deadline))
+        return await this.#open(name, openMode, durability, lease, rest(options, deadline))
       } catch (error) {
         if (create === undefined || !isCode(error, 'REGION_NOT_FOUND') || attempt > 1) throw error
       }
@@ -171,7 +176,7 @@ export class Client implements AsyncDisposable {
     let pageAfter = ''
     for (let more = true; more; ) {
       this.#requireOpen()
-      const { reply } = await this.#core.session.call(
+      const reply = await this.#core.session.call(
         'ListRegions',
         { prefix, pageAfter, pageSize },
         controlOptions(filter),
@@ -252,7 +257,7 @@ export class Client implements AsyncDisposable {
 
   #open(
     name: string,
-    mode: 'READ' | 'WRITE',
+    mode: OpenMode,
     durability: Durability | undefined,
     lease: Lease,
     call: CallOptions,
@@ -270,7 +275,7 @@ export class Client implements AsyncDisposable {
 
   async #openLink(
     name: string,
-    mode: 'READ' | 'WRITE',
+    mode: OpenMode,
     durability: Durability | undefined,
     lease: Lease,
     call: CallOptions,
@@ -291,7 +296,7 @@ export class Client implements AsyncDisposable {
       durability,
       onClosed: (region: RegionReader) => this.#regions.delete(region),
     }
-    const region = mode === 'WRITE' ? new Region(parts) : new RegionReader(parts)
+    const region = mode !== 'READ' ? new Region(parts) : new RegionReader(parts)
     this.#regions.add(region)
     return region
   }

@@ -98,16 +98,16 @@ export class PoolTables {
       async open(previous, timeoutMs) {
         const id = await session.ready(timeoutMs)
         const previousHandle = previous !== undefined && previous.session === id ? String(previous.handle) : '0'
-        const { reply, session: used } = await session.call('OpenTables', { previousHandle }, { timeoutMs })
+        const reply = await session.callAs(id, 'OpenTables', { previousHandle }, { timeoutMs })
         const { handle, token, endpoints, slotBytes, slots } = reply
         if (slotBytes < 1 || slotBytes > maxSlotBytes) {
           throw new CheckpointError('PROTOCOL_VIOLATION', `The unit announced table entries of ${slotBytes} bytes.`)
         }
         const offsets = [Number(reply.tableOffsetA), Number(reply.tableOffsetB)] as const
-        return { handle: BigInt(handle), session: used, token, endpoints, offsets, slotBytes, slots }
+        return { handle: BigInt(handle), session: id, token, endpoints, offsets, slotBytes, slots }
       },
       async close(opened) {
-        await session.call('CloseRegion', { handle: String(opened.handle) }, { timeoutMs: 1_000 })
+        await session.callAs(opened.session, 'CloseRegion', { handle: String(opened.handle) }, { timeoutMs: 1_000 })
       },
       onFailed() {},
       onWritesLost() {},

@@ -1,11 +1,13 @@
 /** Opens a region over the control plane, the first time and again, for its data link. */
-import type { OpenRegionMessage } from '../control/messages.js'
+import type { Request } from '../control/messages.js'
 import type { CheckpointError } from '../errors.js'
 import type { NativeGrant } from '../native.js'
 import type { Lease, RegionInfo } from '../types.js'
 import type { LinkOpener, Opened } from './data-link.js'
 import { fromMessage } from './region-info.js'
 import type { UnitSession } from './unit-session.js'
+
+export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'
 
 export interface OpenedRegion extends Opened {
   session: string
@@ -24,15 +26,18 @@ export interface RegionOpenerEvents {
 
 export class RegionOpener implements LinkOpener<OpenedRegion> {
   readonly what: string
+  #session: UnitSession
+  #name: string
+  #mode: OpenMode
+  #lease: Lease
   #events: RegionOpenerEvents | undefined
 
-  constructor(
-    private readonly session: UnitSession,
-    private readonly name: string,
-    private readonly mode: 'READ' | 'WRITE',
-    private readonly lease: Lease,
-  ) {
+  constructor(session: UnitSession, name: string, mode: OpenMode, lease: Lease) {
     this.what = `region '${name}'`
+    this.#session = session
+    this.#name = name
+    this.#mode = mode
+    this.#lease = lease
   }
 
   /** Before the link opens. */
@@ -41,24 +46,31 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
   }
 
   async open(previous: OpenedRegion | undefined, timeoutMs: number): Promise<OpenedRegion> {
-    const { session, name, mode, lease } = this
+    const session = this.#session
     const id = await session.ready(timeoutMs)
-    const again =
-      previous === undefined
-        ? {}
-        : {
-            regionId: previous.info.id,
-            previousHandle: previous.session === id ? String(previous.handle) : '0',
-            ...(mode === 'WRITE' ? { ownerSecret: previous.ownerSecret, ownerEpoch: String(previous.epoch) } : {}),
-          }
-    const answer = await session.call('OpenRegion', { name, mode, lease, ...again }, { timeoutMs })
+    // What was taken over once is opened again as its owner; taking it over again would fence whoever came after us.
+    const mode = previous !== undefined && this.#mode === 'TAKE_OVER' ? 'WRITE' : this.#mode
+    const request = { name: this.#name, mode, lease: this.#lease, ...(previous && again(previous, id, mode)) }
+    const reply = await session.callAs(id, 'OpenRegion', request, { timeoutMs })
     if (previous !== undefined) session.offFence(previous.handle)
-    return this.#opened(answer.reply, answer.session)
+    const handle = BigInt(reply.handle)
+    if (mode !== 'READ') session.onFence(handle, (epoch) => this.#events?.onFenced(epoch))
+    return {
+      handle,
+      session: id,
+      token: reply.token,
+      endpoints: reply.endpoints,
+      info: fromMessage(reply.region),
+      epoch: BigInt(reply.epoch),
+      slot: reply.slot,
+      // Told only where this open became the owner.
+      ownerSecret: reply.ownerSecret.byteLength > 0 ? reply.ownerSecret : (previous?.ownerSecret ?? reply.ownerSecret),
+    }
   }
 
   async close(opened: OpenedRegion): Promise<void> {
-    this.session.offFence(opened.handle)
-    await this.session.call('CloseRegion', { handle: String(opened.handle) }, { timeoutMs: 1_000 })
+    this.#session.offFence(opened.handle)
+    await this.#session.callAs(opened.session, 'CloseRegion', { handle: String(opened.handle) }, { timeoutMs: 1_000 })
   }
 
   onFailed(error: CheckpointError): void {
@@ -72,19 +84,12 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
   onOpened(opened: OpenedRegion, grant: NativeGrant): void {
     this.#events?.onOpened(opened, grant)
   }
+}
 
-  #opened(reply: OpenRegionMessage, session: string): OpenedRegion {
-    const handle = BigInt(reply.handle)
-    if (this.mode === 'WRITE') this.session.onFence(handle, (epoch) => this.#events?.onFenced(epoch))
-    return {
-      handle,
-      session,
-      token: reply.token,
-      endpoints: reply.endpoints,
-      info: fromMessage(reply.region),
-      epoch: BigInt(reply.epoch),
-      slot: reply.slot,
-      ownerSecret: reply.ownerSecret,
-    }
+function again(previous: OpenedRegion, session: string, mode: OpenMode): Partial<Request<'OpenRegion'>> {
+  return {
+    regionId: previous.info.id,
+    previousHandle: previous.session === session ? String(previous.handle) : '0',
+    ...(mode === 'READ' ? {} : { ownerSecret: previous.ownerSecret, ownerEpoch: String(previous.epoch) }),
   }
 }

@@ -392,7 +392,7 @@ export class Region extends RegionReader {
   ): Promise<Ack> => {
     try {
       checkCall(options)
-      const { offsets, buffers } = this.check(ranges, 'write')
+      const { offsets, buffers } = this.check(asList(ranges), 'write')
       return this.#write(offsets, buffers, alsoFlush.length === 0 ? nothing : this.#intervals(alsoFlush), options)
     } catch (error) {
       return Promise.reject(error)

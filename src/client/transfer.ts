@@ -4,6 +4,7 @@
  */
 import { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
+import { type Abortable, unwatchAbort, watchAbort } from './abort-watch.js'
 import type { Interval } from './dirty-ranges.js'
 
 /** Who is told when a transfer is given up before its pieces are done. */
@@ -39,7 +40,7 @@ const start: Position = { range: 0, byte: 0, flushed: false }
 /** Ranges of one piece of a call that is cut up; keeps single operations from becoming arbitrarily large lists. */
 export const maxPieceRanges = 1024
 
-export class Transfer {
+export class Transfer implements Abortable {
   readonly promise: Promise<unknown>
   /** Something of it may have reached the unit. */
   posted = false
@@ -85,7 +86,7 @@ export class Transfer {
       this.#resolve = resolve
       this.#reject = reject
     })
-    signal?.addEventListener('abort', this)
+    if (signal !== undefined) watchAbort(signal, this)
   }
 
   get isWrite(): boolean {
@@ -103,8 +104,7 @@ export class Transfer {
       : this.position.range >= this.buffers.length && (this.position.flushed || !this.#needsOwnFlush)
   }
 
-  /** The abort event of its signal. */
-  handleEvent(): void {
+  onAbort(): void {
     this.giveUp(
       new CheckpointError('ABORTED', `${this.what} was aborted.`, {
         cause: this.signal?.reason,
@@ -208,6 +208,6 @@ export class Transfer {
 
   #settle(): void {
     this.settled = true
-    this.signal?.removeEventListener('abort', this)
+    if (this.signal !== undefined) unwatchAbort(this.signal, this)
   }
 }

@@ -62,22 +62,33 @@ export class UnitSession {
     return this.#establishing
   }
 
-  /** A control call in the session's name; made again once when the unit has lost the session. */
+  /** A control call in the session's name; made again once, in another session, when the unit has lost this one. */
   async call<C extends ControlCall>(
     name: C,
     request: Omit<Request<C>, 'session'>,
     options: ControlCallOptions = {},
-  ): Promise<{ reply: Reply<C>; session: string }> {
-    for (let attempt = 0; ; attempt++) {
-      const session = await this.ready()
-      try {
-        const reply = await this.#context.control.call(name, { ...request, session } as unknown as Request<C>, options)
-        return { reply, session }
-      } catch (error) {
-        if (!(error instanceof CheckpointError) || error.code !== 'SESSION_EXPIRED') throw error
-        this.expire(session)
-        if (attempt > 0) throw error
-      }
+  ): Promise<Reply<C>> {
+    const session = await this.ready()
+    try {
+      return await this.callAs(session, name, request, options)
+    } catch (error) {
+      if (!isExpired(error)) throw error
+    }
+    return await this.callAs(await this.ready(), name, request, options)
+  }
+
+  /** The same in that session only: handles are numbers that mean something else in another. */
+  async callAs<C extends ControlCall>(
+    session: string,
+    name: C,
+    request: Omit<Request<C>, 'session'>,
+    options: ControlCallOptions = {},
+  ): Promise<Reply<C>> {
+    try {
+      return await this.#context.control.call(name, { ...request, session } as unknown as Request<C>, options)
+    } catch (error) {
+      if (isExpired(error)) this.expire(session)
+      throw error
     }
   }
 
@@ -147,7 +158,7 @@ export class UnitSession {
       try {
         return await control.call('ResumeSession', { session: this.#id, clientId }, { timeoutMs })
       } catch (error) {
-        if (!(error instanceof CheckpointError) || error.code !== 'SESSION_EXPIRED') throw error
+        if (!isExpired(error)) throw error
         this.#id = undefined
       }
     }
@@ -194,6 +205,10 @@ export class UnitSession {
       this.#timer.unref()
     })
   }
+}
+
+function isExpired(error: unknown): boolean {
+  return error instanceof CheckpointError && error.code === 'SESSION_EXPIRED'
 }
 
 function closedError(): CheckpointError {
