@@ -36,7 +36,7 @@ class KeyTable {
   void clear() { grants_.clear(); }
   // Whether the peer may do that with length bytes at address; length is not 0.
   Lookup find(std::uint32_t key, std::uint64_t address, std::uint64_t length, Access wanted) const;
-  // A key that no grant has: it names the sink of a read.
+  // A key that no grant has or had.
   std::uint32_t nextKey();
 
  private:

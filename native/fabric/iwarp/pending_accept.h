@@ -1,0 +1,47 @@
+// pending_accept.h -- a connection request that is being received: reads the MPA request, asks the AcceptHandler, sends
+// the reply. A peer that dawdles is cut off at the set-up timeout.
+//
+// Loop thread of the connection to be. Owns the socket until it becomes a connection's.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "../../base/file_descriptor.h"
+#include "../fabric.h"
+#include "mpa.h"
+
+namespace rdmacp::fabric::iwarp {
+
+// What the listener and its half-open connections share.
+struct AcceptContext {
+  ConnectionOptions options;
+  std::shared_ptr<AcceptHandler> handler;
+  std::atomic<bool> stopped{false};
+};
+
+class PendingAccept final : public FdHandler, public std::enable_shared_from_this<PendingAccept> {
+ public:
+  PendingAccept(EventLoop& loop, FileDescriptor socket, const SocketAddress& peer,
+                std::shared_ptr<AcceptContext> context, std::shared_ptr<void> slot);
+  void start();
+  void onReady(std::uint32_t events) override;
+
+ private:
+  void decide(const mpa::SetupFrame& request);
+  void accept(const mpa::SetupFrame& request, AcceptDecision decision);
+  void reject(const mpa::SetupFrame& request, bool markers, std::vector<std::byte> privateData);
+  void end();
+  void leaveLoop();
+
+  EventLoop& loop_;
+  FileDescriptor socket_;
+  const SocketAddress peer_;
+  std::shared_ptr<AcceptContext> context_;
+  std::shared_ptr<void> slot_;
+  std::vector<std::byte> received_;
+  EventLoop::TimerId timer_ = 0;
+};
+
+}  // namespace rdmacp::fabric::iwarp

@@ -1,0 +1,35 @@
+// preamble.h -- the eight bytes before the private data by which two ends of this package know each other (fabric.h).
+//
+// Pure functions, any thread; owns nothing.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "fabric.h"
+
+namespace rdmacp::fabric::preamble {
+
+inline constexpr std::uint8_t kVersion = 1;
+inline constexpr std::array<std::byte, 4> kMagic{std::byte{'R'}, std::byte{'D'}, std::byte{'C'}, std::byte{'P'}};
+
+inline std::vector<std::byte> prepend(Transport transport, ConstBytes privateData) {
+  std::vector<std::byte> bytes(kPreambleBytes);
+  std::copy(kMagic.begin(), kMagic.end(), bytes.begin());
+  bytes[4] = std::byte{kVersion};
+  bytes[5] = static_cast<std::byte>(transport);
+  bytes.insert(bytes.end(), privateData.begin(), privateData.end());
+  return bytes;
+}
+
+inline bool present(ConstBytes privateData) {
+  return privateData.size() >= kPreambleBytes && std::equal(kMagic.begin(), kMagic.end(), privateData.begin());
+}
+
+// The private data behind the preamble; all of it when there is none.
+inline ConstBytes strip(ConstBytes privateData) {
+  return present(privateData) ? privateData.subspan(kPreambleBytes) : privateData;
+}
+
+}  // namespace rdmacp::fabric::preamble
