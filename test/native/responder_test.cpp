@@ -1,0 +1,711 @@
+// responder_test.cpp -- the unit's data plane against a peer that the test plays: tokens, hello, flushes, fences, sessions.
+// What really lands in memory after a fence is for responder_iwarp_test.
+#include "unit/responder.h"
+
+#include <fcntl.h>
+
+#include <atomic>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "fake_fabric.h"
+#include "media/file_io.h"
+#include "media/file_medium.h"
+#include "scratch_directory.h"
+#include "unit/region_memory.h"
+#include "unit/token_table.h"
+
+using namespace rdmacp;
+using namespace rdmacp::unit;
+using protocol::ConnectionKind;
+
+namespace {
+
+constexpr std::uint64_t kBlock = 4096;
+constexpr std::uint64_t kPool = 64 * kBlock;
+constexpr RegionId kRegion = 1;
+constexpr SessionId kSession = 5;
+constexpr std::uint64_t kEpoch = 3;
+
+bool eventually(const std::function<bool()>& condition) {
+  for (int i = 0; i < 3000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+// A unit with one region of two extents that lie the wrong way round in the pool, and one session.
+struct Unit {
+  explicit Unit(ResponderOptions options = {}, std::shared_ptr<media::Medium> given = nullptr)
+      : medium(given ? given : std::shared_ptr<media::Medium>(std::move(media::openMemoryMedium(kPool)).value())) {
+    options.unitGeneration = 9;
+    options.loops = 2;
+    responder = std::move(Responder::create(options, medium)).value();
+    CHECK(responder->listen(fabric, {}).ok());
+    const std::vector<media::ByteRange> extents{{8 * kBlock, 2 * kBlock}, {2 * kBlock, 2 * kBlock}};
+    CHECK(responder->addRegion(kRegion, extents, 3 * kBlock + 100, kEpoch, false).ok());
+    CHECK(responder->addSession(kSession).ok());
+  }
+
+  protocol::Token token(HandleId handle, fabric::Access rights, std::uint64_t epoch = kEpoch, RegionId region = kRegion,
+                        SessionId session = kSession, std::uint32_t lifeMs = 0) {
+    auto issued = responder->issueToken({ConnectionKind::data, region, handle, session, rights, epoch, lifeMs});
+    if (!issued) check::fail(__FILE__, __LINE__, issued.error().message);
+    return issued.value();
+  }
+  protocol::Token sessionToken(SessionId session = kSession) {
+    auto issued = responder->issueToken({.kind = ConnectionKind::session, .session = session});
+    if (!issued) check::fail(__FILE__, __LINE__, issued.error().message);
+    return issued.value();
+  }
+
+  fake::Fabric::Asked ask(const protocol::Token& token, ConnectionKind kind = ConnectionKind::data) {
+    protocol::ConnectData data;
+    data.kind = kind;
+    data.token = token;
+    return fabric.ask(protocol::encode(data));
+  }
+  ErrorCode rejection(const protocol::Token& token, ConnectionKind kind = ConnectionKind::data) {
+    const auto asked = ask(token, kind);
+    if (asked.connection) return ErrorCode::ok;
+    return protocol::parseRejectData(asked.reject).value().code;
+  }
+  std::shared_ptr<fake::Connection> halfOpen(const protocol::Token& token, ConnectionKind kind = ConnectionKind::data) {
+    auto asked = ask(token, kind);
+    CHECK(asked.connection != nullptr);
+    return asked.connection;
+  }
+  std::shared_ptr<fake::Connection> greeted(const protocol::Token& token, ConnectionKind kind = ConnectionKind::data) {
+    auto connection = halfOpen(token, kind);
+    connection->establish();
+    connection->deliver(protocol::encode(protocol::Hello{}));
+    CHECK(!connection->sent(0).empty());
+    return connection;
+  }
+  std::shared_ptr<fake::Connection> opened(HandleId handle, fabric::Access rights) {
+    return greeted(token(handle, rights));
+  }
+
+  SessionState state(SessionId session = kSession) {
+    for (const auto& candidate : responder->sessions()) {
+      if (candidate.session == session) return candidate;
+    }
+    check::fail(__FILE__, __LINE__, "no such session");
+  }
+
+  std::shared_ptr<media::Medium> medium;
+  fake::Fabric fabric;
+  std::unique_ptr<Responder> responder;  // ends before the fabric that its connections name
+};
+
+// Set by a done callback, on another thread.
+struct Answer {
+  std::atomic<bool> come{false};
+  std::atomic<ErrorCode> code{ErrorCode::ok};
+  std::function<void(Status)> callback() {
+    return [this](Status status) {
+      code = status.error().code;
+      come = true;
+    };
+  }
+  bool wait() {
+    return eventually([&] { return come.load(); });
+  }
+};
+
+protocol::Flushed flushed(fake::Connection& connection, std::size_t n) {
+  auto parsed = protocol::parseFlushed(connection.sent(n));
+  if (!parsed) check::fail(__FILE__, __LINE__, parsed.error().message);
+  return parsed.value();
+}
+
+protocol::Refuse refusal(fake::Connection& connection, std::size_t n = 0) {
+  auto parsed = protocol::parseRefuse(connection.sent(n));
+  if (!parsed) check::fail(__FILE__, __LINE__, parsed.error().message);
+  return parsed.value();
+}
+
+fake::Message flushMessage(std::uint64_t request, std::vector<protocol::FlushRange> ranges) {
+  return protocol::encode(protocol::Flush{request, std::move(ranges)}, 1);
+}
+
+std::shared_ptr<media::Medium> fileMedium(const std::string& path, std::unique_ptr<media::FileIo> io) {
+  auto medium = media::openFileMedium({path, true, kPool}, std::move(io));
+  if (!medium) check::fail(__FILE__, __LINE__, medium.error().message);
+  return std::move(medium).value();
+}
+
+std::string fileText(const std::string& path, std::uint64_t offset, std::size_t length) {
+  std::ifstream in(path, std::ios::binary);
+  in.seekg(static_cast<std::streamoff>(offset));
+  std::string text(length, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(length));
+  return text;
+}
+
+}  // namespace
+
+TEST(a_grant_names_the_region_and_only_the_rights_of_the_token) {
+  Unit unit;
+  const auto reader = unit.opened(11, fabric::Access::remoteRead);
+  const auto grant = protocol::parseGrant(reader->sent(0));
+  CHECK(grant.ok());
+  CHECK_EQ(grant.value().length, 3 * kBlock + 100);
+  CHECK_EQ(grant.value().epoch, kEpoch);
+  CHECK_EQ(grant.value().unitGeneration, 9u);
+  CHECK_EQ(grant.value().handle, 11u);
+  CHECK_EQ(grant.value().rights, static_cast<std::uint32_t>(fabric::Access::remoteRead));
+  CHECK_EQ(grant.value().promises, 1u);
+  CHECK_EQ(grant.value().remoteKey, 77u);
+  const auto made = reader->grants();
+  CHECK_EQ(made.size(), 1u);
+  CHECK_EQ(made[0].access, fabric::Access::remoteRead);
+  CHECK_EQ(made[0].offset, 0u);
+  CHECK_EQ(made[0].length, 3 * kBlock + 100);
+  // One registration a region, made before anybody opened it.
+  const auto writer = unit.opened(12, fabric::Access::remoteWrite);
+  CHECK_EQ(unit.fabric.registrations, 1);
+  CHECK_EQ(writer->grants()[0].access, fabric::Access::remoteWrite);
+}
+
+TEST(a_regions_extents_lie_back_to_back_in_its_memory) {
+  Unit unit;
+  const auto writer = unit.opened(1, fabric::Access::remoteReadWrite);
+  const auto memory = writer->grants()[0].region->memory();
+  std::memcpy(memory.data() + 2 * kBlock - 2, "abcd", 4);
+  const auto* pool = unit.medium->memory().data();
+  CHECK_EQ(std::memcmp(pool + 10 * kBlock - 2, "ab", 2), 0);
+  CHECK_EQ(std::memcmp(pool + 2 * kBlock, "cd", 2), 0);
+}
+
+TEST(region_memory_translates_ranges_and_refuses_bad_extents) {
+  const std::shared_ptr<media::Medium> medium = std::move(media::openMemoryMedium(kPool)).value();
+  const std::vector<media::ByteRange> extents{{8 * kBlock, kBlock}, {0, 2 * kBlock}, {20 * kBlock, kBlock}};
+  const auto mapped = RegionMemory::map(medium, extents, 4 * kBlock);
+  CHECK(mapped.ok());
+  std::vector<media::ByteRange> ranges;
+  mapped.value()->appendPoolRanges(kBlock - 1, 2 * kBlock + 2, ranges);
+  CHECK_EQ(ranges.size(), 3u);
+  CHECK_EQ(ranges[0].offset, 9 * kBlock - 1);
+  CHECK_EQ(ranges[0].length, 1u);
+  CHECK_EQ(ranges[1].offset, 0u);
+  CHECK_EQ(ranges[1].length, 2 * kBlock);
+  CHECK_EQ(ranges[2].offset, 20 * kBlock);
+  CHECK_EQ(ranges[2].length, 1u);
+  ranges.clear();
+  mapped.value()->appendPoolRanges(4 * kBlock, 0, ranges);
+  CHECK(ranges.empty());
+
+  const auto refused = [&](std::vector<media::ByteRange> bad, std::uint64_t length) {
+    const auto result = RegionMemory::map(medium, bad, length);
+    return !result.ok() && result.error().code == ErrorCode::invalidArgument;
+  };
+  CHECK(refused({}, 1));
+  CHECK(refused({{0, kBlock}}, 0));
+  CHECK(refused({{0, kBlock}}, kBlock + 1));
+  CHECK(refused({{0, kBlock}, {kBlock, kBlock}}, kBlock));
+  CHECK(refused({{1, kBlock}}, 1));
+  CHECK(refused({{0, 100}}, 1));
+  CHECK(refused({{kPool, kBlock}}, 1));
+  CHECK(refused({{kPool - kBlock, 2 * kBlock}}, kBlock + 1));
+  CHECK(refused({{~0ULL - kBlock + 1, kBlock}}, 1));
+  // Memory of one extent is the pool's own mapping; the rest is mapped again.
+  const auto single = RegionMemory::map(medium, std::vector<media::ByteRange>{{kBlock, kBlock}}, 10);
+  CHECK(single.value()->bytes().data() == medium->memory().data() + kBlock);
+}
+
+TEST(a_token_is_good_once_and_only_for_its_kind) {
+  Unit unit;
+  const auto token = unit.token(1, fabric::Access::remoteRead);
+  CHECK_EQ(unit.rejection(token, ConnectionKind::session), ErrorCode::tokenInvalid);
+  CHECK_EQ(unit.rejection(token), ErrorCode::ok);
+  CHECK_EQ(unit.rejection(token), ErrorCode::tokenInvalid);
+  auto wrong = unit.token(1, fabric::Access::remoteRead);
+  for (const std::size_t at : {std::size_t{0}, std::size_t{15}, std::size_t{16}, std::size_t{31}}) {
+    auto changed = wrong;
+    changed[at] ^= std::byte{1};
+    CHECK_EQ(unit.rejection(changed), ErrorCode::tokenInvalid);
+  }
+  CHECK_EQ(unit.rejection(wrong), ErrorCode::ok);
+  CHECK_EQ(unit.rejection({}), ErrorCode::tokenInvalid);
+  const auto session = unit.sessionToken();
+  CHECK_EQ(unit.rejection(session, ConnectionKind::data), ErrorCode::tokenInvalid);
+  CHECK_EQ(unit.rejection(session, ConnectionKind::session), ErrorCode::ok);
+  CHECK_EQ(unit.rejection(session, ConnectionKind::session), ErrorCode::tokenInvalid);
+  const auto malformed = unit.fabric.ask({std::byte{1}});
+  CHECK_EQ(protocol::parseRejectData(malformed.reject).value().code, ErrorCode::protocolViolation);
+}
+
+TEST(a_token_expires) {
+  Unit unit;
+  const auto token = unit.token(1, fabric::Access::remoteRead, kEpoch, kRegion, kSession, 30);
+  CHECK_EQ(unit.responder->counters().tokensOutstanding, 1u);
+  std::this_thread::sleep_for(std::chrono::milliseconds(40));
+  CHECK_EQ(unit.rejection(token), ErrorCode::tokenInvalid);
+  CHECK_EQ(unit.responder->counters().tokensOutstanding, 0u);
+}
+
+TEST(the_token_table_is_bounded_and_frees_what_expired) {
+  TokenTable table;
+  const auto now = Clock::now();
+  const std::chrono::milliseconds life(1000);
+  for (std::size_t i = 0; i < TokenTable::kCapacity; ++i)
+    CHECK(table.issue({}, life, now).ok());
+  CHECK_EQ(table.issue({}, life, now).error().code, ErrorCode::limitReached);
+  CHECK(table.issue({}, life, now + life).ok());
+  CHECK_EQ(table.outstanding(now + life), 1u);
+}
+
+TEST(tokens_are_not_issued_for_what_is_not_there_or_not_allowed) {
+  Unit unit;
+  const auto refused = [&](const TokenRequest& request) { return unit.responder->issueToken(request).error().code; };
+  const auto write = fabric::Access::remoteWrite;
+  CHECK_EQ(refused({ConnectionKind::data, kRegion, 1, 99, write, kEpoch, 0}), ErrorCode::notFound);
+  CHECK_EQ(refused({ConnectionKind::data, 99, 1, kSession, write, kEpoch, 0}), ErrorCode::notFound);
+  CHECK_EQ(refused({ConnectionKind::data, kRegion, 1, kSession, write, kEpoch - 1, 0}), ErrorCode::fenced);
+  CHECK_EQ(refused({ConnectionKind::data, kRegion, 1, kSession, write, kEpoch + 1, 0}), ErrorCode::invalidArgument);
+  CHECK_EQ(refused({ConnectionKind::data, kRegion, 1, kSession, fabric::Access::none, kEpoch, 0}),
+           ErrorCode::invalidArgument);
+  const media::ByteRange tables{40 * kBlock, kBlock};
+  CHECK(unit.responder->addRegion(2, {&tables, 1}, kBlock, 0, true).ok());
+  CHECK_EQ(refused({ConnectionKind::data, 2, 1, kSession, write, 0, 0}), ErrorCode::invalidArgument);
+  CHECK_EQ(unit.responder->addRegion(2, {&tables, 1}, kBlock, 0, true).error().code, ErrorCode::exists);
+}
+
+TEST(a_hello_without_a_common_version_is_refused_with_both_ranges) {
+  Unit unit;
+  const auto connection = unit.halfOpen(unit.token(1, fabric::Access::remoteRead));
+  connection->establish();
+  connection->deliver(protocol::encode(protocol::Hello{7, 9, 0, 4096, 0}));
+  const auto refused = refusal(*connection);
+  CHECK_EQ(refused.code, ErrorCode::versionMismatch);
+  CHECK(refused.text.find("7 to 9") != std::string::npos);
+  CHECK(refused.text.find("1 to 1") != std::string::npos);
+  CHECK(eventually([&] { return connection->closed(); }));
+  CHECK(connection->grants().empty());
+}
+
+TEST(silence_and_nonsense_before_and_after_the_hello_end_the_connection) {
+  ResponderOptions options;
+  options.helloTimeoutMs = 50;
+  Unit unit(options);
+  const auto silent = unit.halfOpen(unit.token(1, fabric::Access::remoteRead));
+  silent->establish();
+  CHECK(eventually([&] { return silent->closed(); }));
+
+  const auto heartbeat = protocol::encode(protocol::Heartbeat{}, protocol::MessageType::heartbeat, 1);
+  const auto flush = flushMessage(1, {{0, 1}});
+  auto otherVersion = flush;
+  otherVersion[6] = std::byte{2};
+  for (const auto& first : {heartbeat, flush, fake::Message(3), fake::Message(5000)}) {
+    const auto connection = unit.halfOpen(unit.token(1, fabric::Access::remoteReadWrite));
+    connection->establish();
+    connection->deliver(first);
+    CHECK(eventually([&] { return connection->closed(); }));
+    CHECK(connection->grants().empty());
+  }
+  for (const auto& later : {protocol::encode(protocol::Hello{}), heartbeat, otherVersion, fake::Message(8)}) {
+    const auto connection = unit.opened(1, fabric::Access::remoteReadWrite);
+    connection->deliver(later);
+    CHECK(eventually([&] { return connection->closed(); }));
+  }
+  const auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  session->deliver(flush);
+  CHECK(eventually([&] { return session->closed(); }));
+  CHECK_EQ(unit.responder->counters().connectionsViolated, 9u);
+  CHECK(eventually([&] { return unit.responder->counters().connectionsOpen == 0; }));
+  CHECK_EQ(unit.responder->counters().bytesIn, 10u * unit.responder->counters().connectionsAccepted);
+}
+
+TEST(a_connection_that_said_hello_outlives_the_hello_timeout) {
+  ResponderOptions options;
+  options.helloTimeoutMs = 20;
+  Unit unit(options);
+  const auto connection = unit.opened(1, fabric::Access::remoteRead);
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  CHECK(!connection->closed());
+}
+
+TEST(a_flush_makes_the_regions_bytes_durable_across_its_extents) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.file("pool");
+  Unit unit({}, fileMedium(path, std::make_unique<media::SystemFileIo>()));
+  const auto writer = unit.opened(1, fabric::Access::remoteWrite);
+  CHECK_EQ(protocol::parseGrant(writer->sent(0)).value().promises, 3u);
+  std::memcpy(writer->grants()[0].region->memory().data() + 2 * kBlock - 2, "abcd", 4);
+  writer->deliver(flushMessage(42, {{2 * kBlock - 2, 4}}));
+  const auto answer = flushed(*writer, 1);
+  CHECK_EQ(answer.request, 42u);
+  CHECK_EQ(answer.code, ErrorCode::ok);
+  CHECK_EQ(answer.method, 2);
+  CHECK_EQ(answer.epoch, kEpoch);
+  CHECK_EQ(fileText(path, 10 * kBlock - 2, 2), "ab");
+  CHECK_EQ(fileText(path, 2 * kBlock, 2), "cd");
+  writer->deliver(flushMessage(43, {{3 * kBlock + 100, 0}}));
+  CHECK_EQ(flushed(*writer, 2).code, ErrorCode::ok);
+}
+
+TEST(a_flush_that_may_not_be_is_answered_and_the_connection_stays) {
+  const ScratchDirectory scratch;
+  Unit unit({}, fileMedium(scratch.file("pool"), std::make_unique<media::SystemFileIo>()));
+  const auto writer = unit.opened(1, fabric::Access::remoteWrite);
+  std::size_t n = 1;
+  const auto size = 3 * kBlock + 100;
+  for (const auto& range : {protocol::FlushRange{size, 1}, {0, size + 1}, {~0ULL, 2}, {1, ~0ULL}, {size + 1, 0}}) {
+    writer->deliver(flushMessage(n, {{0, 1}, range}));
+    CHECK_EQ(flushed(*writer, n++).code, ErrorCode::outOfBounds);
+  }
+  const auto reader = unit.opened(2, fabric::Access::remoteRead);
+  reader->deliver(flushMessage(1, {{0, 1}}));
+  CHECK_EQ(flushed(*reader, 1).code, ErrorCode::remoteAccess);
+  CHECK(!writer->closed() && !reader->closed());
+  CHECK_EQ(unit.responder->counters().flushesFailed, 6u);
+
+  Unit memoryUnit;
+  const auto volatileWriter = memoryUnit.opened(1, fabric::Access::remoteWrite);
+  volatileWriter->deliver(flushMessage(1, {{0, 1}}));
+  CHECK_EQ(flushed(*volatileWriter, 1).code, ErrorCode::notDurable);
+  CHECK_EQ(flushed(*volatileWriter, 1).method, 0);
+}
+
+TEST(a_failing_medium_is_reported_with_its_errno_and_stays_failed) {
+  class Failing : public media::SystemFileIo {
+   public:
+    int syncData(int) override { return -EIO; }
+  };
+  const ScratchDirectory scratch;
+  Unit unit({}, fileMedium(scratch.file("pool"), std::make_unique<Failing>()));
+  const auto writer = unit.opened(1, fabric::Access::remoteWrite);
+  for (std::size_t n = 1; n <= 3; ++n) {
+    writer->deliver(flushMessage(n, {{0, 1}}));
+    CHECK_EQ(flushed(*writer, n).code, ErrorCode::mediumFailed);
+    CHECK_EQ(flushed(*writer, n).systemError, EIO);
+  }
+  CHECK(!writer->closed());
+}
+
+namespace {
+
+// Syncs wait until the test lets them go.
+class Gate {
+ public:
+  void wait() {
+    std::unique_lock lock(mutex_);
+    ++waiting_;
+    open_.wait(lock, [&] { return isOpen_; });
+  }
+  void open() {
+    {
+      const std::lock_guard lock(mutex_);
+      isOpen_ = true;
+    }
+    open_.notify_all();
+  }
+  int waiting() {
+    const std::lock_guard lock(mutex_);
+    return waiting_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable open_;
+  bool isOpen_ = false;
+  int waiting_ = 0;
+};
+
+class GatedIo : public media::SystemFileIo {
+ public:
+  explicit GatedIo(std::shared_ptr<Gate> gate) : gate_(std::move(gate)) {}
+  int syncData(int fd) override {
+    gate_->wait();
+    return SystemFileIo::syncData(fd);
+  }
+
+ private:
+  std::shared_ptr<Gate> gate_;
+};
+
+}  // namespace
+
+TEST(more_flushes_than_credits_end_the_connection) {
+  const ScratchDirectory scratch;
+  const auto gate = std::make_shared<Gate>();
+  ResponderOptions options;
+  options.credits = 4;
+  Unit unit(options, fileMedium(scratch.file("pool"), std::make_unique<GatedIo>(gate)));
+  const auto writer = unit.opened(1, fabric::Access::remoteWrite);
+  for (std::uint64_t n = 1; n <= 4; ++n)
+    writer->deliver(flushMessage(n, {{0, 1}}));
+  CHECK(!writer->closed());
+  const auto other = unit.opened(2, fabric::Access::remoteRead);
+  writer->deliver(flushMessage(5, {{0, 1}}));
+  CHECK(eventually([&] { return writer->closed(); }));
+  CHECK(!other->closed());
+  gate->open();
+}
+
+TEST(flushes_that_wait_together_share_syncs) {
+  const ScratchDirectory scratch;
+  const auto gate = std::make_shared<Gate>();
+  ResponderOptions options;
+  options.credits = 64;
+  Unit unit(options, fileMedium(scratch.file("pool"), std::make_unique<GatedIo>(gate)));
+  const auto writer = unit.opened(1, fabric::Access::remoteWrite);
+  for (std::uint64_t n = 1; n <= 64; ++n)
+    writer->deliver(flushMessage(n, {{0, 1}}));
+  gate->open();
+  std::set<std::uint64_t> answered;
+  for (std::size_t n = 1; n <= 64; ++n) {
+    const auto answer = flushed(*writer, n);
+    CHECK_EQ(answer.code, ErrorCode::ok);
+    answered.insert(answer.request);
+  }
+  CHECK_EQ(answered.size(), 64u);
+  std::printf("# 64 flushes, %d syncs\n", gate->waiting());
+  CHECK(gate->waiting() <= 6);
+}
+
+TEST(a_fence_ends_the_writers_below_it_and_answers_only_when_they_have_ended) {
+  Unit unit;
+  const auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  const auto writer = unit.opened(1, fabric::Access::remoteReadWrite);
+  const auto reader = unit.opened(2, fabric::Access::remoteRead);
+  const auto halfOpen = unit.halfOpen(unit.token(3, fabric::Access::remoteWrite));
+  const auto unspent = unit.token(4, fabric::Access::remoteWrite);
+  const auto unspentReader = unit.token(5, fabric::Access::remoteRead);
+  writer->holdFences = true;
+
+  Answer first, second;
+  unit.responder->fence(kRegion, kEpoch + 1, first.callback());
+  unit.responder->fence(kRegion, kEpoch + 2, second.callback());
+  CHECK_EQ(unit.rejection(unspent), ErrorCode::tokenInvalid);
+  CHECK_EQ(unit.rejection(unspentReader), ErrorCode::ok);
+  halfOpen->establish();
+  halfOpen->deliver(protocol::encode(protocol::Hello{}));
+  CHECK(eventually([&] { return halfOpen->closed(); }));
+  CHECK(halfOpen->grants().empty());
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(!first.come);
+  CHECK(!second.come);
+  CHECK_EQ(writer->fences(), 1);
+  writer->finishFence();
+  CHECK(first.wait());
+  CHECK(second.wait());
+  CHECK_EQ(first.code, ErrorCode::ok);
+  CHECK(writer->closed());
+  CHECK(!reader->closed());
+
+  std::set<std::uint64_t> told;
+  for (std::size_t n = 1; n <= 3; ++n) {
+    const auto fenced = protocol::parseFenced(session->sent(n));
+    CHECK(fenced.ok());
+    CHECK_EQ(fenced.value().epoch, kEpoch + 1);
+    told.insert(fenced.value().handle);
+  }
+  CHECK(told == (std::set<std::uint64_t>{1, 3, 4}));
+  CHECK_EQ(
+      unit.responder->issueToken({ConnectionKind::data, kRegion, 1, kSession, fabric::Access::remoteWrite, kEpoch, 0})
+          .error()
+          .code,
+      ErrorCode::fenced);
+  const auto next = unit.greeted(unit.token(6, fabric::Access::remoteWrite, kEpoch + 2));
+  CHECK_EQ(protocol::parseGrant(next->sent(0)).value().epoch, kEpoch + 2);
+  Answer same, lower, unknown;
+  unit.responder->fence(kRegion, kEpoch + 2, same.callback());
+  CHECK(same.wait());
+  CHECK(!next->closed());
+  unit.responder->fence(kRegion, kEpoch + 1, lower.callback());
+  unit.responder->fence(99, 1, unknown.callback());
+  CHECK(lower.wait() && unknown.wait());
+  CHECK_EQ(lower.code, ErrorCode::invalidArgument);
+  CHECK_EQ(unknown.code, ErrorCode::notFound);
+  CHECK(!next->closed());
+}
+
+TEST(a_hello_that_races_with_a_fence_is_given_no_grant) {
+  Unit unit;
+  const auto writer = unit.halfOpen(unit.token(1, fabric::Access::remoteWrite));
+  writer->establish();
+  // Established and asked to end, but the end has not run yet when the hello is handled.
+  writer->holdFences = true;
+  Answer fenced;
+  unit.responder->fence(kRegion, kEpoch + 1, fenced.callback());
+  writer->deliver(protocol::encode(protocol::Hello{}));
+  CHECK(writer->grants().empty());
+  CHECK(!fenced.come);
+  writer->finishFence();
+  CHECK(fenced.wait());
+  CHECK(writer->grants().empty());
+}
+
+TEST(grants_and_fences_at_the_same_time_leave_no_writer_of_an_old_epoch) {
+  Unit unit;
+  std::uint64_t epoch = kEpoch;
+  for (std::uint64_t round = 0; round < check::rounds(3000, 300); ++round) {
+    const auto writer = unit.halfOpen(unit.token(round + 1, fabric::Access::remoteWrite, epoch));
+    writer->establish();
+    Answer fenced;
+    std::thread peer([&] { writer->deliver(protocol::encode(protocol::Hello{})); });
+    unit.responder->fence(kRegion, ++epoch, fenced.callback());
+    const bool come = fenced.wait();
+    const bool standing = !writer->closed() || !writer->grants().empty();
+    peer.join();
+    CHECK(come);
+    CHECK(!standing);
+    CHECK(writer->closed() && writer->grants().empty());
+  }
+}
+
+TEST(dropping_a_handle_ends_its_connections_and_tokens_and_no_others) {
+  Unit unit;
+  const auto dropped = unit.opened(1, fabric::Access::remoteReadWrite);
+  const auto kept = unit.opened(2, fabric::Access::remoteRead);
+  const auto droppedToken = unit.token(1, fabric::Access::remoteReadWrite);
+  const auto keptToken = unit.token(2, fabric::Access::remoteRead);
+  Answer answer;
+  unit.responder->dropHandle(kRegion, 1, answer.callback());
+  CHECK(answer.wait());
+  CHECK(dropped->closed());
+  CHECK(!kept->closed());
+  CHECK_EQ(unit.rejection(droppedToken), ErrorCode::tokenInvalid);
+  CHECK_EQ(unit.rejection(keptToken), ErrorCode::ok);
+  CHECK(!unit.opened(1, fabric::Access::remoteReadWrite)->closed());
+}
+
+TEST(removing_a_region_ends_readers_and_writers_first) {
+  Unit unit;
+  const auto writer = unit.opened(1, fabric::Access::remoteReadWrite);
+  const auto reader = unit.opened(2, fabric::Access::remoteRead);
+  const auto unspent = unit.token(3, fabric::Access::remoteRead);
+  reader->holdFences = true;
+  Answer removed;
+  unit.responder->removeRegion(kRegion, removed.callback());
+  CHECK_EQ(unit.rejection(unspent), ErrorCode::tokenInvalid);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(!removed.come);
+  reader->finishFence();
+  CHECK(removed.wait());
+  CHECK(writer->closed() && reader->closed());
+  Answer again;
+  unit.responder->removeRegion(kRegion, again.callback());
+  CHECK(again.wait());
+  CHECK_EQ(again.code, ErrorCode::notFound);
+  const media::ByteRange extent{0, kBlock};
+  CHECK(unit.responder->addRegion(kRegion, {&extent, 1}, 10, 1, false).ok());
+}
+
+TEST(heartbeats_are_noted_and_echoed) {
+  Unit unit;
+  CHECK(!unit.state().everConnected);
+  const auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  const auto welcome = protocol::parseWelcome(session->sent(0));
+  CHECK(welcome.ok());
+  CHECK_EQ(welcome.value().session, kSession);
+  CHECK_EQ(welcome.value().heartbeatMs, 100u);
+  CHECK_EQ(welcome.value().unitGeneration, 9u);
+  CHECK(unit.state().connected);
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  CHECK(unit.state().heardMsAgo >= 50);
+  session->deliver(protocol::encode(protocol::Heartbeat{8, 123, 4000, 0}, protocol::MessageType::heartbeat, 1));
+  const auto echo = protocol::parseHeartbeat(session->sent(1));
+  CHECK(echo.ok());
+  CHECK_EQ(protocol::parseHeader(session->sent(1)).value().type, protocol::MessageType::heartbeatEcho);
+  CHECK_EQ(echo.value().sequence, 8u);
+  CHECK_EQ(echo.value().sentAtNs, 123u);
+  CHECK_EQ(echo.value().loopAgeMs, 0u);
+  CHECK(unit.state().heardMsAgo < 50);
+  CHECK(unit.state().loopAgeMs >= 4000 && unit.state().loopAgeMs < 5000);
+}
+
+TEST(a_second_session_connection_replaces_the_first) {
+  Unit unit;
+  const auto first = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  const auto second = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  CHECK(eventually([&] { return first->closed(); }));
+  CHECK(unit.state().connected);
+  CHECK(!second->closed());
+  second->hangUp();
+  CHECK(!unit.state().connected);
+}
+
+TEST(a_session_whose_connections_are_all_closed_is_seen_at_once) {
+  Unit unit;
+  const auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  const auto one = unit.opened(1, fabric::Access::remoteRead);
+  const auto two = unit.halfOpen(unit.token(2, fabric::Access::remoteRead));
+  CHECK_EQ(unit.state().dataConnections, 2u);
+  session->hangUp();
+  CHECK(!unit.state().connected);
+  CHECK(unit.state().everConnected);
+  CHECK_EQ(unit.state().dataConnections, 2u);
+  one->hangUp();
+  two->hangUp();
+  CHECK_EQ(unit.state().dataConnections, 0u);
+  CHECK_EQ(unit.responder->counters().connectionsOpen, 0u);
+}
+
+TEST(removing_a_session_ends_its_connections_and_tokens) {
+  Unit unit;
+  CHECK(unit.responder->addSession(6).ok());
+  CHECK_EQ(unit.responder->addSession(6).error().code, ErrorCode::exists);
+  const auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  const auto data = unit.opened(1, fabric::Access::remoteRead);
+  const auto other = unit.greeted(unit.token(2, fabric::Access::remoteRead, kEpoch, kRegion, 6));
+  const auto half = unit.halfOpen(unit.sessionToken(), ConnectionKind::session);
+  const auto token = unit.token(3, fabric::Access::remoteRead);
+  const auto sessionToken = unit.sessionToken();
+  unit.responder->removeSession(kSession);
+  CHECK(eventually([&] { return session->closed() && data->closed(); }));
+  CHECK(!other->closed());
+  CHECK_EQ(unit.rejection(token), ErrorCode::tokenInvalid);
+  CHECK_EQ(unit.rejection(sessionToken, ConnectionKind::session), ErrorCode::tokenInvalid);
+  half->establish();
+  half->deliver(protocol::encode(protocol::Hello{}));
+  CHECK_EQ(refusal(*half).code, ErrorCode::notFound);
+  CHECK_EQ(unit.responder->sessions().size(), 1u);
+  unit.responder->removeSession(kSession);
+}
+
+TEST(connections_are_limited) {
+  ResponderOptions options;
+  options.maxConnections = 2;
+  Unit unit(options);
+  const auto one = unit.opened(1, fabric::Access::remoteRead);
+  const auto two = unit.halfOpen(unit.sessionToken(), ConnectionKind::session);
+  CHECK_EQ(unit.rejection(unit.token(2, fabric::Access::remoteRead)), ErrorCode::limitReached);
+  one->hangUp();
+  CHECK_EQ(unit.rejection(unit.token(3, fabric::Access::remoteRead)), ErrorCode::ok);
+}
+
+TEST(a_stop_ends_everything_and_later_calls_are_answered) {
+  Unit unit;
+  const auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  const auto data = unit.opened(1, fabric::Access::remoteReadWrite);
+  const auto silent = unit.halfOpen(unit.token(2, fabric::Access::remoteRead));
+  silent->establish();
+  const auto before = Clock::now();
+  unit.responder->stop();
+  CHECK(Clock::now() - before < std::chrono::seconds(2));
+  CHECK(session->closed() && data->closed() && silent->closed());
+  CHECK_EQ(unit.responder->issueToken({.kind = ConnectionKind::session, .session = kSession}).error().code,
+           ErrorCode::stopped);
+  Answer fenced;
+  unit.responder->fence(kRegion, kEpoch + 1, fenced.callback());
+  CHECK(fenced.come);
+  CHECK_EQ(unit.responder->counters().connectionsOpen, 0u);
+  unit.responder->stop();
+}
+
+TEST(options_that_make_no_sense_are_refused) {
+  const std::shared_ptr<media::Medium> medium = std::move(media::openMemoryMedium(kPool)).value();
+  ResponderOptions options;
+  options.credits = 0;
+  CHECK_EQ(Responder::create(options, medium).error().code, ErrorCode::invalidArgument);
+  CHECK_EQ(Responder::create({}, nullptr).error().code, ErrorCode::invalidArgument);
+}
