@@ -32,7 +32,9 @@ test('a region is made, written, read by another client, listed, described by RD
   const parts = [new Uint8Array(2), new Uint8Array(0), new Uint8Array(1)]
   await seen.readInto(parts.map((part, index) => ({ offset: 2 + 5 * (index >> 1), bytes: part })))
   expect(parts.map((part) => [...part])).toEqual([[1, 2], [], [3]])
-  expect('write' in seen).toBe(false)
+  const misused = seen as unknown as typeof region
+  await expect(misused.write(0, bytes)).rejects.toMatchObject({ code: 'READ_ONLY', outcome: 'none' })
+  expect(() => misused.log()).toThrow(expect.objectContaining({ code: 'READ_ONLY' }))
 
   const info = await seen.metadata()
   expect(info).toMatchObject({ name: 'orders', id: region.id, bytes: 100_003n, mode: 'raw', onFull: 'fail', labels })
