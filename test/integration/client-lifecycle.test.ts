@@ -1,17 +1,8 @@
+import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
 import { connect, PersistentMemoryUnit } from '../../src/index.js'
-import {
-  builtIndex,
-  descriptors,
-  ended,
-  MiB,
-  pickSeed,
-  randomFrom,
-  residentBytes,
-  startChild,
-  threads,
-} from './client-support.js'
+import { builtIndex, ended, MiB, nextMessage, pickSeed, randomFrom, startChild } from './client-support.js'
 
 const memoryUnit = (bytes = 96 * MiB) => PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes } })
 
@@ -39,14 +30,14 @@ test('a worker with a client may be terminated at any moment', async () => {
   const random = randomFrom(seed)
   await using unit = await memoryUnit()
   const file = new URL('client-children/worker.js', import.meta.url)
-  for (let round = 0; round < 15; round++) {
-    const workerData = { index: builtIndex, address: unit.address, name: `worker-${round}` }
+  for (let round = 0; round < 30; round++) {
+    const workerData = { index: builtIndex, address: unit.address, name: `worker-${round % 5}` }
     const worker = new Worker(file, { workerData, execArgv: [] })
-    const failed = new Promise<never>((_, reject) => worker.once('error', reject))
-    failed.catch(() => undefined)
-    // A third of them while they still load and connect.
-    if (random() < 0.66) await Promise.race([new Promise((resolve) => worker.once('message', resolve)), failed])
-    await new Promise((resolve) => setTimeout(resolve, random() * 60))
+    const failed = once(worker, 'exit').then(([code]) => code)
+    // Half of them while they still load and connect.
+    await once(worker, round % 2 === 0 ? 'online' : 'message')
+    const ending = await Promise.race([failed, new Promise((resolve) => setTimeout(resolve, random() * 100, 'runs'))])
+    expect(ending).toBe('runs')
     expect(await worker.terminate()).toBe(1)
   }
   await using client = await connect(unit.address)
@@ -54,44 +45,26 @@ test('a worker with a client may be terminated at any moment', async () => {
   await region.write(0, new Uint8Array(10))
 })
 
+interface Left {
+  descriptors: number
+  threads: number
+  resident: number
+}
+
 test('open and close, start and stop, leave no descriptor, no thread and no memory behind', async () => {
-  const regionCycle = async (client: Awaited<ReturnType<typeof connect>>) => {
-    const region = await client.openRegion('cycled', { mode: 'write', create: { bytes: 4096, mode: 'raw' } })
-    await region.write(0, new Uint8Array(16))
-    await region.close()
-  }
-  const unitCycle = async () => {
-    const unit = await memoryUnit(4 * MiB)
-    const client = await connect(unit.address)
-    await regionCycle(client)
-    await client.close()
-    await unit.close()
-  }
-  const settled = async () => {
-    for (let i = 0; i < 3; i++) {
-      globalThis.gc?.()
-      await new Promise((resolve) => setTimeout(resolve, 100))
-    }
-  }
-
-  for (let i = 0; i < 5; i++) await unitCycle()
-  await settled()
-  const before = { descriptors: descriptors(), threads: threads() }
-  for (let i = 0; i < 20; i++) await unitCycle()
-  await settled()
-  expect({ descriptors: descriptors(), threads: threads() }).toEqual(before)
-
-  await using unit = await memoryUnit(4 * MiB)
-  await using client = await connect(unit.address)
-  for (let i = 0; i < 1500; i++) await regionCycle(client)
-  await settled()
-  const warm = { descriptors: descriptors(), threads: threads() }
-  const resident = residentBytes()
-  const cycles = 1000
-  for (let i = 0; i < cycles; i++) await regionCycle(client)
-  await settled()
-  expect({ descriptors: descriptors(), threads: threads() }).toEqual(warm)
-  const growth = (residentBytes() - resident) / cycles
-  console.log(`resident memory grew by ${growth.toFixed(0)} bytes a cycle`)
-  expect(growth).toBeLessThan(1024)
+  const [unitCycles, regionCycles] = [20, 1000]
+  const child = startChild('cycles.js', builtIndex, String(unitCycles), String(regionCycles))
+  const left = await nextMessage<Record<'unitsBefore' | 'unitsAfter' | 'regionsBefore' | 'regionsAfter', Left>>(child)
+  expect(await ended(child)).toEqual({ code: 0, output: '' })
+  const { unitsBefore, unitsAfter, regionsBefore, regionsAfter } = left
+  const perUnit = (unitsAfter.resident - unitsBefore.resident) / unitCycles
+  const perRegion = (regionsAfter.resident - regionsBefore.resident) / regionCycles
+  console.log(`resident memory grew by ${perUnit.toFixed(0)} bytes a unit and ${perRegion.toFixed(0)} bytes a region`)
+  expect(counts(unitsAfter)).toEqual(counts(unitsBefore))
+  expect(counts(regionsAfter)).toEqual(counts(regionsBefore))
+  expect(perRegion).toBeLessThan(1024)
 })
+
+function counts({ descriptors, threads }: Left) {
+  return { descriptors, threads }
+}
