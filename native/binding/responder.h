@@ -20,6 +20,9 @@ class ResponderService final : public Service {
   void shutDown() override { responder_->stop(); }
   const std::shared_ptr<unit::Responder>& responder() const { return responder_; }
 
+  // The responder's connections refer to their fabric, so it lives as long as they may.
+  std::shared_ptr<fabric::Fabric> iwarp;
+
  private:
   std::shared_ptr<unit::Responder> responder_;
 };
@@ -52,7 +55,6 @@ class Responder {
   struct State {
     std::shared_ptr<ResponderService> service;  // null once stopped
     std::shared_ptr<MediumState> medium;
-    std::shared_ptr<fabric::Fabric> iwarp;
     unit::ResponderCounters lastCounters;
     bool stopping = false;
   };

@@ -160,7 +160,7 @@ describe('a Worker', () => {
     })
   }
 
-  test.each(['write', 'connect', 'unit'])('can be terminated at any moment (%s)', async (behaviour) => {
+  test.each(['write', 'queue', 'connect', 'unit'])('can be terminated at any moment (%s)', async (behaviour) => {
     const random = new Random(testSeed())
     console.log(`seed ${random.seed}`)
     const count = long ? 200 : 25

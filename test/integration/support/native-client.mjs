@@ -59,6 +59,15 @@ const behaviours = {
     await peer.read(0, arrived)
     say(arrived.every((byte, i) => byte === 57 + (i >> 20)) ? 'same' : 'different')
   },
+  /** Hands over much more than the wire takes at once, all of it in memory that ends with the thread. */
+  async queue(engine) {
+    const peer = await openData(engine, token(tickets[0]))
+    const memory = Array.from({ length: 96 }, () => new Uint8Array(addon.allocate(1 << 20)).fill(1))
+    memory.forEach((bytes, i) => {
+      void peer.write((i % 8) << 20, bytes, 0)
+    })
+    say('open')
+  },
   async write(engine) {
     const peer = await openData(engine, token(tickets[0]))
     await openSession(engine, token(session))
