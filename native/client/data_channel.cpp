@@ -253,6 +253,7 @@ void Channel::onCompletions(fabric::Connection& /*connection*/, std::span<const 
   for (const fabric::Completion& completion : completions) {
     if (completion.id == kControl) continue;
     ++counted;
+    // plan() made the id of the operation's address. NOLINTNEXTLINE(performance-no-int-to-ptr)
     finish(reinterpret_cast<PendingOperation*>(completion.id), 1, codeOf(completion.status));
   }
   inFlight_ -= counted;
