@@ -32,7 +32,9 @@ async function demo(named, asJson) {
   say(`1. A persistent memory unit runs as process ${unit.process.pid} at ${unit.address} (${since(started)}).`)
   say(`   Its pool is the file ${unit.poolFile}: what is saved there survives the unit, too.`)
 
-  const assignment = { unit: unit.address, region: regionName, regionBytes, files }
+  // A small input would be done before anybody could be killed.
+  const pauseMs = bytes < 10e6 ? 20 : 0
+  const assignment = { unit: unit.address, region: regionName, regionBytes, files, pauseMs }
   const primary = stage.start('primary', assignment)
   await primary.until('owner')
   say(`2. The primary, process ${primary.process.pid}, has made a region there and owns it.`)

@@ -3,7 +3,8 @@
 import { once } from 'node:events'
 
 /**
- * @typedef {{ unit: string, region: string, regionBytes: number, files: import('./input.js').InputFile[] }} Assignment
+ * @typedef {{ unit: string, region: string, regionBytes: number, files: import('./input.js').InputFile[],
+ *   pauseMs: number }} Assignment  pauseMs: how long the primary rests after each step
  * @typedef {import('./input.js').Position} Position
  * @typedef {{ type: 'owner' }
  *   | { type: 'saved', sequence: string, durability: string, position: Position }

@@ -1,10 +1,11 @@
 // The primary process: counts, and saves its state to the unit after each step. It does not know that it will be killed.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'rdma-checkpoint'
 import { assignment, leave, report, startSignal } from './messages.js'
 import { stateCodec } from './state-codec.js'
 import { WordCount } from './word-count.js'
 
-const { unit, region: name, regionBytes, files } = await assignment()
+const { unit, region: name, regionBytes, files, pauseMs } = await assignment()
 
 const client = await connect(unit)
 const region = await client.createRegion(name, { bytes: regionBytes, mode: 'append' })
@@ -17,6 +18,7 @@ for (const _ of count.run(files)) {
   const saved = await log.append(count.state)
   // Said only after the await: from here on the checkpoint outlives this process.
   report({ type: 'saved', sequence: String(saved.sequence), durability: saved.durability, position: count.position })
+  if (pauseMs > 0) await sleep(pauseMs)
 }
 report({ type: 'finished' })
 await client.close()

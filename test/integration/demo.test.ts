@@ -100,7 +100,7 @@ test('the input may be files of the user, in any language', async () => {
   const line = 'Größe und Weite, ein Maß für Ελλάδα und 日本 constructor __proto__\n'
   writeFileSync(file, line.repeat(40_000))
   const { code, output } = await run(['--json', file])
-  expect(output).toContain('constructor 40000')
+  expect(output).toContain('__proto__ 40000')
   expect(output).toContain('und 80000')
   expect(code).toBe(0)
   await expectNothingLeft()
