@@ -76,12 +76,12 @@ inline constexpr std::size_t kMaxPrivateData = 48;
 inline constexpr std::size_t kPreambleBytes = 8;
 
 struct ConnectionOptions {
-  std::uint32_t inboundReads = 16;    // RDMA reads of the peer's in flight at most (IRD); offered, then negotiated down
-  std::uint32_t outboundReads = 16;   // ours in flight at most (ORD); more are queued on this side
-  std::uint32_t maxMessage = 4096;    // largest message received, in bytes; a larger one is a violation
-  std::uint32_t receiveDepth = 64;    // messages the peer may have on the way before onMessage has returned
-  std::uint32_t sendDepth = 8192;     // work requests posted and not complete; above it post answers limitReached
-  bool crc = true;                    // iwarp: ask for CRC32C; off only when both ends say off. verbs: no meaning
+  std::uint32_t inboundReads = 16;   // RDMA reads of the peer's in flight at most (IRD); offered, then negotiated down
+  std::uint32_t outboundReads = 16;  // ours in flight at most (ORD); more are queued on this side
+  std::uint32_t maxMessage = 4096;   // largest message received, in bytes; a larger one is a violation
+  std::uint32_t receiveDepth = 64;   // messages the peer may have on the way before onMessage has returned
+  std::uint32_t sendDepth = 8192;    // work requests posted and not complete; above it post answers limitReached
+  bool crc = true;                   // iwarp: ask for CRC32C; off only when both ends say off. verbs: no meaning
   std::chrono::milliseconds setupTimeout{5000};
 };
 
@@ -111,10 +111,10 @@ struct LocalSegment {
 struct WorkRequest {
   enum class Kind : std::uint8_t { write, read, send };
   Kind kind = Kind::write;
-  std::uint64_t id = 0;                      // the caller's; comes back in the completion
-  std::span<const LocalSegment> local;       // gathered (write, send) or scattered (read); copied by post
-  std::uint64_t remoteAddress = 0;           // write, read
-  std::uint32_t remoteKey = 0;               // write, read
+  std::uint64_t id = 0;                 // the caller's; comes back in the completion
+  std::span<const LocalSegment> local;  // gathered (write, send) or scattered (read); copied by post
+  std::uint64_t remoteAddress = 0;      // write, read
+  std::uint32_t remoteKey = 0;          // write, read
   Clock::time_point deadline = Clock::time_point::max();
 };
 
@@ -163,7 +163,8 @@ class Connection {
   // Lets the peer of this connection use a range of the registration. Loop thread.
   virtual Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
                                      std::uint64_t length, Access access) = 0;
-  // After it returns nothing of the peer's lands under that key. Loop thread.
+  // The key is unknown from now on. Loop thread. On iwarp nothing lands under it any more; a device may still place
+  // what it was receiving (a few in a thousand on rxe). Who must be sure fences the connection.
   virtual void revoke(std::uint32_t key) = 0;
 
   // The exact end: runs the design's order (error, free windows, destroy, deregister), and calls done on the loop
@@ -177,14 +178,14 @@ class Connection {
 // What an AcceptHandler answers to a connection request.
 struct AcceptDecision {
   bool accept = false;
-  std::vector<std::byte> privateData;            // of the accept or of the reject
-  std::shared_ptr<ConnectionHandler> handler;    // accept only
+  std::vector<std::byte> privateData;          // of the accept or of the reject
+  std::shared_ptr<ConnectionHandler> handler;  // accept only
 };
 
 struct ConnectionRequest {
-  ConstBytes privateData;   // without the preamble; valid for the call only
+  ConstBytes privateData;  // without the preamble; valid for the call only
   SocketAddress peer;
-  bool sameProduct = false; // the peer sent a preamble
+  bool sameProduct = false;  // the peer sent a preamble
 };
 
 class AcceptHandler {
@@ -226,5 +227,9 @@ class Fabric {
 
 // The user-space iWARP fabric; needs nothing installed.
 std::shared_ptr<Fabric> makeIwarpFabric();
+
+// RDMA devices through libibverbs and librdmacm. notSupported, with what to install, where the libraries are missing
+// or the fabric was not built (RC_HAVE_VERBS).
+Result<std::shared_ptr<Fabric>> makeVerbsFabric();
 
 }  // namespace rdmacp::fabric
