@@ -114,7 +114,7 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
                                             std::uint64_t length, Access access) {
   const Bytes whole = region->memory();
   if (offset > whole.size() || length > whole.size() - offset || length == 0) {
-    return Error{ErrorCode::outOfBounds, "a grant outside of its registration", 0};
+    return Error{ErrorCode::invalidArgument, "a grant outside of its registration", 0};
   }
   if (state_ != State::established) return Error{ErrorCode::localClosed, "the connection is over", 0};
   const Bytes granted = whole.subspan(offset, length);
@@ -127,13 +127,23 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
   GrantedKey key;
   std::uint32_t remoteKey = 0;
   if (device_->windows()) {
-    const auto registration = static_cast<const VerbsMemoryRegion*>(region.get())->on(device_);
-    if (!registration) return registration.error();
+    ibv_mr* registration = nullptr;
+    if (length == whole.size()) {
+      const auto shared = static_cast<const VerbsMemoryRegion*>(region.get())->on(device_);
+      if (!shared) return shared.error();
+      registration = shared.value();
+    } else {
+      // Not every device checks the bounds of a window, but all check those of its registration.
+      auto own = registerOn(library_, device_->sharedDomain(), granted, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
+      if (!own) return own.error();
+      key.registration = std::move(own).value();
+      registration = key.registration.get();
+    }
     key.window = Window(ibv_alloc_mw(device_->sharedDomain(), IBV_MW_TYPE_2));
     if (key.window == nullptr) return verbsError("ibv_alloc_mw", errno);
     remoteKey = ibv_inc_rkey(key.window->rkey);
     const std::lock_guard lock(mutex_);
-    if (Status bound = transmit_->bind(key.window.get(), remoteKey, registration.value(), granted, flags); !bound) {
+    if (Status bound = transmit_->bind(key.window.get(), remoteKey, registration, granted, flags); !bound) {
       return bound.error();
     }
     key.window->rkey = remoteKey;
@@ -363,9 +373,10 @@ void VerbsConnection::breakWith(Error reason) {
     handler_.reset();
   }
   if (released_) std::exchange(released_, nullptr)();
-  // Not within its own event: the last reference goes once the loop has turned. Whoever keeps the connection longer
-  // keeps neither the channel nor, through it, anything of the loop's.
-  (void)loop().post([self = std::move(self_)] { self->channel_.reset(); });
+  // Whoever keeps the connection longer keeps neither the channel nor, through it, anything of the loop's.
+  channel_.reset();
+  // Not within its own event: the last reference goes once the loop has turned.
+  (void)loop().post([self = std::move(self_)] {});
 }
 
 }  // namespace rdmacp::fabric::verbs

@@ -57,8 +57,8 @@ class VerbsConnection final : public Connection,
   enum class State : std::uint8_t { resolving, requested, accepting, established, draining, closed };
   struct GrantedKey {
     std::shared_ptr<const MemoryRegion> region;
-    Window window;              // where the device has windows
-    Registration registration;  // where it has not
+    Registration registration;  // where the device has no windows, or for a part of the region
+    Window window;              // goes before the registration it is bound to
   };
 
   void onEvent(const CmEvent& event) override;

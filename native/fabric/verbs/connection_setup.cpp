@@ -195,7 +195,15 @@ void VerbsConnection::startConnect() {
   if (Status prepared = prepareQueuePair(); !prepared) return breakWith(prepared.error());
   rdma_conn_param connect = parameters(privateData_);
   outboundReads_ = connect.initiator_depth;
-  if (library_.connect(id_.get(), &connect) != 0) breakWith(verbsError("rdma_connect", errno));
+  if (library_.connect(id_.get(), &connect) == 0) return;
+  // Where the kernel connects at once, as for iWARP, the answer of the network is here already.
+  const int number = errno;
+  Error error = verbsError("rdma_connect", number);
+  const bool refused = number == ECONNREFUSED || number == EHOSTUNREACH || number == ENETUNREACH ||
+                       number == ECONNRESET || number == ETIMEDOUT;
+  if (refused) error.code = ErrorCode::connectionRefused;
+  error.message += " (" + peer_.text() + ")";
+  breakWith(std::move(error));
 }
 
 void VerbsConnection::establish(ConstBytes privateData) {
