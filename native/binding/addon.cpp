@@ -1,10 +1,13 @@
 // addon.cpp -- what the addon exports to one environment; src/native.ts documents it.
+#include "binding/data_channel.h"
+#include "binding/engine.h"
 #include "binding/environment.h"
 #include "binding/medium.h"
 #include "binding/memory.h"
 #include "binding/native_error.h"
 #include "binding/node_api.h"
-#include "binding/wrapped.h"
+#include "binding/responder.h"
+#include "binding/session_channel.h"
 
 #ifndef RC_VERSION
 #error "RC_VERSION is the package's version; binding.gyp defines it"
@@ -35,6 +38,10 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("copyCrc32c", Napi::Function::New<copyCrc32cOf>(env, "copyCrc32c"));
   exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
   Medium::define(environment, exports);
+  Responder::define(environment, exports);
+  Engine::define(environment, exports);
+  DataChannel::define(environment);
+  SessionChannel::define(environment);
   return exports;
 }
 

@@ -29,28 +29,28 @@ class ArgumentReader {
   Napi::Value fail() const;
   void refuse(const std::string& message);
 
-  std::uint64_t integer(napi_value value, const std::string& name, std::uint64_t low = 0,
+  std::uint64_t integer(napi_value value, const char* name, std::uint64_t low = 0,
                         std::uint64_t high = kMaxSafeInteger);
-  double number(napi_value value, const std::string& name);
-  bool boolean(napi_value value, const std::string& name);
-  std::uint64_t bigint(napi_value value, const std::string& name);
-  std::string string(napi_value value, const std::string& name);
-  Napi::Object object(napi_value value, const std::string& name);
-  std::vector<std::uint64_t> integers(napi_value value, const std::string& name);
+  double number(napi_value value, const char* name);
+  bool boolean(napi_value value, const char* name);
+  std::uint64_t bigint(napi_value value, const char* name);
+  std::string string(napi_value value, const char* name);
+  Napi::Object object(napi_value value, const char* name);
+  std::vector<std::uint64_t> integers(napi_value value, const char* name);
 
   // A property, or nothing when it is undefined.
   std::optional<napi_value> field(const Napi::Object& object, const char* name);
   napi_value required(const Napi::Object& object, const char* name);
 
   // A Uint8Array's bytes, valid while the call lasts, whatever it is backed by.
-  std::span<std::byte> bytes(napi_value value, const std::string& name);
+  std::span<std::byte> bytes(napi_value value, const char* name);
   // A Uint8Array's bytes that stay where they are while a reference to the array is held: no SharedArrayBuffer, no
   // resizable and no detached ArrayBuffer.
-  std::span<std::byte> steadyBytes(napi_value value, const std::string& name);
+  std::span<std::byte> steadyBytes(napi_value value, const char* name);
 
  private:
-  std::optional<std::span<std::byte>> view(napi_value value, const std::string& name, napi_value* buffer);
-  bool took(napi_status status, const std::string& name, const char* expected);
+  std::optional<std::span<std::byte>> view(napi_value value, const char* name, napi_value* buffer);
+  bool took(napi_status status, const char* name, const char* expected);
 
   Napi::Env env_;
   std::string message_;

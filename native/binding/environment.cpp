@@ -33,12 +33,12 @@ Environment& Environment::of(Napi::Env env) {
 
 Status Environment::create(Napi::Env env) {
   auto self = std::make_shared<Environment>(env);
-  if (Status opened = self->open(self); !opened) return opened;
+  if (Status opened = self->open(); !opened) return opened;
   env.SetInstanceData(std::make_unique<std::shared_ptr<Environment>>(std::move(self)).release());
   return {};
 }
 
-Status Environment::open(const std::shared_ptr<Environment>& self) {
+Status Environment::open() {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return refused("napi_get_uv_event_loop", 0);
   auto handles = std::make_unique<Handles>();
@@ -48,7 +48,7 @@ Status Environment::open(const std::shared_ptr<Environment>& self) {
   (void)uv_timer_init(loop, &handles->timer);  // cannot fail
   handles_ = handles.release();
   handles_->open = 2;
-  handles_->environment = self;
+  handles_->environment = weak_from_this();
   handles_->wake.data = handles_;
   handles_->timer.data = handles_;
   uv_unref(reinterpret_cast<uv_handle_t*>(&handles_->wake));

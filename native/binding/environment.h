@@ -35,7 +35,7 @@ class Service {
 enum class ClassName : std::uint8_t { medium, responder, engine, dataChannel, sessionChannel };
 inline constexpr std::size_t kClasses = 5;
 
-class Environment {
+class Environment : public std::enable_shared_from_this<Environment> {
  public:
   static Environment& of(Napi::Env env);
   // Once for each environment that loads the addon.
@@ -78,7 +78,7 @@ class Environment {
  private:
   struct Handles;
 
-  Status open(const std::shared_ptr<Environment>& self);
+  Status open();
   void touchSessions();
   void stop();
 

@@ -316,6 +316,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       if (typeof code === 'number' && connectionCodes.has(code)) return
       this.#finishPiece(id, piece)
       this.#fail(transfer, fromNative(error, { outcome: transfer.outcome }))
+      this.#context.budget.drain()
     }
   }
 
@@ -340,6 +341,8 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
         )
       } else {
         if (code === nativeCode.fenced) this.#fencedHint = true
+        // Past the deadline of its work: the connection may still stand, on a medium that hangs, say.
+        if (code === nativeCode.timedOut) this.#channel?.close()
         if (suspectCodes.has(code)) transfer.suspicions++
         if (transfer.suspicions >= maxSuspicions) {
           this.#fail(

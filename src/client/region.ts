@@ -251,6 +251,24 @@ export class RegionReader implements AsyncDisposable {
   }
 }
 
+// A reader's type has no write methods; JavaScript that calls them all the same learns why by a code.
+for (const method of ['write', 'writeAll', 'flush', 'log']) {
+  Object.defineProperty(RegionReader.prototype, method, {
+    configurable: true,
+    value(this: RegionReader) {
+      const error = new CheckpointError(
+        'READ_ONLY',
+        `Region '${this.name}' was opened for reading: it has no ${method}().`,
+        {
+          help: "Open it with { mode: 'write' }.",
+        },
+      )
+      if (method === 'log') throw error
+      return Promise.reject(error)
+    },
+  })
+}
+
 /**
  * A region opened for writing: its one owner's handle. Calls go out in the order in which they were made, and after a
  * broken connection or a restart of the unit those without an answer are repeated in that order.

@@ -1,4 +1,6 @@
 /** The gRPC server of a unit: control.proto and grpc.health.v1 on one address. */
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import type * as Grpc from '@grpc/grpc-js'
 import type { HealthImplementation } from 'grpc-health-check'
 import { identityKey } from '../control/channel.js'
@@ -39,6 +41,7 @@ export class ControlServer {
       import('grpc-health-check'),
     ])
     const { grpc } = proto
+    await assertBindable(address)
     const server = new grpc.Server({ 'grpc.max_receive_message_length': 1 << 20 })
     const health = new Health({ '': 'NOT_SERVING', [serviceName]: 'NOT_SERVING' })
     health.addToServer(server)
@@ -105,6 +108,19 @@ function identityOf(metadata: Grpc.Metadata): string {
   } catch {
     return ''
   }
+}
+
+/** gRPC writes to stderr when it cannot bind, which this library does not do; so what fails is found out before. */
+async function assertBindable({ host, port }: HostPort): Promise<void> {
+  const probe = createServer()
+  try {
+    probe.listen({ host, port, exclusive: true })
+    await once(probe, 'listening')
+  } catch (error) {
+    throw bindError({ host, port }, error as Error)
+  }
+  probe.close()
+  await once(probe, 'close')
 }
 
 function bindError(address: HostPort, error: Error): CheckpointError {

@@ -32,16 +32,28 @@ export async function openMedium(module: NativeModule, pool: CheckedOptions['poo
     path: pool.path,
     create: fresh,
     ...(fresh && pool.bytes !== undefined ? { bytes: pool.bytes } : {}),
-  }).catch(rethrow)
-  if (!fresh && pool.bytes !== undefined && pool.bytes !== native.bytes) {
+  }).catch((error: unknown) => {
+    throw fresh ? fromNative(error) : foreign(fromNative(error))
+  })
+  const { bytes } = native
+  if (!fresh && pool.bytes !== undefined && pool.bytes !== bytes) {
     await native.close()
     throw new CheckpointError(
       'INVALID_ARGUMENT',
-      `The pool at ${pool.path} has ${native.bytes} bytes, and ${pool.bytes} were asked for; a pool keeps its size.`,
+      `The pool at ${pool.path} has ${bytes} bytes, and ${pool.bytes} were asked for; a pool keeps its size.`,
       { help: 'Leave the size away to open the pool as it is.' },
     )
   }
   return { native, medium: coded(native), fresh }
+}
+
+/** What native code cannot take as a pool at all, such as a file that is not whole blocks. */
+function foreign(error: CheckpointError): CheckpointError {
+  if (error.code !== 'INVALID_ARGUMENT') return error
+  return new CheckpointError('POOL_DAMAGED', `${error.message}. It was not touched.`, {
+    cause: error,
+    help: 'Check the path; to begin anew, move the file away and start again.',
+  })
 }
 
 function isAbsentOrEmpty(path: string): boolean {

@@ -1,7 +1,6 @@
 /** Units and children for the client's tests. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -23,7 +22,7 @@ export async function withFolder<T>(work: (folder: string) => Promise<T>): Promi
 /** A child that runs one of the scripts beside this file, and talks by messages. */
 export function startChild(script: string, ...args: string[]): ChildProcess {
   const file = fileURLToPath(new URL(`client-children/${script}`, import.meta.url))
-  return fork(file, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: [] })
+  return fork(file, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: ['--expose-gc'] })
 }
 
 /** Its exit code or signal, and what it printed. */
@@ -52,19 +51,6 @@ export async function nextMessage<T>(child: ChildProcess): Promise<T> {
   } finally {
     abort.abort()
   }
-}
-
-export function descriptors(): number {
-  return readdirSync('/proc/self/fd').length
-}
-
-export function threads(): number {
-  return readdirSync('/proc/self/task').length
-}
-
-export function residentBytes(): number {
-  const pages = Number(readFileSync('/proc/self/statm', 'utf8').split(' ')[1])
-  return pages * 4096
 }
 
 /** A generator that a seed repeats (xorshift32). */

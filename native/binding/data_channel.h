@@ -1,0 +1,94 @@
+// data_channel.h -- the DataChannel class: operations in from JavaScript, outcomes back to it in batches.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "binding/engine.h"
+#include "binding/wrapped.h"
+#include "client/channel.h"
+
+namespace rdmacp::binding {
+
+// The connection between a client::DataChannel and its JavaScript handler. Kept by the engine until onClosed was delivered.
+class DataLink final : public Letter,
+                       public client::DataChannelHandler,
+                       public EngineChannel,
+                       public std::enable_shared_from_this<DataLink> {
+ public:
+  DataLink(Environment& environment, std::shared_ptr<EngineCore> core)
+      : mailbox_(environment.mailbox()), core_(std::move(core)) {}
+
+  // The JavaScript thread.
+  bool refer(Environment& environment, napi_value handler);
+  Status connect(Environment& environment, EventLoop& loop, fabric::Fabric& fabric,
+                 const client::ConnectParameters& parameters);
+  // Keeps `held` until the outcome. On failure there is none.
+  Status post(Environment& environment, double id, client::Operation operation, napi_value held);
+  void deliver(Environment& environment) override;
+
+  // Any thread.
+  void close() override;
+  void abort() override;
+
+  // The loop's thread.
+  void onOpen(const protocol::Grant& grant) override;
+  void onOutcomes(std::span<const client::Outcome> outcomes) override;
+  void onClosed(const Error& reason) override;
+
+ private:
+  std::shared_ptr<client::DataChannel> channel();
+  void deliverOpen(Environment& environment, napi_value handler, const protocol::Grant& grant);
+  void deliverOutcomes(Environment& environment, napi_value handler, const std::vector<client::Outcome>& outcomes);
+  void deliverClosed(Environment& environment, napi_value handler, const Error& reason);
+  void dropReferences(Environment& environment);
+  std::size_t takeSlot(double id);
+
+  const std::shared_ptr<Mailbox> mailbox_;
+  const std::shared_ptr<EngineCore> core_;
+
+  // The JavaScript thread. A pending operation has a slot: the caller's number for it, and in the array behind `held_`
+  // at the same index what it must not lose.
+  napi_ref handler_ = nullptr;
+  napi_ref held_ = nullptr;
+  std::vector<double> slots_;
+  std::vector<std::size_t> freeSlots_;
+  bool settingUp_ = false;
+
+  std::mutex mutex_;
+  std::shared_ptr<client::DataChannel> channel_;
+  std::unique_ptr<protocol::Grant> opened_;
+  std::vector<client::Outcome> outcomes_;
+  std::unique_ptr<Error> closed_;
+};
+
+class DataChannel {
+ public:
+  static constexpr ClassName kName = ClassName::dataChannel;
+  static constexpr napi_type_tag kTag{0x2fa86d5b71c3490eULL, 0xac1e83f05d7b2964ULL};
+  static constexpr const char* kText = "DataChannel";
+  static std::unique_ptr<DataChannel> construct(const Napi::CallbackInfo& info) {
+    return takeHandoff<DataChannel>(info);
+  }
+  static void define(Environment& environment);
+
+  explicit DataChannel(std::shared_ptr<DataLink> link) : link_(std::move(link)) {}
+  // A channel that nobody can reach any more is closed.
+  ~DataChannel() { link_->close(); }
+  DataChannel(const DataChannel&) = delete;
+  DataChannel& operator=(const DataChannel&) = delete;
+
+ private:
+  Napi::Value post(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<DataLink> link_;
+};
+
+// Starts to connect and returns the JavaScript object; empty with an exception pending on failure.
+Napi::Value connectDataChannel(Environment& environment, const std::shared_ptr<EngineCore>& core,
+                               fabric::Fabric& fabric, const client::ConnectParameters& parameters,
+                               Napi::Object handler);
+
+}  // namespace rdmacp::binding

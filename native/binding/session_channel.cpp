@@ -1,0 +1,135 @@
+// session_channel.cpp -- a client::SessionChannel for JavaScript. Each function says in the header which thread.
+#include "binding/session_channel.h"
+
+namespace rdmacp::binding {
+
+std::shared_ptr<client::SessionChannel> SessionLink::channel() {
+  const std::lock_guard lock(mutex_);
+  return channel_;
+}
+
+Status SessionLink::connect(Environment& environment, EventLoop& loop, fabric::Fabric& fabric,
+                            const client::ConnectParameters& parameters, napi_value handler) {
+  if (napi_create_reference(environment.env(), handler, 1, &handler_) != napi_ok) {
+    return Error{ErrorCode::stopped, "the environment is ending"};
+  }
+  core_->add(shared_from_this());
+  auto connected = client::SessionChannel::connect(fabric, loop, parameters, shared_from_this());
+  if (!connected) {
+    core_->remove(shared_from_this());
+    core_->channelEnded();
+    (void)napi_delete_reference(environment.env(), std::exchange(handler_, nullptr));
+    return connected.error();
+  }
+  environment.hold();
+  settingUp_ = true;
+  environment.addSession(connected.value());
+  const std::lock_guard lock(mutex_);
+  channel_ = std::move(connected).value();
+  return {};
+}
+
+void SessionLink::close() {
+  if (const auto open = channel()) open->close();
+}
+
+void SessionLink::abort() {
+  if (const auto open = channel()) open->abort();
+}
+
+void SessionLink::onOpen(const protocol::Welcome& welcome) {
+  {
+    const std::lock_guard lock(mutex_);
+    opened_ = std::make_unique<protocol::Welcome>(welcome);
+  }
+  mailbox_->post(shared_from_this());
+}
+
+void SessionLink::onFenced(std::uint64_t handle, std::uint64_t epoch) {
+  {
+    const std::lock_guard lock(mutex_);
+    fences_.emplace_back(handle, epoch);
+  }
+  mailbox_->post(shared_from_this());
+}
+
+void SessionLink::onClosed(const Error& reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = std::make_unique<Error>(reason);
+  }
+  mailbox_->post(shared_from_this());
+  core_->channelEnded();
+}
+
+void SessionLink::deliver(Environment& environment) {
+  std::unique_ptr<protocol::Welcome> opened;
+  std::vector<Fence> fences;
+  std::unique_ptr<Error> closed;
+  {
+    const std::lock_guard lock(mutex_);
+    opened.swap(opened_);
+    fences.swap(fences_);
+    closed.swap(closed_);
+  }
+  const Napi::Env env = environment.env();
+  napi_value handler = nullptr;
+  if (handler_ == nullptr || napi_get_reference_value(env, handler_, &handler) != napi_ok) return;
+  if (opened) deliverOpen(environment, handler, *opened);
+  for (const auto& [handle, epoch] : fences) {
+    if (environment.stopped()) return;
+    environment.call(handler, "onFenced", {Napi::BigInt::New(env, handle), Napi::BigInt::New(env, epoch)});
+  }
+  if (closed && !environment.stopped()) deliverClosed(environment, handler, *closed);
+}
+
+void SessionLink::deliverOpen(Environment& environment, napi_value handler, const protocol::Welcome& welcome) {
+  const Napi::Env env = environment.env();
+  if (std::exchange(settingUp_, false)) environment.release();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("session", Napi::BigInt::New(env, welcome.session));
+  object.Set("heartbeatMs", welcome.heartbeatMs);
+  object.Set("unitGeneration", Napi::BigInt::New(env, welcome.unitGeneration));
+  environment.call(handler, "onOpen", {object});
+}
+
+void SessionLink::deliverClosed(Environment& environment, napi_value handler, const Error& reason) {
+  const auto keep = shared_from_this();
+  if (std::exchange(settingUp_, false)) environment.release();
+  {
+    const std::lock_guard lock(mutex_);
+    channel_.reset();
+  }
+  core_->remove(keep);
+  const Napi::Env env = environment.env();
+  (void)napi_delete_reference(env, std::exchange(handler_, nullptr));
+  environment.call(handler, "onClosed",
+                   {Napi::Number::New(env, static_cast<double>(reason.code)), Napi::String::New(env, reason.message),
+                    Napi::Number::New(env, reason.systemError)});
+}
+
+void SessionChannel::define(Environment& environment) {
+  defineClass<SessionChannel>(environment, {method<SessionChannel, &SessionChannel::close>("close")});
+}
+
+Napi::Value SessionChannel::close(const Napi::CallbackInfo& info) {
+  link_->close();
+  return info.Env().Undefined();
+}
+
+Napi::Value connectSessionChannel(Environment& environment, const std::shared_ptr<EngineCore>& core,
+                                  fabric::Fabric& fabric, const client::ConnectParameters& parameters,
+                                  Napi::Object handler) {
+  const Napi::Env env = environment.env();
+  auto loop = core->loop();
+  if (!loop) return throwError(env, loop.error());
+  auto link = std::make_shared<SessionLink>(environment, core);
+  const napi_value object = wrapNew(environment, std::make_unique<SessionChannel>(link));
+  if (object == nullptr) return {};
+  if (Status started = link->connect(environment, *loop.value(), fabric, parameters, handler); !started) {
+    return throwError(env, started.error());
+  }
+  return {env, object};
+}
+
+}  // namespace rdmacp::binding

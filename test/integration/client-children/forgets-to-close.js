@@ -1,0 +1,11 @@
+// Opens a client and a region, uses them, and closes nothing.
+const [index, address, name] = process.argv.slice(2)
+const { connect } = await import(index)
+const client = await connect(address)
+const region = await client.createRegion(name, { bytes: 65536, mode: 'raw' })
+await region.write(0, new Uint8Array(100).fill(1))
+await region.read(0, 100)
+await region.metadata()
+await client.status()
+process.disconnect?.()
+console.log('forgotten')

@@ -1,0 +1,10 @@
+// A unit in a process of its own, to be killed: node unit.js INDEX LISTEN POOL (a path, or 'memory').
+const [index, listen, pool] = process.argv.slice(2)
+const { PersistentMemoryUnit } = await import(index)
+const bytes = 16 * 1024 * 1024
+const unit = await PersistentMemoryUnit.start({
+  listen,
+  pool: pool === 'memory' ? { medium: 'memory', bytes } : { medium: 'file', path: pool, bytes },
+})
+process.send({ address: unit.address })
+process.on('disconnect', () => process.exit(0))

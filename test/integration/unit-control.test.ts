@@ -1,0 +1,210 @@
+import { createServer } from 'node:net'
+import * as grpc from '@grpc/grpc-js'
+import { service as healthService } from 'grpc-health-check'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { UnitOptions } from '../../src/unit/options.js'
+import { PersistentMemoryUnit } from '../../src/unit/unit.js'
+import { ControlClient } from './control-client.js'
+
+const pool: UnitOptions['pool'] = { medium: 'memory', bytes: 4 << 20 }
+const closing: (() => Promise<unknown> | unknown)[] = []
+
+async function start(options: Partial<UnitOptions> = {}): Promise<PersistentMemoryUnit> {
+  const unit = await PersistentMemoryUnit.start({ pool, ...options })
+  closing.push(() => unit.close())
+  return unit
+}
+async function control(unit: PersistentMemoryUnit, identity?: string): Promise<ControlClient> {
+  const client = await ControlClient.open(unit.address, identity)
+  closing.push(() => client.close())
+  return client
+}
+
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close()
+})
+
+describe('where a unit listens', () => {
+  it('is loopback unless it is told that nothing keeps strangers out', async () => {
+    for (const options of [
+      { listen: '0.0.0.0:0' },
+      { data: ['0.0.0.0:0'] },
+      { listen: '[::]:0' },
+      { data: ['192.0.2.1:0'] },
+    ]) {
+      await expect(start(options)).rejects.toMatchObject({ code: 'UNAUTHENTICATED', help: /dangerously/ })
+    }
+  })
+
+  it('may be any address with the option that says so, and a warning at each start', async () => {
+    const warnings: string[] = []
+    const options: Partial<UnitOptions> = {
+      listen: '0.0.0.0:0',
+      data: ['0.0.0.0:0'],
+      advertise: ['127.0.0.1', 'localhost:7'],
+      security: { mode: 'dangerously-unauthenticated' },
+      log: (level, message) => level === 'warn' && warnings.push(message),
+    }
+    const unit = await start(options)
+    expect(warnings).toEqual([expect.stringMatching(/No authentication.*read, write and delete everything/)])
+    const client = await control(unit)
+    const { endpoints } = await client.channel.call('Status', {})
+    const bound = Number(unit.dataAddresses[0]?.split(':')[1])
+    expect(endpoints).toEqual([
+      { transport: 'iwarp', host: '127.0.0.1', port: bound },
+      { transport: 'iwarp', host: '127.0.0.1', port: 7 },
+    ])
+    await unit.close()
+    await start(options)
+    expect(warnings).toHaveLength(2)
+  })
+
+  it('on all interfaces needs to know what to tell clients', async () => {
+    const open = start({ data: ['0.0.0.0:0'], security: { mode: 'dangerously-unauthenticated' } })
+    await expect(open).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', help: /advertise/ })
+  })
+
+  it('is refused by code when the address is taken', async () => {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    closing.push(() => server.close())
+    const taken = `127.0.0.1:${(server.address() as { port: number }).port}`
+    await expect(start({ listen: taken })).rejects.toMatchObject({ code: 'ADDRESS_IN_USE', message: /control/ })
+    await expect(start({ data: [taken] })).rejects.toMatchObject({ code: 'ADDRESS_IN_USE', message: /data plane/ })
+  })
+
+  it.each<[string, Partial<UnitOptions>, string]>([
+    ['tls', { security: { mode: 'tls', ca: 'a', cert: 'b', key: 'c' } }, 'NOT_SUPPORTED'],
+    ['devdax', { pool: { medium: 'devdax', path: '/dev/dax0.0' } }, 'NOT_SUPPORTED'],
+    ['no port', { listen: '127.0.0.1' }, 'INVALID_ARGUMENT'],
+    ['an unknown name', { listen: 'no.such.host.invalid:0' }, 'INVALID_ARGUMENT'],
+    ['a tiny pool', { pool: { medium: 'memory', bytes: 4096 } }, 'INVALID_ARGUMENT'],
+    ['too many regions', { pool: { medium: 'memory', bytes: 1 << 20, maxRegions: 65_537 } }, 'INVALID_ARGUMENT'],
+    ['no sessions', { limits: { sessions: 0 } }, 'INVALID_ARGUMENT'],
+  ])('%s is refused', async (_, options, code) => {
+    await expect(start(options)).rejects.toMatchObject({ code })
+  })
+})
+
+describe('a unit', () => {
+  it('says through grpc.health.v1 that it serves', async () => {
+    const unit = await start()
+    const Health = grpc.makeGenericClientConstructor(healthService as unknown as grpc.ServiceDefinition, 'Health')
+    const client = new Health(unit.address, grpc.credentials.createInsecure())
+    closing.push(() => client.close())
+    const check = (service: string) =>
+      new Promise((resolve, reject) => {
+        const call = client.check as unknown as (
+          request: object,
+          done: (error: unknown, reply: unknown) => void,
+        ) => void
+        call.call(client, { service }, (error, reply) => (error ? reject(error) : resolve(reply)))
+      })
+    expect(await check('')).toEqual({ status: 'SERVING' })
+    expect(await check('rdma_checkpoint.v1.Control')).toEqual({ status: 'SERVING' })
+    await expect(check('another')).rejects.toMatchObject({ code: 5 })
+  })
+
+  it('can be aborted while it starts, and closes when its signal is aborted later', async () => {
+    await expect(start({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' })
+    const stop = new AbortController()
+    const unit = await start({ signal: stop.signal })
+    stop.abort()
+    await unit.close()
+    expect((await unit.status()).state).toBe('stopping')
+    await unit.close()
+  })
+
+  it('started again on memory is another one: neither sessions nor handles are mistaken', async () => {
+    const first = await start()
+    const client = await control(first)
+    const before = await first.status()
+    await first.close()
+    const second = await start({ listen: first.address })
+    const after = await second.status()
+    expect(after.id).not.toBe(before.id)
+    expect(after.generation).toBeGreaterThan(before.generation)
+    await expect(client.list()).rejects.toMatchObject({ code: 'SESSION_EXPIRED' })
+    const { session, clientId } = client
+    await expect(client.channel.call('ResumeSession', { session, clientId })).rejects.toMatchObject({
+      code: 'SESSION_EXPIRED',
+    })
+  })
+
+  it('keeps its limits', async () => {
+    const unit = await start({ limits: { sessions: 2, handles: 2, regionBytes: 10_000 } })
+    const client = await control(unit)
+    await control(unit)
+    await expect(control(unit)).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+    await expect(client.create('large', 10_001)).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+    await client.create('a', 10_000)
+    for (let index = 0; index < 2; index++) await client.call('OpenRegion', { name: 'a', mode: 'READ' })
+    await expect(client.call('OpenRegion', { name: 'a', mode: 'READ' })).rejects.toMatchObject({
+      code: 'LIMIT_REACHED',
+    })
+  })
+
+  it('answers what it does not understand by code', async () => {
+    const client = await control(await start())
+    const bad: [Parameters<ControlClient['call']>, string][] = [
+      [['CreateRegion', { name: '', bytes: '1' }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: '0' }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: '18446744073709551615' }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: '1', lease: { silenceMs: 1 } }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: '1', labels: { '': 'x' } }], 'INVALID_ARGUMENT'],
+      [['OpenRegion', { name: 'none', mode: 'READ' }], 'REGION_NOT_FOUND'],
+      [['DeleteRegion', { name: 'none' }], 'REGION_NOT_FOUND'],
+      [['GetRegion', { name: 'none' }], 'REGION_NOT_FOUND'],
+      [['SaveCursor', { region: 'none', cursor: { name: 'c', epoch: '1', sequence: '1' } }], 'REGION_NOT_FOUND'],
+      [['SaveCursor', { region: 'none' }], 'INVALID_ARGUMENT'],
+    ]
+    for (const [call, code] of bad) await expect(client.call(...call)).rejects.toMatchObject({ code })
+    expect(await client.list()).toEqual([])
+  })
+})
+
+describe('ownership over the control service', () => {
+  it('is one at a time, by epoch, and free again when it is given up', async () => {
+    const unit = await start()
+    const [one, two] = [await control(unit, 'one@host'), await control(unit, 'two@host')]
+    await one.create('a', 100)
+    const opened = await one.call('OpenRegion', { name: 'a', mode: 'WRITE' })
+    expect(opened).toMatchObject({ epoch: '1', slot: 0, region: { owner: 'one@host', ownerLost: false } })
+    expect([opened.token.length, opened.ownerSecret.length]).toEqual([32, 32])
+    const busy = await two.call('OpenRegion', { name: 'a', mode: 'WRITE' }).catch((error: unknown) => error)
+    expect(busy).toMatchObject({ code: 'REGION_BUSY', details: { owner: 'one@host', epoch: 1n } })
+    await one.call('CloseRegion', { handle: opened.handle })
+    expect(await two.call('OpenRegion', { name: 'a', mode: 'WRITE' })).toMatchObject({ epoch: '2' })
+    expect(await one.call('OpenRegion', { name: 'a', mode: 'TAKE_OVER' })).toMatchObject({ epoch: '3' })
+    expect(await two.call('GetRegion', { name: 'a' })).toMatchObject({ epoch: '3', owner: 'one@host' })
+    await one.call('CloseSession', {})
+    expect(await two.call('OpenRegion', { name: 'a', mode: 'WRITE' })).toMatchObject({ epoch: '4' })
+  })
+
+  it('is not left behind by an open that its client gave up', async () => {
+    const unit = await start()
+    const [one, two] = [await control(unit), await control(unit)]
+    await one.create('a', 100)
+    let given = 0
+    for (let round = 0; round < 40; round++) {
+      const abort = new AbortController()
+      setTimeout(() => abort.abort(), round % 4)
+      try {
+        const { handle } = await one.call('OpenRegion', { name: 'a', mode: 'TAKE_OVER' }, abort.signal)
+        await one.call('CloseRegion', { handle })
+      } catch (error) {
+        given++
+        expect(error).toMatchObject({ code: 'ABORTED' })
+      }
+    }
+    expect(given).toBeGreaterThan(0)
+    await expect
+      .poll(() =>
+        two.call('OpenRegion', { name: 'a', mode: 'WRITE' }).then(
+          () => 'opened',
+          (error: { code: string }) => error.code,
+        ),
+      )
+      .toBe('opened')
+  })
+})
