@@ -3,14 +3,16 @@
 
 namespace rdmacp::binding {
 
-Result<std::shared_ptr<fabric::Fabric>> fabricNamed(const std::string& transport,
-                                                    std::shared_ptr<fabric::Fabric>& iwarp) {
+Result<std::shared_ptr<fabric::Fabric>> fabricNamed(const std::string& transport, Fabrics& made) {
   if (transport == "iwarp") {
-    if (!iwarp) iwarp = fabric::makeIwarpFabric();
-    return iwarp;
+    if (!made.iwarp) made.iwarp = fabric::makeIwarpFabric();
+    return made.iwarp;
   }
   if (transport == "verbs") {
-    return Error{ErrorCode::notSupported, "this build of the addon has no verbs fabric; use transport 'iwarp'"};
+    if (made.verbs) return made.verbs;
+    auto verbs = fabric::makeVerbsFabric();
+    if (verbs) made.verbs = verbs.value();
+    return verbs;
   }
   return Error{ErrorCode::invalidArgument, "transport must be 'iwarp' or 'verbs', not '" + transport + "'"};
 }

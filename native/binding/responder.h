@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "binding/fabric_names.h"
 #include "binding/medium.h"
 #include "binding/wrapped.h"
 #include "fabric/fabric.h"
@@ -52,7 +53,7 @@ class Responder {
   struct State {
     std::shared_ptr<ResponderService> service;  // null once stopped
     std::shared_ptr<MediumState> medium;
-    std::shared_ptr<fabric::Fabric> iwarp;
+    Fabrics fabrics;
     unit::ResponderCounters lastCounters;
     bool stopping = false;
   };

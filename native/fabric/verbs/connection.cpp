@@ -14,6 +14,10 @@ namespace rdmacp::fabric::verbs {
 namespace {
 
 constexpr std::chrono::milliseconds kDisconnectPatience{1000};
+Error localEnd() {
+  return Error{ErrorCode::localClosed, "closed by this side", 0};
+}
+
 constexpr int kPollBatch = 32;
 constexpr int kPollsPerTurn = 8;
 constexpr std::chrono::milliseconds kDeadlineGrain{10};
@@ -284,25 +288,31 @@ Error VerbsConnection::flushedFailure() const {
 }
 
 void VerbsConnection::fence(std::function<void()> done) {
-  auto keep = shared_from_this();
-  const bool posted = loop().post([keep, done]() mutable {
-    if (keep->state_ == State::closed) return done();
-    keep->fenceDone_.push_back(std::move(done));
-    keep->breakWith(Error{ErrorCode::fenced, "fenced by this side", 0});
-  });
-  if (!posted) done();
+  {
+    const std::lock_guard lock(mutex_);
+    if (!gone_) {
+      const bool posted = loop().post([keep = shared_from_this(), done] {
+        if (keep->state_ == State::closed) return done();
+        keep->fenceDone_.push_back(done);
+        keep->breakWith(localEnd());
+      });
+      if (posted) return;
+    }
+  }
+  done();
 }
 
 void VerbsConnection::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_ || gone_) return;
+    closing_ = true;
+    open_ = false;
+    overReason_ = localEnd();
+  }
   (void)loop().post([keep = shared_from_this()] {
     if (keep->state_ == State::closed || keep->state_ == State::draining) return;
-    const bool stands = keep->state_ == State::established;
-    {
-      const std::lock_guard lock(keep->mutex_);
-      keep->open_ = false;
-      keep->overReason_ = Error{ErrorCode::localClosed, "closed by this side", 0};
-    }
-    if (!stands) return keep->breakWith(Error{ErrorCode::localClosed, "closed by this side", 0});
+    if (keep->state_ != State::established) return keep->breakWith(localEnd());
     keep->state_ = State::draining;
     keep->finishIfDrained();
   });
@@ -318,9 +328,9 @@ void VerbsConnection::finishIfDrained() {
   // On iWARP what was written may still be on its way: the peer's answer to the disconnect is waited for.
   drainTimer_ = loop().after(kDisconnectPatience, [this] {
     drainTimer_ = 0;
-    breakWith(Error{ErrorCode::localClosed, "closed by this side", 0});
+    breakWith(localEnd());
   });
-  if (library_.disconnect(id_.get()) != 0) breakWith(Error{ErrorCode::localClosed, "closed by this side", 0});
+  if (library_.disconnect(id_.get()) != 0) breakWith(localEnd());
 }
 
 // The design's order: error, windows, queue pair, registrations. When it returns no byte of the peer's can land.
@@ -344,7 +354,7 @@ void VerbsConnection::breakWith(Error reason) {
   if (state_ == State::closed) return;
   const auto keep = shared_from_this();
   if (reason.code != ErrorCode::localClosed && disconnecting_) {
-    reason = Error{ErrorCode::localClosed, "closed by this side", 0};
+    reason = localEnd();
   }
   loop().cancel(setupTimer_);
   loop().cancel(drainTimer_);
@@ -355,6 +365,7 @@ void VerbsConnection::breakWith(Error reason) {
     overReason_ = reason;
     releaseDevice();
     state_ = State::closed;
+    gone_ = true;
     if (transmit_ != nullptr) {
       transmit_->abandon(reason.code, completions);
       total_ = countersNow();

@@ -115,6 +115,8 @@ class VerbsConnection final : public Connection,
   ConnectionId id_;           // its queue pair is posted to under the mutex
   std::unique_ptr<TransmitQueue> transmit_;
   bool open_ = false;         // posts are taken
+  bool closing_ = false;      // close() was called
+  bool gone_ = false;         // nothing of the device's is left
   ConnectionCounters total_;  // once the transmit queue is gone
   Error overReason_{ErrorCode::invalidArgument, "the connection is not established yet", 0};
   Clock::time_point watchedDeadline_ = Clock::time_point::max();

@@ -44,7 +44,9 @@ Status VerbsConnection::connect(const SocketAddress& address, ConstBytes private
     auto* to = reinterpret_cast<sockaddr*>(&peer_.storage);
     startSetupTimer();
     if (library_.resolveAddress(id_.get(), nullptr, to, milliseconds) != 0) {
-      Error error = verbsError("rdma_resolve_addr", errno);
+      const int number = errno;
+      Error error = verbsError("rdma_resolve_addr", number);
+      if (number == ENODEV) error.code = ErrorCode::notSupported;
       error.message += " (" + peer_.text() + "): no RDMA device of this machine reaches the address";
       breakWith(std::move(error));
     }
@@ -212,7 +214,7 @@ void VerbsConnection::establish(ConstBytes privateData) {
   setupTimer_ = 0;
   {
     const std::lock_guard lock(mutex_);
-    open_ = true;
+    open_ = !closing_;
   }
   handler_->onEstablished(*this, privateData);
 }
@@ -252,7 +254,7 @@ void VerbsConnection::onEvent(const CmEvent& event) {
     case RDMA_CM_EVENT_DISCONNECTED:
       // What had arrived before the end is still in the completion queue.
       if (state_ == State::established || state_ == State::draining) pollCompletions();
-      return breakWith(disconnecting_ ? Error{ErrorCode::localClosed, "closed by this side", 0}
+      return breakWith(disconnecting_ ? Error{ErrorCode::localClosed, "closed by this side"}
                                       : Error{ErrorCode::connectionClosed, "the peer ended the connection", 0});
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
       return refused(ErrorCode::connectionBroken);

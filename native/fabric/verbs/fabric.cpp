@@ -18,7 +18,13 @@ namespace verbs {
 Result<std::shared_ptr<Fabric>> VerbsFabric::make() {
   auto loaded = library();
   if (!loaded) return loaded.error();
-  return std::shared_ptr<Fabric>(new VerbsFabric(*loaded.value()));
+  // One table of devices for the process, while there is a fabric: an event of a device comes once only.
+  static std::mutex mutex;
+  static std::weak_ptr<DeviceTable> shared;
+  const std::lock_guard lock(mutex);
+  auto devices = shared.lock();
+  if (devices == nullptr) shared = devices = std::make_shared<DeviceTable>(*loaded.value());
+  return std::shared_ptr<Fabric>(new VerbsFabric(*loaded.value(), std::move(devices)));
 }
 
 Result<std::shared_ptr<CmChannel>> VerbsFabric::channelOf(EventLoop& loop) {

@@ -25,7 +25,8 @@ class VerbsFabric final : public Fabric {
   Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory) override;
 
  private:
-  explicit VerbsFabric(const Library& library) : library_(library), devices_(std::make_shared<DeviceTable>(library)) {}
+  VerbsFabric(const Library& library, std::shared_ptr<DeviceTable> devices)
+      : library_(library), devices_(std::move(devices)) {}
   Result<std::shared_ptr<CmChannel>> channelOf(EventLoop& loop);
 
   const Library& library_;

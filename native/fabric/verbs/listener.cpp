@@ -64,9 +64,13 @@ Result<std::unique_ptr<Listener>> VerbsListener::make(const Library& library, st
   shared->id = std::move(id).value();
   SocketAddress wanted = address;
   if (library.bindAddress(shared->id.get(), reinterpret_cast<sockaddr*>(&wanted.storage)) != 0) {
-    Error error = verbsError("rdma_bind_addr", errno);
+    const int number = errno;
+    Error error = verbsError("rdma_bind_addr", number);
     error.message += " (" + address.text() + ")";
-    if (errno == ENODEV) error.message += ": no RDMA device of this machine has the address";
+    if (number == ENODEV || number == EADDRNOTAVAIL) {
+      error.code = ErrorCode::notSupported;
+      error.message += ": no RDMA device of this machine has the address";
+    }
     return error;
   }
   if (library.listen(shared->id.get(), static_cast<int>(options.backlog)) != 0) {

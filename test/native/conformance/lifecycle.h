@@ -94,12 +94,14 @@ TEST(connections_beyond_the_limit_are_turned_away_and_places_come_back) {
 
 TEST(a_hundred_connections_work_at_once_over_two_loops) {
   constexpr std::size_t kCount = 100;
-  Server server(kCount * 1000, {}, 2);
+  ListenOptions listening;
+  ConnectionOptions connecting;
+  connecting.setupTimeout = listening.connection.setupTimeout = kPatience;  // a hundred take time under emulation
+  Server server(kCount * 1000, listening, 2);
   auto loop = startLoop("clients");
   std::vector<std::unique_ptr<Client>> clients;
   for (std::size_t i = 0; i < kCount; ++i) {
-    clients.push_back(
-        std::make_unique<Client>(server.listener->address(), ConnectionOptions{}, ConstBytes{}, loop.get()));
+    clients.push_back(std::make_unique<Client>(server.listener->address(), connecting, ConstBytes{}, loop.get()));
   }
   for (auto& client : clients)
     CHECK(client->handler->waitEstablished());
