@@ -73,6 +73,8 @@ Napi::Object toObject(Napi::Env env, const unit::ResponderCounters& counters) {
   setBigint(env, object, "fences", counters.fences);
   setBigint(env, object, "bytesIn", counters.bytesIn);
   setBigint(env, object, "bytesOut", counters.bytesOut);
+  setBigint(env, object, "segmentsIn", counters.segmentsIn);
+  setBigint(env, object, "segmentsOut", counters.segmentsOut);
   return object;
 }
 

@@ -40,6 +40,8 @@ interface Snapshot {
 }
 
 const mostAttempts = 40
+/** Then a sound newest is taken with a directory that is behind it. */
+const mostAttemptsForDirectory = 5
 
 export class AppendView implements LogView<AppendSurvey> {
   readonly #access: RegionReadAccess
@@ -58,17 +60,17 @@ export class AppendView implements LogView<AppendSurvey> {
 
   async survey(
     deadline: Deadline,
-    { writing = false, accept = verifyFound }: SurveyOptions = {},
+    { writing = false, newestOnly = false, accept = verifyFound }: SurveyOptions = {},
   ): Promise<AppendSurvey> {
     let snapshot = await this.#snapshot(deadline, writing)
     for (let attempt = 0; ; attempt++) {
       const { newest, certain } = await this.#newest(snapshot, deadline, accept)
-      // At the first try it was where the directory says. Else the log may have moved on under this reader's hands.
-      if (certain) return this.#surveyOf(snapshot, newest)
+      // It was where the directory says. Else the log may have moved on under this reader's hands.
+      if (certain && (newestOnly || this.#fits(snapshot, newest))) return this.#surveyOf(snapshot, newest)
       const again = await this.#snapshot(deadline, writing)
       if (equal(again.bytes, snapshot.bytes)) return this.#surveyOf(snapshot, newest)
+      if (newest !== undefined && attempt >= mostAttemptsForDirectory) return this.#surveyOf(snapshot, newest)
       if (attempt >= mostAttempts) {
-        if (newest !== undefined) return this.#surveyOf(snapshot, newest)
         throw new CheckpointError('CHECKPOINT_LAPPED', 'The log is written faster than it can be read.', {
           retryable: true,
           help: 'A larger region gives readers more time.',
@@ -138,7 +140,10 @@ export class AppendView implements LogView<AppendSurvey> {
       }
     }
     if (last !== undefined && last.position + last.cells >= end) return
-    broken ??= { position: end, sequence: newest.sequence }
+    broken ??=
+      last === undefined
+        ? { position: newest.parts[0].position, sequence: newest.sequence }
+        : { position: last.position + last.cells, sequence: last.sequence + 1n }
     const gap = await gapBefore(newest.sequence)
     if (gap !== undefined) yield gap
   }
@@ -202,6 +207,14 @@ export class AppendView implements LogView<AppendSurvey> {
     return { bytes, header, entries, ordered: orderEntries(entries, this.#geometry) }
   }
 
+  /** Whether the directory read knows the segment of the newest record. */
+  #fits({ ordered }: Snapshot, newest: Found | undefined): boolean {
+    const top = ordered[0]
+    if (top === undefined || newest === undefined) return true
+    const { segmentCells } = this.#geometry
+    return Math.floor(newest.last.position / segmentCells) <= Math.floor(top.position / segmentCells)
+  }
+
   #surveyOf(snapshot: Snapshot, newest: Found | undefined): AppendSurvey {
     const directory = snapshot.bytes.subarray(this.#geometry.directoryOffset)
     const { header } = snapshot
@@ -213,7 +226,7 @@ export class AppendView implements LogView<AppendSurvey> {
     const keptFrom = (Math.floor((end - 1) / segmentCells) - segments + 1) * segmentCells
     const entries = snapshot.ordered.filter(({ position }) => position < end && position >= keptFrom)
     const oldest = entries.at(-1)
-    let droppedThrough = 0n
+    let droppedThrough = newest.sequence - 1n
     if (oldest !== undefined) droppedThrough = oldest.part > 0 ? oldest.sequence : oldest.previousSequence
     const entriesBeyond = snapshot.entries.filter(({ position }) => position >= end)
     return { header, newest, directory, entries, entriesBeyond, droppedThrough }

@@ -49,6 +49,8 @@ export type Accept = (found: Found, window: RecordWindow) => Promise<boolean>
 export interface SurveyOptions {
   /** Refuse what may be read but not written. */
   writing?: boolean
+  /** What else is kept does not matter. */
+  newestOnly?: boolean
   /** Default: verifies the checksums without keeping the bytes. */
   accept?: Accept
 }

@@ -45,6 +45,7 @@ export class CheckpointReader<T> {
     const deadline = new Deadline(options)
     let payload: Uint8Array<ArrayBuffer> | undefined
     const { newest, header } = await this.view.survey(deadline, {
+      newestOnly: true,
       accept: async (found, window) => {
         requireAssemblable(found)
         payload = await window.payloads(found.parts, found.bytes)
@@ -194,7 +195,7 @@ export class CheckpointReader<T> {
    * pool that keeps nothing durable.
    */
   async durableSequence(options?: CallOptions): Promise<bigint> {
-    const { newest } = await this.view.survey(new Deadline(options))
+    const { newest } = await this.view.survey(new Deadline(options), { newestOnly: true })
     return newest?.last.durableSequence ?? 0n
   }
 

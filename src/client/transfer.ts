@@ -2,9 +2,10 @@
  * One call of the user on a region's data, from its check to its promise. It goes out as one piece, or as several when it
  * is larger than a piece may be; each piece is one operation of the native channel.
  */
+
+import { type Abortable, unwatchAbort, watchAbort } from '../abort-watch.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
-import { type Abortable, unwatchAbort, watchAbort } from './abort-watch.js'
 import type { Interval } from './dirty-ranges.js'
 
 /** Who is told when a transfer is given up before its pieces are done. */

@@ -1,5 +1,6 @@
 /** The client's end of the control plane: one gRPC channel to one unit, calls by name, typed, with coded errors. */
 import type * as Grpc from '@grpc/grpc-js'
+import { unwatchAbort, watchAbort } from '../abort-watch.js'
 import { CheckpointError } from '../errors.js'
 import type { ControlCall, Reply, Request } from './messages.js'
 import { loadControlProto } from './proto.js'
@@ -69,14 +70,14 @@ export class ControlChannel {
         return
       }
       const call = unary.call(this.#client, request, this.#metadata, callOptions, (error, reply) => {
-        signal?.removeEventListener('abort', abort)
+        if (signal !== undefined) unwatchAbort(signal, abortable)
         if (error === null) resolve(reply as Reply<C>)
         else if (signal?.aborted) {
           reject(new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason, outcome: 'unknown' }))
         } else reject(fromStatus(error, this.address, name))
       })
-      const abort = () => call.cancel()
-      signal?.addEventListener('abort', abort, { once: true })
+      const abortable = { onAbort: () => call.cancel() }
+      if (signal !== undefined) watchAbort(signal, abortable)
     })
   }
 

@@ -254,7 +254,7 @@ const violations: Violation[] = [
   {
     name: 'write under a key that does not exist',
     terminate: '1/1/0',
-    commit: ({ peer, grant }) => peer.writeFpdu(write(grant.key ^ 0x10101, grant.base, some)),
+    commit: ({ peer, grant }) => peer.writeFpdu(write((grant.key ^ 0x10101) >>> 0, grant.base, some)),
   },
   {
     name: 'write that begins inside and ends outside',
@@ -285,7 +285,7 @@ const violations: Violation[] = [
   {
     name: 'read under a key that does not exist',
     terminate: '0/1/0',
-    commit: ({ peer, grant }) => peer.writeFpdu(readOf(grant.key ^ 0x10101, grant.base, 16, peer.nextReadMsn)),
+    commit: ({ peer, grant }) => peer.writeFpdu(readOf((grant.key ^ 0x10101) >>> 0, grant.base, 16, peer.nextReadMsn)),
   },
   {
     name: 'read that ends outside',
@@ -476,15 +476,12 @@ describe('violations after the set-up', () => {
     await expectUnchanged(['other'])
   })
 
-  test('more reads at once than were agreed on are refused, or served in order within bounds', async () => {
+  test('more reads at once than were agreed on are refused', async () => {
     const opened = await open('readable', 'READ')
     const { peer, grant } = opened
     for (let n = 0; n < 2_000; n++) peer.requestRead(grant.key, grant.base, 4096)
-    const outcome = await Promise.race([
-      peer.ended(20_000).then((code) => code ?? 'closed'),
-      peer.until(() => peer.reads.length === 2_000, 'all reads', 20_000).then(() => 'served'),
-    ])
-    expect(outcome).toMatch(/^(served|closed|\d\/\d\/\d+)$/)
+    // All were sent before any was answered, and the peer has one buffer for each read that was agreed on.
+    expect(await peer.ended(20_000)).toBe('1/2/2')
     await close(opened)
     await witness.check()
   })

@@ -86,6 +86,8 @@ for (const mode of ['append', 'overwrite'] as const) {
       const writer = startWriter({ unit: unit.address, region: mode, seed, round, maxBytes, depth })
       const watching = new AbortController()
       const watched = watch(region, seed, watching.signal)
+      // Its failure is looked at when the writer is dead.
+      watched.catch(() => {})
       // One in ten dies while it starts, the others while they write.
       if (random.chance(0.9)) {
         await within(Promise.race([writer.writing, writer.ended]), 30_000, `round ${round}: start of the writer`)

@@ -22,7 +22,10 @@ export async function withFolder<T>(work: (folder: string) => Promise<T>): Promi
 /** A child that runs one of the scripts beside this file, and talks by messages. */
 export function startChild(script: string, ...args: string[]): ChildProcess {
   const file = fileURLToPath(new URL(`client-children/${script}`, import.meta.url))
-  return fork(file, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: ['--expose-gc'] })
+  return fork(file, args, {
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    execArgv: ['--expose-gc', '--max-semi-space-size=1'],
+  })
 }
 
 /** Its exit code or signal, and what it printed. */

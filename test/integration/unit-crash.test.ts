@@ -30,7 +30,8 @@ describe('a unit killed while regions are made, deleted and changed', () => {
         const where = `${name} in round ${round}, seed ${seed}`
         if (state === 'absent') expect(region, where).toBeUndefined()
         if (typeof state === 'bigint') {
-          expect(BigInt(region?.cursors[0]?.sequence ?? -1), where).toBeGreaterThanOrEqual(state)
+          expect(region, where).toBeDefined()
+          expect(BigInt(region?.cursors[0]?.sequence ?? 0), where).toBeGreaterThanOrEqual(state)
         }
         known.set(name, region === undefined ? 'absent' : BigInt(region.cursors[0]?.sequence ?? 0))
       }

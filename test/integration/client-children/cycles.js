@@ -1,5 +1,5 @@
 // Starts and stops units, opens and closes regions, and says what is left: descriptors, threads and resident memory, after
-// a warm-up. Run with --expose-gc.
+// a warm-up and after each of three rounds. Run with --expose-gc.
 import { readdirSync, readFileSync } from 'node:fs'
 
 const [index, unitCycles, regionCycles] = process.argv.slice(2)
@@ -31,18 +31,19 @@ async function measure() {
   return { descriptors, threads, resident }
 }
 
-for (let i = 0; i < 5; i++) await unitCycle()
-const unitsBefore = await measure()
-for (let i = 0; i < Number(unitCycles); i++) await unitCycle()
-const unitsAfter = await measure()
-
 const unit = await start()
 const client = await connect(unit.address)
-for (let i = 0; i < Number(regionCycles); i++) await regionCycle(client)
-const regionsBefore = await measure()
-for (let i = 0; i < Number(regionCycles); i++) await regionCycle(client)
-const regionsAfter = await measure()
+
+async function round(units, regions) {
+  for (let i = 0; i < units; i++) await unitCycle()
+  for (let i = 0; i < regions; i++) await regionCycle(client)
+  return await measure()
+}
+
+await round(Number(unitCycles), 3 * Number(regionCycles))
+const left = [await measure()]
+for (let i = 0; i < 3; i++) left.push(await round(Number(unitCycles), Number(regionCycles)))
 await client.close()
 await unit.close()
-process.send({ unitsBefore, unitsAfter, regionsBefore, regionsAfter })
+process.send(left)
 process.disconnect()

@@ -178,21 +178,19 @@ TEST(nothing_lands_after_a_fence_is_done) {
     Server server(kBytes);
     Pair pair(server);
     std::atomic<bool> stop{false};
+    std::atomic<std::uint64_t> posted{0};
+    std::vector<std::byte> sources[] = {pattern(kBytes, 2 * round + 1), pattern(kBytes, 2 * round + 2)};
     std::thread writer([&] {
-      auto ones = pattern(kBytes, 2 * round + 1);
-      auto others = pattern(kBytes, 2 * round + 2);
-      const LocalSegment segments[] = {{ones.data(), kBytes, nullptr}, {others.data(), kBytes, nullptr}};
-      std::uint64_t posted = 0;
+      const LocalSegment segments[] = {{sources[0].data(), kBytes, nullptr}, {sources[1].data(), kBytes, nullptr}};
       while (!stop) {
-        if (posted - pair.client.handler->completed() < 8) {
-          if (!pair.client.post(pair.write(posted, {&segments[posted % 2], 1}, 0)).ok()) break;
+        if (posted - pair.client.handler->completed() >= 8) {
+          std::this_thread::yield();
+        } else if (pair.client.post(pair.write(posted, {&segments[posted % 2], 1}, 0)).ok()) {
           ++posted;
         } else {
-          std::this_thread::yield();
+          break;
         }
       }
-      pair.client.handler->waitClosed();  // the memory is the fabric's until then
-      CHECK_EQ(pair.client.handler->completed(), posted);
     });
     std::this_thread::sleep_for(std::chrono::microseconds(check::random()() % 5000));
     waitFenced(*pair.served->connection);
@@ -201,6 +199,8 @@ TEST(nothing_lands_after_a_fence_is_done) {
     const bool still = then == server.memory;
     stop = true;
     writer.join();
+    pair.client.handler->waitClosed();
+    CHECK_EQ(pair.client.handler->completed(), posted.load());
     CHECK(still);
     CHECK(then == server.memory);
     CHECK_EQ(pair.served->handler->waitClosed().code, ErrorCode::localClosed);
@@ -311,7 +311,12 @@ TEST(a_work_request_past_its_deadline_breaks_the_connection) {
   Pair pair(server);
   std::promise<void> release;
   auto released = release.get_future();
-  CHECK(pair.served->connection->loop().post([&] { released.wait(); }));
+  std::promise<void> blocked;
+  CHECK(pair.served->connection->loop().post([&] {
+    blocked.set_value();
+    released.wait();
+  }));
+  blocked.get_future().wait();
   std::byte byte{};
   const LocalSegment into{&byte, 1, nullptr};
   WorkRequest request = pair.read(5, {&into, 1}, 0);

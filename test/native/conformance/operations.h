@@ -162,13 +162,15 @@ TEST(a_message_is_handled_after_the_writes_posted_before_it) {
 TEST(the_accepting_end_may_speak_first_and_both_may_speak_at_once) {
   Server server(64);
   std::uint64_t greeting = 0x1122334455667788U;
+  std::atomic<bool> greeted{false};
   server.onEstablished = [&](Connection& connection) {
     const LocalSegment text{reinterpret_cast<std::byte*>(&greeting), sizeof greeting, nullptr};
     const WorkRequest request{WorkRequest::Kind::send, 7, {&text, 1}};
-    CHECK(connection.post({&request, 1}).ok());
+    greeted = connection.post({&request, 1}).ok();
   };
   Pair pair(server);
   const auto messages = pair.client.handler->waitMessages(1);
+  CHECK(greeted);
   CHECK_EQ(messages[0].size(), sizeof greeting);
   CHECK(std::memcmp(messages[0].data(), &greeting, sizeof greeting) == 0);
 

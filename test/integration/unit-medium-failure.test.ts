@@ -1,0 +1,52 @@
+// The medium of a file pool fails: what cannot be kept is refused by code, reading goes on.
+import path from 'node:path'
+import { expect, it } from 'vitest'
+import { shadowAddon, temporaryFolder, UnitProcess } from '../fault/support/unit-process.js'
+import { ControlClient } from './control-client.js'
+
+it('a unit whose medium fails at any of its calls refuses changes, keeps what it answered, and opens again', async () => {
+  const folder = temporaryFolder()
+  const outcomes = new Set<string>()
+  for (let call = 1; call <= 40; call += process.env.RC_LONG === '1' ? 1 : 6) {
+    const file = path.join(folder, `pool-${call}`)
+    const pool = { medium: 'file' as const, path: file, bytes: 1 << 20 }
+    const made = await UnitProcess.start({ pool, env: { RDMA_CHECKPOINT_ADDON: shadowAddon } })
+    await made.stop()
+    const env = { RDMA_CHECKPOINT_ADDON: shadowAddon, RC_TEST_FAIL_IO: String(call) }
+    const unit = await UnitProcess.start({ pool, env }).catch((error: Error) => error)
+    const answered: string[] = []
+    if (unit instanceof Error) {
+      outcomes.add('start')
+      expect(unit.message).toMatch(/exit code 1/)
+      expect(unit.message).toMatch(/"code":"(MEDIUM_FAILED|SYSTEM|POOL_FULL)"/)
+    } else {
+      const client = await ControlClient.open(unit.address)
+      try {
+        for (let index = 0; index < 40; index++) {
+          await client.create(`r${index}`, 5000)
+          answered.push(`r${index}`)
+        }
+        outcomes.add('none')
+      } catch (error) {
+        outcomes.add('change')
+        expect(error).toMatchObject({ code: 'MEDIUM_FAILED' })
+        await expect(client.create('more', 1)).rejects.toMatchObject({ code: 'POOL_READ_ONLY' })
+        await expect(client.call('DeleteRegion', { name: 'r0' })).rejects.toMatchObject({
+          code: answered.length > 0 ? 'POOL_READ_ONLY' : 'REGION_NOT_FOUND',
+        })
+        expect((await client.channel.call('Status', {})).state).toBe('read-only')
+        expect((await client.list()).map((region) => region.name)).toEqual(answered)
+        if (answered.length > 0) await client.call('OpenRegion', { name: 'r0', mode: 'READ' })
+      }
+      client.close()
+      await unit.kill()
+    }
+    const again = await UnitProcess.start({ pool })
+    const client = await ControlClient.open(again.address)
+    const names = (await client.list()).map((region) => region.name)
+    expect(names).toEqual(expect.arrayContaining(answered))
+    client.close()
+    await again.kill()
+  }
+  expect(outcomes).toEqual(new Set(['start', 'change']))
+})
