@@ -28,6 +28,7 @@ export interface NativeModule {
 export type NativeMediumOptions =
   | { medium: 'memory'; bytes: number }
   | { medium: 'file'; path: string; create: boolean; bytes?: number }
+  | { medium: 'devdax'; path: string }
 
 /** `native/media/medium.h`. Promises settle on the JavaScript thread; the work runs on libuv's pool. */
 export interface NativeMedium {

@@ -157,6 +157,8 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
       work.opcode = IBV_WR_SEND;
       break;
   }
+  piece.read = isRead;
+  if (isRead) work.send_flags |= IBV_SEND_SIGNALED;
   if (!isRead && taken <= limits_.inlineBytes) work.send_flags |= IBV_SEND_INLINE;
   work.wr.rdma.remote_addr = request.remoteAddress;
   work.wr.rdma.rkey = request.remoteKey;
@@ -221,14 +223,20 @@ Status TransmitQueue::bind(ibv_mw* window, std::uint32_t key, ibv_mr* registrati
   if (const int number = ibv_post_send(queuePair_, &work, &bad); number != 0) {
     return verbsError("ibv_post_send (bind of a memory window)", number);
   }
-  Piece piece;
-  piece.noRequest = true;
-  pieces_.push_back(std::move(piece));
+  pieces_.emplace_back();
   return {};
 }
 
-void TransmitQueue::complete(std::uint64_t upTo, std::vector<Completion>& completions) {
-  while (!pieces_.empty() && firstPiece_ <= upTo) {
+void TransmitQueue::complete(std::uint64_t number, std::vector<Completion>& completions) {
+  if (number < firstPiece_ || number - firstPiece_ >= pieces_.size()) return;
+  const std::size_t index = number - firstPiece_;
+  // Back to the last that was known to be done; what lies before it was marked then.
+  for (std::size_t i = index + 1; i-- > 0;) {
+    Piece& piece = pieces_[i];
+    if (i < index && piece.done && !piece.read) break;
+    if (!piece.read || i == index) piece.done = true;
+  }
+  while (!pieces_.empty() && pieces_.front().done) {
     Piece& piece = pieces_.front();
     for (const Copy& copy : piece.copies)
       std::memcpy(copy.target, copy.source, copy.length);

@@ -2,8 +2,9 @@
 //
 // A request becomes one or more pieces, each one send work request on the queue pair: cut at the device's number of
 // segments, at its largest message, and at the size of a bounce piece where the local memory is not registered. Many
-// pieces go with one doorbell and only the last of them is signalled: a queue pair completes in order, so one
-// completion tells of all before it. Guarded by the connection's mutex; knows no handlers.
+// pieces go with one doorbell. Of writes and sends only the last is signalled: they complete in order, so one completion
+// tells of all before it. Every read is signalled: some devices (siw) complete what follows a read before the read
+// itself. Guarded by the connection's mutex; knows no handlers.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +43,9 @@ class TransmitQueue {
   // Binds a window; posted at once, ahead of requests that wait for room.
   Status bind(ibv_mw* window, std::uint32_t key, ibv_mr* registration, Bytes memory, int access);
 
-  // A signalled completion of the piece `upTo` (its wr_id) and so of all before it; appends what is thereby complete.
-  void complete(std::uint64_t upTo, std::vector<Completion>& completions);
+  // A signalled completion of a piece (by its wr_id) and so of all before it but reads; appends what is thereby complete,
+  // in the order of posting.
+  void complete(std::uint64_t number, std::vector<Completion>& completions);
   // Everything that is left, after the queue pair is gone.
   void abandon(ErrorCode reason, std::vector<Completion>& completions);
 
@@ -74,8 +76,9 @@ class TransmitQueue {
     const std::byte* bounce = nullptr;
     std::size_t bounceBytes = 0;
     std::vector<Copy> copies;
+    bool read = false;
+    bool done = false;
     bool endsRequest = false;
-    bool noRequest = false;  // a bind
   };
   struct Chain;
 

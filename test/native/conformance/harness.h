@@ -22,11 +22,17 @@ using namespace std::chrono_literals;
 
 struct UnderTest {
   std::shared_ptr<Fabric> fabric;
-  SocketAddress address;          // to listen on, port 0
-  bool namesRemoteAccess = true;  // a refusal reaches the other end as remoteAccess, not merely as an end
-  bool readsNeedPeerLoop = true;  // a blocked loop of the peer's leaves reads unanswered
+  SocketAddress address;                    // to listen on, port 0
+  bool namesRemoteAccess = true;            // a refusal reaches the other end as remoteAccess, not merely as an end
+  bool readsNeedPeerLoop = true;            // a blocked loop of the peer's leaves reads unanswered
+  std::shared_ptr<Fabric> connecting = {};  // what clients connect with; null: the same fabric
 };
 UnderTest& fabricUnderTest();
+
+inline Fabric& connectingFabric() {
+  const UnderTest& under = fabricUnderTest();
+  return under.connecting != nullptr ? *under.connecting : *under.fabric;
+}
 
 inline constexpr auto kPatience = 60s;
 
@@ -247,7 +253,7 @@ class Client {
                   EventLoop* shared = nullptr) {
     if (shared == nullptr) own_ = startLoop("client");
     auto started =
-        fabricUnderTest().fabric->connect(address, options, privateData, shared != nullptr ? *shared : *own_, handler);
+        connectingFabric().connect(address, options, privateData, shared != nullptr ? *shared : *own_, handler);
     CHECK(started.ok());
     connection = std::move(started).value();
   }
@@ -274,8 +280,9 @@ class Client {
   std::size_t settled_ = 0;
 };
 
+// Memory of a client's.
 inline std::shared_ptr<MemoryRegion> registered(std::vector<std::byte>& memory) {
-  auto registration = fabricUnderTest().fabric->registerMemory(memory);
+  auto registration = connectingFabric().registerMemory(memory);
   CHECK(registration.ok());
   return std::move(registration).value();
 }
