@@ -1,9 +1,8 @@
 // vm.mjs -- a guest with kernel RDMA, under emulation, on a machine that has none. The guest sees the host's root read-only
 // (its Node, libraries and this checkout) and throws its changes away; a results folder is shared both ways.
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { execFileSync } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -11,8 +10,9 @@ const here = dirname(fileURLToPath(import.meta.url))
 export const checkout = join(here, '../..')
 const cache = join(checkout, 'build/soft-roce')
 
-/** Console lines by which the kernel says that something is wrong. */
-const complaint = /\b(BUG:|WARNING:|Oops|kernel panic|Call Trace:|KASAN|hung_task|blocked for more than|general protection|refcount_t:|possible recursive locking|suspicious RCU)/i
+/** Lines by which the kernel says that something is wrong. */
+const complaint =
+  /\b(BUG:|WARNING:|Oops:|Kernel panic|Call Trace:|KASAN:|blocked for more than|general protection|refcount_t:|Out of memory|possible recursive locking|suspicious RCU)/
 
 /** The newest Debian kernel that is installed, with its headers; throws with the command that helps. */
 export function kernel() {
@@ -37,6 +37,15 @@ export const packages = [
   'rdmacm-utils', 'perftest', 'ndctl',
 ]
 
+/** What is missing on this machine, as one line with the command that helps; undefined when nothing is. */
+export function missing() {
+  const files = ['/usr/bin/qemu-system-x86_64', '/bin/busybox', '/usr/src/linux-source-6.1.tar.xz', '/usr/bin/ib_write_bw']
+  const absent = files.filter((file) => !existsSync(file))
+  if (!readdirSync('/boot').some((name) => name.startsWith('vmlinuz-'))) absent.push('a kernel in /boot')
+  if (absent.length === 0) return undefined
+  return `missing here: ${absent.join(', ')}. As root: apt-get install --no-install-recommends ${packages.join(' ')}`
+}
+
 /** Builds what the guests boot from, once: the initramfs and the soft-iWARP module. */
 export function prepare() {
   mkdirSync(cache, { recursive: true })
@@ -47,12 +56,19 @@ export function prepare() {
   return { image, version, initramfs, siw: join(cache, `siw-${version}.ko`) }
 }
 
+function readIfThere(file) {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
 /**
  * Boots a guest that runs `script` (bash) and powers off.
  * @param {object} options
- * @param {string} options.name of the folder for its results and of its console file
  * @param {string} options.script
- * @param {string} options.results folder
+ * @param {string} options.results folder, emptied first
  * @param {number} [options.memoryGiB] default 4
  * @param {string} [options.nvdimm] a file that becomes the guest's emulated NVDIMM (512 MiB)
  * @param {string} [options.network] a qemu -netdev value without its id, for a wire to another guest
@@ -60,6 +76,7 @@ export function prepare() {
  */
 export function boot(options) {
   const { image, initramfs, version, siw } = prepare()
+  rmSync(options.results, { recursive: true, force: true })
   mkdirSync(options.results, { recursive: true })
   const consoleFile = join(options.results, 'console.txt')
   const prelude = [
@@ -98,11 +115,12 @@ export function boot(options) {
   const timer = setTimeout(() => emulator.kill('SIGKILL'), options.timeoutMs)
   const ended = once(emulator, 'exit').then(([, signal]) => {
     clearTimeout(timer)
-    const lines = text.split('\n')
+    // What the guest kept of its kernel's log; the console has only what is urgent, but also the log's last words.
+    const log = readIfThere(join(options.results, 'dmesg.txt'))
     return {
       killed: signal !== null,
       exitCode: Number(/^GUEST-EXIT (\d+)/m.exec(text)?.[1] ?? 255),
-      complaints: lines.filter((line) => complaint.test(line)),
+      complaints: [...new Set(`${text}\n${log}`.split('\n').filter((line) => complaint.test(line)))],
       console: text,
       kernel: version,
     }

@@ -25,6 +25,7 @@ struct UnderTest {
   SocketAddress address;                    // to listen on, port 0
   bool namesRemoteAccess = true;            // a refusal reaches the other end as remoteAccess, not merely as an end
   bool readsNeedPeerLoop = true;            // a blocked loop of the peer's leaves reads unanswered
+  bool checksReadRight = true;    // some devices answer a read under a key that may only be written
   std::shared_ptr<Fabric> connecting = {};  // what clients connect with; null: the same fabric
 };
 UnderTest& fabricUnderTest();
