@@ -34,16 +34,17 @@ async function demo(named, asJson) {
 
   const assignment = { unit: unit.address, region: regionName, regionBytes, files }
   const primary = stage.start('primary', assignment)
-  const first = await primary.until('saved')
-  say(
-    `2. The primary, process ${primary.process.pid}, counts words and saves its state after each step (${first.durability}).`,
-  )
+  await primary.until('owner')
+  say(`2. The primary, process ${primary.process.pid}, has made a region there and owns it.`)
 
   const backup = stage.start('backup', assignment)
   await backup.until('standing-by')
   say(`3. The backup, process ${backup.process.pid}, stands by: it asks for the region, which has an owner.`)
 
-  let saved = first
+  primary.tellToStart()
+  let saved = await primary.until('saved')
+  say(`4. The primary counts words, and saves its state after each step (${saved.durability}).`)
+
   let killedAt = 0
   for (let report = await primary.next(); report; report = await primary.next()) {
     if (report.type === 'finished')
@@ -55,14 +56,14 @@ async function demo(named, asJson) {
     primary.process.kill('SIGKILL')
   }
   if (killedAt === 0) throw new Error('the primary ended by itself, with an error of its own')
-  say(`4. The primary is killed (SIGKILL) half-way: its last acknowledged checkpoint is number ${saved.sequence}, at`)
+  say(`5. The primary is killed (SIGKILL) half-way: its last acknowledged checkpoint is number ${saved.sequence}, at`)
   say(`   ${mega(bytesBefore(files, saved.position))} of the input.`)
 
   const recovered = await backup.until('recovered')
   const takenOver = await backup.until('taken-over')
   const takeoverMs = takenOver.at - killedAt
   say(
-    `5. The backup owns the region, and read checkpoint ${recovered.sequence} (${mega(recovered.stateBytes)}) over ${recovered.transport}:`,
+    `6. The backup owns the region, and read checkpoint ${recovered.sequence} (${mega(recovered.stateBytes)}) over ${recovered.transport}:`,
   )
   say(`   ${(recovered.openedAt - killedAt).toFixed(1)} ms from the kill until the region was its own,`)
   say(`   ${(recovered.restoredAt - recovered.openedAt).toFixed(1)} ms to read and decode the state,`)
@@ -72,14 +73,14 @@ async function demo(named, asJson) {
 
   const finished = await backup.until('finished')
   say(
-    `6. The backup has finished the work; the log went up to checkpoint ${finished.sequence} (${since(started)} since the start).`,
+    `7. The backup has finished the work; the log went up to checkpoint ${finished.sequence} (${since(started)} since the start).`,
   )
 
   const result = await readResult(unit.address)
   const undisturbed = countAll(files)
   const resultMatches = result.equals(undisturbed)
   say(
-    `7. The same work undisturbed, in one process: ${undisturbed.words} words, ${undisturbed.distinct} different ones.`,
+    `8. The same work undisturbed, in one process: ${undisturbed.words} words, ${undisturbed.distinct} different ones.`,
   )
   say(
     `   Most frequent: ${undisturbed

@@ -11,6 +11,7 @@ export {
   raw,
   v8Codec,
 } from './checkpoint/index.js'
+export type { Appended } from './checkpoint/jobs.js'
 export { Client, connect } from './client/client.js'
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'

@@ -8,8 +8,6 @@ import path from 'node:path'
  * @typedef {{ file: number, offset: number }} Position  the next byte to be read: index of the file, offset in it
  */
 
-/** Bytes read at a time; a checkpoint is written after each step. */
-const stepBytes = 192 * 1024
 const sourceFile = /\.(?:[cm]?[jt]s|json|md)$/
 
 /**
@@ -34,6 +32,15 @@ function inputFile(name) {
   return { path: path.resolve(name), bytes: stats.size }
 }
 
+/**
+ * Bytes read at a time; a checkpoint is written after each step. About a hundred of them, so that a small input can be
+ * interrupted, too; large ones are read in bounded steps.
+ * @param {readonly InputFile[]} files
+ */
+function bytesOfStep(files) {
+  return Math.min(192 * 1024, Math.max(1024, Math.ceil(totalBytes(files) / 100)))
+}
+
 /** @param {readonly InputFile[]} files */
 export function totalBytes(files) {
   return files.reduce((sum, file) => sum + file.bytes, 0)
@@ -49,12 +56,13 @@ export function bytesBefore(files, position) {
 
 /**
  * Yields the text from a position on, step by step, each with the position after it. The steps depend on the position
- * alone, so that whoever goes on from a saved one sees exactly what the first process would have seen.
+ * and the input alone, so that whoever goes on from a saved one sees exactly what the first process would have seen.
  * @param {readonly InputFile[]} files
  * @param {Position} from
  * @returns {Generator<{ text: string, next: Position }>}
  */
 export function* readSteps(files, from) {
+  const stepBytes = bytesOfStep(files)
   const buffer = Buffer.alloc(stepBytes)
   for (let index = from.file; index < files.length; index++) {
     const file = files[index]

@@ -5,7 +5,8 @@ import { once } from 'node:events'
 /**
  * @typedef {{ unit: string, region: string, regionBytes: number, files: import('./input.js').InputFile[] }} Assignment
  * @typedef {import('./input.js').Position} Position
- * @typedef {{ type: 'saved', sequence: string, durability: string, position: Position }
+ * @typedef {{ type: 'owner' }
+ *   | { type: 'saved', sequence: string, durability: string, position: Position }
  *   | { type: 'standing-by' }
  *   | { type: 'recovered', sequence: string, stateBytes: number, position: Position, transport: string,
  *       openedAt: number, restoredAt: number }
@@ -19,6 +20,11 @@ export async function assignment() {
   // Nobody stays behind when the director goes.
   process.once('disconnect', () => process.exit())
   return message
+}
+
+/** The director waits until the backup stands by, so that there is one when the primary dies. */
+export async function startSignal() {
+  await once(process, 'message')
 }
 
 /** @param {Report} message */

@@ -93,6 +93,11 @@ export class Actor {
     })
   }
 
+  /** Sets off a process that waits for it. */
+  tellToStart() {
+    this.process.send({ type: 'start' })
+  }
+
   /** The next report, or undefined when the process has ended. @returns {Promise<Report | undefined>} */
   async next() {
     while (this.#reports.length === 0 && !this.#ended) {

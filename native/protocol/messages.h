@@ -44,20 +44,20 @@ struct RejectData {
 };
 
 enum class MessageType : std::uint16_t {
-  hello = 1,         // client -> unit, the first message on every connection (data and session)
-  grant = 2,         // unit -> client, the answer on a data connection
-  welcome = 3,       // unit -> client, the answer on a session connection
-  refuse = 4,        // unit -> client, instead of grant or welcome; the unit closes after it
-  flush = 5,         // client -> unit
-  flushed = 6,       // unit -> client
-  heartbeat = 7,     // client -> unit, session
-  heartbeatEcho = 8, // unit -> client, session
-  fenced = 9,        // unit -> client, session: a region handle of the client's lost its region to a later epoch
+  hello = 1,          // client -> unit, the first message on every connection (data and session)
+  grant = 2,          // unit -> client, the answer on a data connection
+  welcome = 3,        // unit -> client, the answer on a session connection
+  refuse = 4,         // unit -> client, instead of grant or welcome; the unit closes after it
+  flush = 5,          // client -> unit
+  flushed = 6,        // unit -> client
+  heartbeat = 7,      // client -> unit, session
+  heartbeatEcho = 8,  // unit -> client, session
+  fenced = 9,         // unit -> client, session: a region handle of the client's lost its region to a later epoch
 };
 
 // Every message begins with:   0  4  magic "RDCM"    4  2  MessageType    6  2  version (0 in hello and refuse)
 
-struct Hello {            // 24 bytes: header, then
+struct Hello {                             // 24 bytes: header, then
   std::uint16_t versionMin = kVersionMin;  //  8  2
   std::uint16_t versionMax = kVersionMax;  // 10  2
   std::uint32_t capabilities = 0;          // 12  4   bits that the client understands; unknown bits are ignored
@@ -65,30 +65,30 @@ struct Hello {            // 24 bytes: header, then
   std::uint32_t reserved = 0;              // 20  4
 };
 
-struct Grant {            // 80 bytes: header, then
-  std::uint32_t capabilities = 0;   //  8  4
-  std::uint32_t remoteKey = 0;      // 12  4
-  std::uint64_t base = 0;           // 16  8
-  std::uint64_t length = 0;         // 24  8   bytes
-  std::uint64_t epoch = 0;          // 32  8
-  std::uint64_t unitGeneration = 0; // 40  8   number of this start of the unit on its pool
-  std::uint32_t rights = 0;         // 48  4   fabric::Access bits
-  std::uint32_t credits = 0;        // 52  4   flush messages in flight at most
-  std::uint32_t maxMessage = 0;     // 56  4
-  std::uint32_t promises = 0;       // 60  4   bit 0 visible, bit 1 durable
-  std::uint64_t handle = 0;         // 64  8   the open that the token was issued for
-  std::uint64_t reserved = 0;       // 72  8
+struct Grant {                       // 80 bytes: header, then
+  std::uint32_t capabilities = 0;    //  8  4
+  std::uint32_t remoteKey = 0;       // 12  4
+  std::uint64_t base = 0;            // 16  8
+  std::uint64_t length = 0;          // 24  8   bytes
+  std::uint64_t epoch = 0;           // 32  8
+  std::uint64_t unitGeneration = 0;  // 40  8   number of this start of the unit on its pool
+  std::uint32_t rights = 0;          // 48  4   fabric::Access bits
+  std::uint32_t credits = 0;         // 52  4   flush messages in flight at most
+  std::uint32_t maxMessage = 0;      // 56  4
+  std::uint32_t promises = 0;        // 60  4   bit 0 visible, bit 1 durable
+  std::uint64_t handle = 0;          // 64  8   the open that the token was issued for
+  std::uint64_t reserved = 0;        // 72  8
 };
 
-struct Welcome {          // 40 bytes: header, then
-  std::uint32_t capabilities = 0;   //  8  4
-  std::uint32_t heartbeatMs = 0;    // 12  4   how often the client shall send one
-  std::uint64_t session = 0;        // 16  8
-  std::uint64_t unitGeneration = 0; // 24  8
-  std::uint64_t reserved = 0;       // 32  8
+struct Welcome {                     // 40 bytes: header, then
+  std::uint32_t capabilities = 0;    //  8  4
+  std::uint32_t heartbeatMs = 0;     // 12  4   how often the client shall send one
+  std::uint64_t session = 0;         // 16  8
+  std::uint64_t unitGeneration = 0;  // 24  8
+  std::uint64_t reserved = 0;        // 32  8
 };
 
-struct Refuse {           // 16 bytes + text: header, then
+struct Refuse {                            // 16 bytes + text: header, then
   ErrorCode code = ErrorCode::ok;          //  8  2
   std::uint16_t versionMin = kVersionMin;  // 10  2   of the unit
   std::uint16_t versionMax = kVersionMax;  // 12  2
@@ -100,30 +100,30 @@ struct FlushRange {
   std::uint64_t length = 0;
 };
 
-struct Flush {            // 24 bytes + 16 a range: header, then
-  std::uint64_t request = 0;          //  8  8   the client's number, echoed
-  std::vector<FlushRange> ranges;     // 16  4 count (1..kMaxFlushRanges), 4 zero, then offset 8, length 8 each
+struct Flush {                     // 24 bytes + 16 a range: header, then
+  std::uint64_t request = 0;       //  8  8   the client's number, echoed
+  std::vector<FlushRange> ranges;  // 16  4 count (1..kMaxFlushRanges), 4 zero, then offset 8, length 8 each
 };
 
-struct Flushed {          // 32 bytes: header, then
-  std::uint64_t request = 0;      //  8  8
-  ErrorCode code = ErrorCode::ok; // 16  2
-  std::uint16_t method = 0;       // 18  2   0 none, 1 flush-verb, 2 unit-flush, 3 read-after-write
-  std::int32_t systemError = 0;   // 20  4   errno of the medium
-  std::uint64_t epoch = 0;        // 24  8
+struct Flushed {                   // 32 bytes: header, then
+  std::uint64_t request = 0;       //  8  8
+  ErrorCode code = ErrorCode::ok;  // 16  2
+  std::uint16_t method = 0;        // 18  2   0 none, 1 flush-verb, 2 unit-flush, 3 read-after-write
+  std::int32_t systemError = 0;    // 20  4   errno of the medium
+  std::uint64_t epoch = 0;         // 24  8
 };
 
-struct Heartbeat {        // 32 bytes: header, then (also the echo, with everything but loopAgeMs sent back)
+struct Heartbeat {              // 32 bytes: header, then (also the echo, with everything but loopAgeMs sent back)
   std::uint64_t sequence = 0;   //  8  8
   std::uint64_t sentAtNs = 0;   // 16  8   the client's monotonic clock, echoed
   std::uint32_t loopAgeMs = 0;  // 24  4   since the client's event loop last turned
   std::uint32_t reserved = 0;   // 28  4
 };
 
-struct Fenced {           // 32 bytes: header, then
-  std::uint64_t handle = 0;     //  8  8
-  std::uint64_t epoch = 0;      // 16  8   the epoch that owns the region now
-  std::uint64_t reserved = 0;   // 24  8
+struct Fenced {                // 32 bytes: header, then
+  std::uint64_t handle = 0;    //  8  8
+  std::uint64_t epoch = 0;     // 16  8   the epoch that owns the region now
+  std::uint64_t reserved = 0;  // 24  8
 };
 
 std::vector<std::byte> encode(const ConnectData& data);

@@ -19,38 +19,38 @@
 namespace rdmacp::unit {
 
 struct ResponderOptions {
-  std::uint32_t loops = 2;             // event-loop threads
+  std::uint32_t loops = 2;  // event-loop threads
   std::uint32_t flushThreads = 4;
   std::uint32_t maxConnections = 4096;
-  std::uint32_t credits = 16;          // flush messages in flight a connection
+  std::uint32_t credits = 16;  // flush messages in flight a connection
   std::uint32_t heartbeatMs = 100;
-  std::uint32_t tokenLifeMs = 10000;   // default life of a token
-  std::uint32_t helloTimeoutMs = 5000; // from the connect to the hello
+  std::uint32_t tokenLifeMs = 10000;    // default life of a token
+  std::uint32_t helloTimeoutMs = 5000;  // from the connect to the hello
   std::uint64_t unitGeneration = 0;
   bool crc = true;
 };
 
-using RegionId = std::uint64_t;   // this process's number of a region, never reused
+using RegionId = std::uint64_t;  // this process's number of a region, never reused
 using SessionId = std::uint64_t;
-using HandleId = std::uint64_t;   // one open of a region
+using HandleId = std::uint64_t;  // one open of a region
 
 struct TokenRequest {
   protocol::ConnectionKind kind = protocol::ConnectionKind::data;
-  RegionId region = 0;             // data
-  HandleId handle = 0;             // data
-  SessionId session = 0;           // both
+  RegionId region = 0;                           // data
+  HandleId handle = 0;                           // data
+  SessionId session = 0;                         // both
   fabric::Access rights = fabric::Access::none;  // data
-  std::uint64_t epoch = 0;         // data; a write token below the region's epoch is refused (fenced)
-  std::uint32_t lifeMs = 0;        // 0: the default
+  std::uint64_t epoch = 0;                       // data; a write token below the region's epoch is refused (fenced)
+  std::uint32_t lifeMs = 0;                      // 0: the default
 };
 
 struct SessionState {
   SessionId session = 0;
-  bool connected = false;           // the session connection stands
+  bool connected = false;  // the session connection stands
   bool everConnected = false;
   std::uint32_t dataConnections = 0;
-  std::uint64_t heardMsAgo = 0;     // since the last heartbeat, or since addSession
-  std::uint32_t loopAgeMs = 0;      // in the last heartbeat, plus the time since
+  std::uint64_t heardMsAgo = 0;  // since the last heartbeat, or since addSession
+  std::uint32_t loopAgeMs = 0;   // in the last heartbeat, plus the time since
 };
 
 struct ResponderCounters {

@@ -232,7 +232,8 @@ export class Client implements AsyncDisposable {
     const timeoutMs = checkTimeout(options)
     const { session, tables } = this.#core
     await Promise.allSettled(this.#opening)
-    await Promise.all([...this.#regions].map((region) => region.close()))
+    const wait = timeoutMs === 0 ? 2 ** 31 - 1 : timeoutMs
+    await Promise.all([...this.#regions].map((region) => region.closeWithin(wait)))
     await tables.close(1_000)
     await session.close(Math.min(timeoutMs === 0 ? 2_000 : timeoutMs, 2_000))
     await this.#engine.release()

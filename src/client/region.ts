@@ -169,7 +169,12 @@ export class RegionReader implements AsyncDisposable {
    * `CLOSED`.
    */
   close(): Promise<void> {
-    this.#closing ??= this.link.close(closeTimeoutMs).finally(() => this.#onClosed(this))
+    return this.closeWithin(closeTimeoutMs)
+  }
+
+  /** @internal Waits for pending calls at most so long. */
+  closeWithin(timeoutMs: number): Promise<void> {
+    this.#closing ??= this.link.close(timeoutMs).finally(() => this.#onClosed(this))
     return this.#closing
   }
 

@@ -1,4 +1,4 @@
-/** RegionInfo <-> its message, both ways. */
+/** RegionInfo as its message, and the names of modes and policies on the wire. */
 import type { OnFull, RegionInfo, RegionMode } from '../types.js'
 import type { OnFullName, RegionInfoMessage, RegionModeName } from './messages.js'
 
@@ -40,26 +40,6 @@ export function toRegionMessage(info: RegionInfo, ownerLost: boolean): RegionInf
       sequence: String(sequence),
     })),
     ownerLost,
-  }
-}
-
-export function fromRegionMessage(message: RegionInfoMessage): RegionInfo {
-  const since = Number(message.ownerSinceMs)
-  return {
-    name: message.name,
-    id: message.id,
-    bytes: BigInt(message.bytes),
-    mode: modeOf(message.mode),
-    onFull: onFullOf(message.onFull),
-    epoch: BigInt(message.epoch),
-    ...(message.owner === '' && since === 0 ? {} : { owner: { identity: message.owner, since: new Date(since) } }),
-    lease: { silenceMs: message.lease?.silenceMs ?? 0, stallMs: message.lease?.stallMs ?? 0 },
-    labels: message.labels,
-    cursors: message.cursors.map(({ name, epoch, sequence }) => ({
-      name,
-      epoch: BigInt(epoch),
-      sequence: BigInt(sequence),
-    })),
   }
 }
 

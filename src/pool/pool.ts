@@ -39,6 +39,8 @@ export class Pool {
   #superblockCopies: CopyState
   #readOnly: string | undefined
   #failure: unknown
+  /** Whether the unit before this one had stopped in order, with everything written back. */
+  readonly wasClean: boolean
 
   private constructor(medium: PoolMedium, contents: PoolContents) {
     this.#medium = medium
@@ -46,6 +48,7 @@ export class Pool {
     this.#superblock = contents.superblock
     this.#superblockCopies = contents.superblockCopies
     this.#readOnly = contents.readOnly
+    this.wasClean = contents.superblock.clean
     this.#slots = contents.slots
     this.#freeSlots = []
     const extents = []

@@ -233,7 +233,11 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     }
     const started = performance.now()
     await Promise.all(Array.from({ length: loadsAtOnce }, worker))
-    this.#options.log('info', 'pool loaded', { regions: pool.regions, ms: Math.round(performance.now() - started) })
+    this.#options.log('info', 'pool loaded', {
+      regions: pool.regions,
+      afterCrash: !pool.wasClean,
+      ms: Math.round(performance.now() - started),
+    })
   }
 
   #listen(responder: NativeResponder, fabrics: readonly ('iwarp' | 'verbs')[], data: readonly HostPort[]): void {

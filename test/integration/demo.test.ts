@@ -115,7 +115,7 @@ test('a file that is not there is said, and exits with 1', async () => {
 
 test('Ctrl-C in the middle leaves no process and no file', async () => {
   const { code } = await run([], async (output, pid) => {
-    while (!output().includes('2. The primary')) await sleep(10)
+    while (!output().includes('4. The primary counts')) await sleep(10)
     process.kill(pid, 'SIGINT')
   })
   expect(code).toBe(130)

@@ -104,6 +104,7 @@ describe('a file pool', () => {
       await client.create('other', 100_000)
     })
     await second.close()
+    expect((await parsed(file)).wasClean).toBe(true)
     const image = readFileSync(file)
     for (const { name, extents } of (await parsed(file)).records()) {
       for (const { offset, length } of extents) {

@@ -67,6 +67,18 @@ test('after a break a large call goes on where it was; after a restart of the un
   await client.close()
 })
 
+test('after a break, what was in flight goes out before what had waited for room', async () => {
+  const { unit, client, region } = await writer()
+  const writes = Array.from({ length: 8 }, (_, i) => region.write(i, new Uint8Array(15 * KiB).fill(i)))
+  expect(unit.channel.pending.length).toBe(4)
+  unit.channel.break()
+  await until(() => unit.channels.length === 2 && unit.channel.pending.length === 4)
+  while (unit.channel.pending.length > 0) unit.channel.complete(1)
+  expect(unit.log.slice(4).map(({ offsets }) => offsets[0])).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+  await Promise.all(writes)
+  await client.close()
+})
+
 test('a vectored call of very many ranges goes out in several operations', async () => {
   const { unit, client, region } = await writer()
   const ranges = Array.from({ length: 5000 }, (_, i) => ({ offset: i * 2, bytes: new Uint8Array([i & 255]) }))

@@ -61,7 +61,8 @@ export class MemoryRegion {
   gate: Promise<void> = Promise.resolve()
   #operations: Operation[] = []
   #running = false
-  #killed = false
+  /** Owners up to this epoch are dead: their calls never settle. */
+  #deadEpoch = 0n
 
   constructor(options: MemoryRegionOptions) {
     const { random, ...rest } = options
@@ -130,13 +131,13 @@ export class MemoryRegion {
     this.epoch++
     const region = this
     const epoch = this.epoch
-    this.#killed = false
     const ack = (durability: Durability): Ack => ({
       durability,
       method: durability === 'durable' ? 'unit-flush' : 'none',
       epoch,
     })
-    const alive = () => {
+    const alive = async () => {
+      if (epoch <= region.#deadEpoch) await new Promise(() => {})
       if (region.epoch !== epoch) throw new CheckpointError('FENCED', 'a later epoch owns the region')
     }
     return {
@@ -147,7 +148,8 @@ export class MemoryRegion {
         return region.rollbacks
       },
       async writeAll(ranges, options) {
-        alive()
+        const dead = alive()
+        if (epoch !== region.epoch || epoch <= region.#deadEpoch) await dead
         const durability = options.durability ?? region.options.strongest
         const number = region.writes++
         const failure = region.failing.get(number)
@@ -165,7 +167,8 @@ export class MemoryRegion {
         return ack(durability)
       },
       async flush(ranges) {
-        alive()
+        const dead = alive()
+        if (epoch !== region.epoch || epoch <= region.#deadEpoch) await dead
         region.flushes++
         await region.#post([], ranges)
         return ack('durable')
@@ -191,7 +194,7 @@ export class MemoryRegion {
 
   /** The owner is gone: of what is on its way, a part of one operation more may land. Its calls never settle. */
   kill(): void {
-    this.#killed = true
+    this.#deadEpoch = this.epoch
     const [operation] = this.#operations
     this.#operations = []
     if (operation === undefined) return
@@ -230,7 +233,11 @@ export class MemoryRegion {
       await this.gate
       const [operation] = this.#operations
       if (operation === undefined) break
-      await this.#land(operation)
+      // A client repeats what it had under way when the unit went.
+      for (let before = -1; before !== this.rollbacks && this.#operations[0] === operation; ) {
+        before = this.rollbacks
+        await this.#land(operation)
+      }
       if (this.#operations[0] !== operation) continue
       this.#operations.shift()
       operation.done()
@@ -254,9 +261,5 @@ export class MemoryRegion {
       const to = Math.min(this.visible.length, Math.ceil((offset + length) / blockBytes) * blockBytes)
       this.medium.set(this.visible.subarray(from, to), from)
     }
-  }
-
-  get killed(): boolean {
-    return this.#killed
   }
 }

@@ -1,0 +1,522 @@
+// Client channels against a unit that the test plays: what is posted, what an operation waits for, and how it ends.
+#include <condition_variable>
+
+#include "check.h"
+#include "client/channel.h"
+#include "client/operation_plan.h"
+#include "scripted_fabric.h"
+
+namespace {
+
+using namespace rdmacp;
+using namespace std::chrono_literals;
+using client::Operation;
+using client::Outcome;
+using fabric::WorkRequest;
+using scripted::Message;
+
+constexpr std::uint64_t kRegion = std::uint64_t{8} << 30;
+constexpr std::uint64_t kBase = 0x10000;
+
+protocol::Grant goodGrant() {
+  protocol::Grant grant;
+  grant.remoteKey = 5;
+  grant.base = kBase;
+  grant.length = kRegion;
+  grant.epoch = 3;
+  grant.rights = 3;
+  grant.credits = 4;
+  grant.maxMessage = protocol::kMaxMessage;
+  grant.promises = 3;
+  return grant;
+}
+
+class Handler final : public client::DataChannelHandler {
+ public:
+  void onOpen(const protocol::Grant&) override {
+    const std::lock_guard lock(mutex);
+    ++opened;
+  }
+  void onOutcomes(std::span<const Outcome> batch) override {
+    const std::lock_guard lock(mutex);
+    if (closed > 0) lateOutcome = true;
+    outcomes.insert(outcomes.end(), batch.begin(), batch.end());
+    changed.notify_all();
+  }
+  void onClosed(const Error& why) override {
+    const std::lock_guard lock(mutex);
+    ++closed;
+    reason = why;
+    changed.notify_all();
+  }
+  bool waitFor(std::size_t count, std::chrono::milliseconds limit = 5s) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, limit, [&] { return outcomes.size() >= count; });
+  }
+  bool waitClosed() {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, 5s, [&] { return closed > 0; });
+  }
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  int opened = 0, closed = 0;
+  bool lateOutcome = false;
+  std::vector<Outcome> outcomes;
+  Error reason;
+};
+
+// A channel whose hello was sent; open() answers it.
+struct Stage {
+  explicit Stage(fabric::ConnectionOptions options = {}) {
+    client::ConnectParameters parameters;
+    parameters.address = fabric::SocketAddress::parse("127.0.0.1", 1).value();
+    parameters.token.fill(std::byte{7});
+    parameters.options = options;
+    auto connected = client::DataChannel::connect(fabric, *loop, parameters, handler);
+    CHECK(connected.ok());
+    channel = connected.value();
+    connection = fabric.last;
+  }
+  ~Stage() {
+    channel->abort();
+    handler->waitClosed();
+    channel.reset();
+    connection.reset();
+    loop->stop();
+  }
+  void open(const protocol::Grant& grant = goodGrant()) {
+    connection->establish();
+    connection->completeAll();
+    connection->deliver(protocol::encode(grant, protocol::kVersionMax));
+  }
+  Status post(Operation::Kind kind, Operation::Until until, std::vector<client::OperationRange> ranges,
+              std::vector<protocol::FlushRange> flushRanges = {},
+              Clock::time_point deadline = Clock::time_point::max()) {
+    Operation operation;
+    operation.id = ++lastId;
+    operation.kind = kind;
+    operation.until = until;
+    operation.ranges = std::move(ranges);
+    operation.flushRanges = std::move(flushRanges);
+    operation.deadline = deadline;
+    return channel->post(std::move(operation));
+  }
+  Status flush(std::uint64_t offset, Clock::time_point deadline = Clock::time_point::max()) {
+    return post(Operation::Kind::flush, Operation::Until::durable, {}, {{offset, 10}}, deadline);
+  }
+  // Everything posted since the hello.
+  std::vector<scripted::Posted> posted() {
+    auto all = connection->posted();
+    all.erase(all.begin());
+    return all;
+  }
+  std::vector<protocol::Flush> flushes() {
+    std::vector<protocol::Flush> found;
+    for (const auto& request : posted()) {
+      if (request.kind == WorkRequest::Kind::send) found.push_back(protocol::parseFlush(request.message).value());
+    }
+    return found;
+  }
+  void answer(std::uint64_t request, ErrorCode code = ErrorCode::ok, std::int32_t systemError = 0) {
+    protocol::Flushed flushed;
+    flushed.request = request;
+    flushed.code = code;
+    flushed.method = 2;
+    flushed.systemError = systemError;
+    connection->deliver(protocol::encode(flushed, protocol::kVersionMax));
+  }
+
+  std::unique_ptr<EventLoop> loop = std::move(EventLoop::start("channel-test")).value();
+  scripted::Fabric fabric;
+  std::shared_ptr<Handler> handler = std::make_shared<Handler>();
+  std::shared_ptr<client::DataChannel> channel;
+  std::shared_ptr<scripted::Connection> connection;
+  std::uint64_t lastId = 0;
+  std::array<std::byte, 64> memory{};
+};
+
+constexpr auto kWrite = Operation::Kind::write;
+constexpr auto kRead = Operation::Kind::read;
+constexpr auto kPlaced = Operation::Until::placed;
+constexpr auto kVisible = Operation::Until::visible;
+constexpr auto kDurable = Operation::Until::durable;
+
+}  // namespace
+
+TEST(the_token_rides_in_the_private_data_and_the_hello_comes_first) {
+  Stage stage;
+  const auto data = protocol::parseConnectData(stage.connection->privateData);
+  CHECK(data.ok());
+  CHECK(data.value().token[0] == std::byte{7});
+  stage.connection->establish();
+  CHECK_EQ(stage.connection->posted().size(), 1U);
+  CHECK(protocol::parseHello(stage.connection->posted()[0].message).ok());
+  CHECK_EQ(stage.handler->opened, 0);
+  CHECK(stage.post(kWrite, kPlaced, {}).error().code == ErrorCode::invalidArgument);
+}
+
+TEST(a_rejected_token_and_versions_without_overlap_are_precise_errors) {
+  {
+    Stage stage;
+    protocol::RejectData data;
+    data.code = ErrorCode::tokenInvalid;
+    stage.connection->reject(protocol::encode(data));
+    CHECK(stage.handler->reason.code == ErrorCode::tokenInvalid);
+  }
+  {
+    Stage stage;
+    stage.connection->reject({});
+    CHECK(stage.handler->reason.code == ErrorCode::connectionRefused);
+  }
+  Stage stage;
+  stage.connection->establish();
+  protocol::Refuse refuse;
+  refuse.code = ErrorCode::versionMismatch;
+  refuse.versionMin = 7;
+  refuse.versionMax = 9;
+  stage.connection->deliver(protocol::encode(refuse));
+  CHECK(stage.handler->waitClosed());
+  CHECK(stage.handler->reason.code == ErrorCode::versionMismatch);
+  CHECK(stage.handler->reason.message.find("7 to 9") != std::string::npos);
+  CHECK(stage.handler->reason.message.find("speaks 1") != std::string::npos);
+}
+
+TEST(a_grant_that_cannot_be_true_ends_the_connection) {
+  const auto refused = [](const protocol::Grant& grant) {
+    Stage stage;
+    stage.open(grant);
+    CHECK(stage.handler->waitClosed());
+    CHECK_EQ(stage.handler->opened, 0);
+    CHECK(stage.handler->reason.code == ErrorCode::protocolViolation);
+  };
+  auto grant = goodGrant();
+  grant.base = ~std::uint64_t{0} - 5;
+  refused(grant);
+  grant = goodGrant();
+  grant.length = std::uint64_t{1} << 53;
+  refused(grant);
+  grant = goodGrant();
+  grant.credits = 0;
+  refused(grant);
+  grant = goodGrant();
+  grant.rights = 4;
+  refused(grant);
+  grant = goodGrant();
+  grant.maxMessage = 24;
+  refused(grant);
+}
+
+TEST(no_answer_to_the_hello_times_out) {
+  fabric::ConnectionOptions options;
+  options.setupTimeout = 50ms;
+  Stage stage(options);
+  stage.connection->establish();
+  CHECK(stage.handler->waitClosed());
+  CHECK(stage.handler->reason.code == ErrorCode::timedOut);
+}
+
+TEST(nothing_is_sent_for_a_range_outside_of_the_region) {
+  Stage stage;
+  stage.open();
+  std::byte* memory = stage.memory.data();
+  const auto code = [](const Status& status) { return status.error().code; };
+  CHECK(code(stage.post(kWrite, kPlaced, {{kRegion, memory, 1}})) == ErrorCode::outOfBounds);
+  CHECK(code(stage.post(kRead, kPlaced, {{0, memory, 1}, {kRegion - 1, memory, 2}})) == ErrorCode::outOfBounds);
+  CHECK(code(stage.post(kWrite, kPlaced, {{~std::uint64_t{0}, memory, 2}})) == ErrorCode::outOfBounds);
+  CHECK(code(stage.post(kWrite, kPlaced, {{0, nullptr, 2}})) == ErrorCode::invalidArgument);
+  CHECK(code(stage.flush(kRegion - 9)) == ErrorCode::outOfBounds);
+  CHECK(stage.posted().empty());
+  CHECK(stage.post(kWrite, kPlaced, {{kRegion - 1, memory, 1}}).ok());
+}
+
+TEST(rights_and_promises_of_the_grant_are_kept) {
+  Stage stage;
+  auto grant = goodGrant();
+  grant.rights = 1;
+  grant.promises = 1;
+  stage.open(grant);
+  std::byte* memory = stage.memory.data();
+  CHECK(stage.post(kWrite, kPlaced, {{0, memory, 1}}).error().code == ErrorCode::remoteAccess);
+  CHECK(stage.flush(0).error().code == ErrorCode::notDurable);
+  CHECK(stage.post(kRead, kPlaced, {{0, memory, 1}}).ok());
+}
+
+TEST(a_visible_write_waits_for_a_read_after_it) {
+  Stage stage;
+  stage.open();
+  CHECK(stage.post(kWrite, kVisible, {{10, stage.memory.data(), 3}, {20, stage.memory.data(), 0}}).ok());
+  const auto posted = stage.posted();
+  CHECK_EQ(posted.size(), 2U);
+  CHECK(posted[0].kind == WorkRequest::Kind::write);
+  CHECK_EQ(posted[0].remoteAddress, kBase + 10);
+  CHECK_EQ(posted[0].length, 3U);
+  CHECK(posted[1].kind == WorkRequest::Kind::read);
+  CHECK_EQ(posted[1].length, 1U);
+  stage.connection->complete(1);
+  CHECK(stage.handler->outcomes.empty());
+  stage.connection->complete(1);
+  CHECK_EQ(stage.handler->outcomes.size(), 1U);
+  CHECK(stage.handler->outcomes[0].code == ErrorCode::ok);
+}
+
+TEST(a_range_above_the_transfer_limit_becomes_several_requests) {
+  Stage stage;
+  stage.open();
+  const std::uint64_t length = 2 * client::kMaxTransfer + 5;
+  CHECK(stage.post(kWrite, kPlaced, {{1, stage.memory.data(), length}}).ok());
+  const auto posted = stage.posted();
+  CHECK_EQ(posted.size(), 3U);
+  CHECK_EQ(posted[0].length, client::kMaxTransfer);
+  CHECK_EQ(posted[2].length, 5U);
+  CHECK_EQ(posted[2].remoteAddress, kBase + 1 + 2 * client::kMaxTransfer);
+  stage.connection->complete(2);
+  CHECK(stage.handler->outcomes.empty());
+  stage.connection->complete(1);
+  CHECK_EQ(stage.handler->outcomes.size(), 1U);
+}
+
+TEST(a_durable_write_waits_for_the_answer_and_carries_its_error) {
+  Stage stage;
+  stage.open();
+  CHECK(stage.post(kWrite, kDurable, {{10, stage.memory.data(), 5}}, {{100, 20}, {110, 30}}).ok());
+  auto flushes = stage.flushes();
+  CHECK_EQ(flushes.size(), 1U);
+  CHECK_EQ(flushes[0].ranges.size(), 2U);  // its own, and the two that overlap as one
+  CHECK_EQ(flushes[0].ranges[1].length, 40U);
+  stage.connection->completeAll();
+  CHECK(stage.handler->outcomes.empty());
+  stage.answer(flushes[0].request);
+  CHECK_EQ(stage.handler->outcomes.size(), 1U);
+  CHECK_EQ(stage.handler->outcomes[0].method, 2);
+
+  CHECK(stage.post(kWrite, kDurable, {{10, stage.memory.data(), 5}}).ok());
+  flushes = stage.flushes();
+  // The answer may overtake the completion of the send; its memory is still needed until then.
+  stage.answer(flushes[1].request, ErrorCode::mediumFailed, 5);
+  CHECK_EQ(stage.handler->outcomes.size(), 1U);
+  stage.connection->completeAll();
+  CHECK_EQ(stage.handler->outcomes.size(), 2U);
+  CHECK(stage.handler->outcomes[1].code == ErrorCode::mediumFailed);
+  CHECK_EQ(stage.handler->outcomes[1].systemError, 5);
+  CHECK_EQ(stage.handler->closed, 0);
+}
+
+TEST(flushes_beyond_the_credits_wait_for_answers) {
+  Stage stage;
+  stage.open();
+  for (std::uint64_t i = 0; i < 10; ++i)
+    CHECK(stage.flush(i * 100).ok());
+  CHECK_EQ(stage.flushes().size(), 4U);
+  for (std::size_t i = 0; i < 10; ++i) {
+    stage.connection->completeAll();
+    const auto flushes = stage.flushes();
+    CHECK_EQ(flushes.size(), std::min<std::size_t>(4 + i, 10));
+    CHECK_EQ(flushes[i].ranges[0].offset, i * 100);
+    stage.answer(flushes[i].request);
+    CHECK_EQ(stage.handler->outcomes.size(), i + 1);
+  }
+}
+
+TEST(many_ranges_become_several_flush_messages_and_one_outcome) {
+  Stage stage;
+  stage.open();
+  std::vector<protocol::FlushRange> ranges;
+  for (std::uint64_t i = 0; i < 2 * protocol::kMaxFlushRanges + 1; ++i)
+    ranges.push_back({i * 8192, 1});
+  CHECK(stage.post(Operation::Kind::flush, kDurable, {}, ranges).ok());
+  const auto flushes = stage.flushes();
+  CHECK_EQ(flushes.size(), 3U);
+  CHECK_EQ(flushes[2].ranges.size(), 1U);
+  stage.connection->completeAll();
+  stage.answer(flushes[0].request);
+  stage.answer(flushes[2].request);
+  CHECK(stage.handler->outcomes.empty());
+  stage.answer(flushes[1].request);
+  CHECK_EQ(stage.handler->outcomes.size(), 1U);
+}
+
+TEST(an_answer_that_was_not_asked_for_ends_the_connection) {
+  Stage stage;
+  stage.open();
+  CHECK(stage.flush(0).ok());
+  stage.answer(12345);
+  CHECK(stage.handler->waitClosed());
+  CHECK(stage.handler->reason.code == ErrorCode::protocolViolation);
+  CHECK_EQ(stage.handler->outcomes.size(), 1U);
+  CHECK(stage.handler->outcomes[0].code == ErrorCode::protocolViolation);
+}
+
+TEST(a_late_flush_times_out_alone_and_the_connection_is_probed) {
+  Stage stage;
+  stage.open();
+  for (int i = 0; i < 6; ++i)
+    CHECK(stage.flush(0, Clock::now() + 40ms).ok());
+  stage.connection->completeAll();
+  CHECK(stage.handler->waitFor(6));
+  for (const Outcome& outcome : stage.handler->outcomes)
+    CHECK(outcome.code == ErrorCode::timedOut);
+  stage.connection->settle();
+  CHECK(stage.posted().back().kind == WorkRequest::Kind::read);
+  CHECK(stage.posted().back().deadline < Clock::now() + 10s);
+  stage.connection->completeAll();
+  // The answers still come, free the credits, and are nobody's any more.
+  const auto late = stage.flushes();
+  CHECK_EQ(late.size(), 4U);
+  CHECK(stage.flush(0).ok());
+  CHECK_EQ(stage.flushes().size(), 4U);
+  stage.answer(late[0].request);
+  CHECK_EQ(stage.flushes().size(), 5U);
+  for (std::size_t i = 1; i < late.size(); ++i)
+    stage.answer(late[i].request);
+  stage.connection->completeAll();
+  stage.answer(stage.flushes()[4].request);
+  CHECK_EQ(stage.handler->outcomes.size(), 7U);
+  CHECK(stage.handler->outcomes[6].code == ErrorCode::ok);
+  CHECK_EQ(stage.handler->closed, 0);
+}
+
+TEST(operations_beyond_the_queue_depth_wait_and_keep_their_order) {
+  fabric::ConnectionOptions options;
+  options.sendDepth = 32;
+  Stage stage(options);
+  stage.open();
+  std::vector<client::OperationRange> many(100, {0, stage.memory.data(), 1});
+  for (std::size_t i = 0; i < many.size(); ++i)
+    many[i].offset = i;
+  CHECK(stage.post(kWrite, kVisible, many).ok());
+  for (std::uint64_t i = 0; i < 200; ++i)
+    CHECK(stage.post(kWrite, kPlaced, {{1000 + i, stage.memory.data(), 1}}).ok());
+  CHECK(stage.connection->openCount() <= 32);
+  while (stage.connection->openCount() > 0)
+    stage.connection->complete(1 + check::random()() % 8);
+  CHECK_EQ(stage.handler->outcomes.size(), 201U);
+  for (std::size_t i = 0; i < 201; ++i)
+    CHECK_EQ(stage.handler->outcomes[i].id, i + 1);
+  const auto posted = stage.posted();
+  CHECK_EQ(posted.size(), 301U);
+  CHECK_EQ(posted[99].remoteAddress, kBase + 99);
+  CHECK(posted[100].kind == WorkRequest::Kind::read);
+  CHECK_EQ(posted[101].remoteAddress, kBase + 1000);
+}
+
+TEST(a_lost_connection_gives_every_operation_its_outcome_and_then_closes_once) {
+  fabric::ConnectionOptions options;
+  options.sendDepth = 32;
+  Stage stage(options);
+  stage.open();
+  for (int i = 0; i < 50; ++i) {
+    CHECK(stage.post(kWrite, kVisible, {{0, stage.memory.data(), 8}}).ok());
+    CHECK(stage.post(kWrite, kDurable, {{0, stage.memory.data(), 8}}).ok());
+  }
+  stage.connection->complete(5);
+  stage.connection->breakDown();
+  CHECK_EQ(stage.handler->outcomes.size(), 100U);
+  CHECK(stage.handler->outcomes.back().code == ErrorCode::connectionBroken);
+  CHECK_EQ(stage.handler->closed, 1);
+  CHECK(!stage.handler->lateOutcome);
+  CHECK(stage.flush(0).error().code == ErrorCode::connectionBroken);
+}
+
+TEST(posting_from_several_threads_loses_nothing) {
+  fabric::ConnectionOptions options;
+  options.sendDepth = 64;
+  Stage stage(options);
+  stage.open();
+  constexpr std::size_t kThreads = 3, kEach = 500;
+  std::vector<std::thread> threads;
+  std::atomic<std::size_t> refused{0};
+  for (std::size_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::size_t i = 0; i < kEach; ++i) {
+        Operation operation;
+        operation.id = t * kEach + i;
+        operation.until = kVisible;
+        operation.ranges = {{t, stage.memory.data() + t, 1}};
+        if (!stage.channel->post(std::move(operation)).ok()) ++refused;
+      }
+    });
+  }
+  while (!stage.handler->waitFor(kThreads * kEach, 1ms))
+    stage.connection->completeAll();
+  for (auto& thread : threads)
+    thread.join();
+  CHECK_EQ(refused.load(), 0U);
+  std::vector<bool> seen(kThreads * kEach);
+  for (const Outcome& outcome : stage.handler->outcomes)
+    seen[outcome.id] = true;
+  CHECK(std::all_of(seen.begin(), seen.end(), [](bool one) { return one; }));
+}
+
+TEST(joined_ranges_cover_the_same_bytes) {
+  for (std::uint64_t round = 0; round < check::rounds(20000, 2000); ++round) {
+    std::array<bool, 64> before{}, after{};
+    std::vector<protocol::FlushRange> ranges(check::random()() % 8);
+    for (auto& range : ranges) {
+      range.offset = check::random()() % 64;
+      range.length = check::random()() % (65 - range.offset);
+      std::fill_n(before.begin() + static_cast<std::ptrdiff_t>(range.offset), range.length, true);
+    }
+    const auto joined = client::joinRanges(ranges);
+    for (std::size_t i = 0; i < joined.size(); ++i) {
+      CHECK(joined[i].length > 0);
+      CHECK(i == 0 || joined[i - 1].offset + joined[i - 1].length < joined[i].offset);
+      std::fill_n(after.begin() + static_cast<std::ptrdiff_t>(joined[i].offset), joined[i].length, true);
+    }
+    CHECK(before == after);
+  }
+}
+
+namespace {
+
+class SessionHandler final : public client::SessionChannelHandler {
+ public:
+  void onOpen(const protocol::Welcome&) override { opened = true; }
+  void onFenced(std::uint64_t handle, std::uint64_t epoch) override { fences.emplace_back(handle, epoch); }
+  void onClosed(const Error& why) override { closed.set_value(why); }
+
+  bool opened = false;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> fences;
+  std::promise<Error> closed;
+};
+
+}  // namespace
+
+TEST(a_session_heartbeats_says_its_age_and_notices_silence) {
+  const auto loop = std::move(EventLoop::start("session-test")).value();
+  scripted::Fabric fabric;
+  const auto handler = std::make_shared<SessionHandler>();
+  client::ConnectParameters parameters;
+  parameters.address = fabric::SocketAddress::parse("127.0.0.1", 1).value();
+  auto channel = client::SessionChannel::connect(fabric, *loop, parameters, handler).value();
+  const auto connection = fabric.last;
+  connection->establish();
+  protocol::Welcome welcome;
+  welcome.heartbeatMs = 20;
+  connection->deliver(protocol::encode(welcome, protocol::kVersionMax));
+  CHECK(handler->opened);
+  connection->deliver(protocol::encode(protocol::Fenced{9, 4, 0}, protocol::kVersionMax));
+  CHECK(handler->fences == (std::vector<std::pair<std::uint64_t, std::uint64_t>>{{9, 4}}));
+
+  channel->touch();
+  protocol::Heartbeat last;
+  const auto echoUntil = Clock::now() + 1500ms;
+  while (Clock::now() < echoUntil) {
+    std::this_thread::sleep_for(20ms);
+    last = protocol::parseHeartbeat(connection->posted().back().message).value();
+    connection->completeAll();
+    connection->deliver(protocol::encode(last, protocol::MessageType::heartbeatEcho, protocol::kVersionMax));
+  }
+  CHECK(last.sequence > 20);
+  CHECK(last.loopAgeMs >= 1200 && last.loopAgeMs < 5000);
+  channel->touch();
+  std::this_thread::sleep_for(60ms);
+  CHECK(protocol::parseHeartbeat(connection->posted().back().message).value().loopAgeMs < 500);
+
+  auto closed = handler->closed.get_future();
+  const auto silentSince = Clock::now();
+  CHECK(closed.wait_for(5s) == std::future_status::ready);
+  CHECK(Clock::now() - silentSince > 800ms);
+  CHECK(closed.get().code == ErrorCode::timedOut);
+  loop->stop();
+}

@@ -1,0 +1,249 @@
+/**
+ * Writers killed and units crashed at random moments, against a model of what must survive: the newest durable checkpoint and
+ * all before it that the policy keeps; never a mixed one, never one that was gone before.
+ */
+import { expect, test } from 'vitest'
+import { appendGeometry, cellsOf } from '../../src/checkpoint/geometry.js'
+import { type CheckpointLog, openLog, openReader } from '../../src/checkpoint/index.js'
+import { CheckpointError } from '../../src/errors.js'
+import { crc32c, MemoryRegion } from './memory-region.js'
+import { Random, testSeed } from './random.js'
+
+interface Issued {
+  id: number
+  cells: number
+  durable: boolean
+  /** Cells appended before it, lost ones too. */
+  before: number
+  sequence?: bigint
+  /** It was not there when somebody looked after the writer's or the unit's end. */
+  gone?: boolean
+  cleared?: boolean
+}
+
+const headBytes = 16
+
+/** The number, the length and content that follow from the number. */
+function payload(id: number, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(headBytes + length)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, id)
+  view.setUint32(4, length)
+  for (let index = headBytes; index < bytes.length; index++) bytes[index] = id * 31 + (index >> 6) * 7
+  view.setUint32(8, crc32c(bytes.subarray(headBytes)))
+  return bytes
+}
+
+function idOf(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  expect(view.getUint32(4)).toBe(bytes.length - headBytes)
+  const id = view.getUint32(0)
+  expect(Buffer.compare(bytes, payload(id, bytes.length - headBytes))).toBe(0)
+  return id
+}
+
+class History {
+  readonly issued = new Map<number, Issued>()
+  readonly random: Random
+  readonly memory: MemoryRegion
+  #cells = 0
+  #last = 0
+  log: CheckpointLog<Uint8Array>
+
+  constructor(random: Random, memory: MemoryRegion) {
+    this.random = random
+    this.memory = memory
+    this.log = openLog(memory.owner())
+  }
+
+  append(): Promise<void> {
+    const { random, memory } = this
+    const length = random.length(random.chance(0.1) ? 7000 : 1500)
+    const id = ++this.#last
+    const durable = memory.options.strongest === 'durable' && random.chance(0.3)
+    const cells = cellsOf(headBytes + length)
+    const record: Issued = { id, cells, durable, before: this.#cells }
+    this.#cells += cells
+    this.issued.set(id, record)
+    const bytes = payload(id, length)
+    const appended = this.log.append(bytes, { durability: durable ? 'durable' : 'visible' })
+    bytes.fill(0xee)
+    return appended.then(
+      ({ sequence }) => {
+        record.sequence = sequence
+        // What was written again took its place a second time.
+        record.before = this.#cells - cells
+      },
+      (error: unknown) => {
+        if (!(error instanceof CheckpointError)) throw error
+      },
+    )
+  }
+
+  async clear(): Promise<void> {
+    const { random, log } = this
+    const kept = await log.list()
+    const before = random.chance(0.5) ? random.pick(kept)?.sequence : undefined
+    await log.clear(before === undefined ? {} : { before })
+    for (const record of this.issued.values()) {
+      if (record.sequence !== undefined && (before === undefined || record.sequence < before)) record.cleared = true
+    }
+  }
+
+  /** @param crashed visible writes may be lost, too */
+  async check(crashed: boolean): Promise<void> {
+    const { memory, issued } = this
+    const { area, segmentCells } = appendGeometry(memory.visible.length)
+    const reader = openReader(memory.reader())
+    const all = await reader.all()
+    const latest = await reader.latest()
+    expect(latest?.sequence).toBe(all.at(-1)?.sequence)
+    const ids = all.map(({ value }) => idOf(value))
+    for (const [index, { sequence }] of all.entries()) {
+      const record = issued.get(ids[index] as number) as Issued
+      expect(record.gone, `ghost of ${record.id}`).toBeUndefined()
+      expect(record.cleared, `cleared ${record.id} came back`).toBeUndefined()
+      if (record.sequence !== undefined) expect(sequence).toBe(record.sequence)
+      if (index > 0) {
+        expect(sequence).toBeGreaterThan(all[index - 1]?.sequence as bigint)
+        expect(ids[index]).toBeGreaterThan(ids[index - 1] as number)
+      }
+      expect((await reader.at(sequence)).value).toEqual(all[index]?.value)
+    }
+    const acknowledged = [...issued.values()].filter(({ sequence, gone }) => sequence !== undefined && !gone)
+    const newest = acknowledged.findLast(({ durable }) => durable || !crashed)
+    if (newest !== undefined) {
+      for (const record of acknowledged) {
+        if (record.id > newest.id || record.cleared) continue
+        const reach = this.#cells - record.before + 2 * segmentCells
+        if (reach > area.cells && record !== newest) continue
+        expect(ids, `checkpoint ${record.id} is lost, newest kept ${newest.id}`).toContain(record.id)
+      }
+    }
+    const present = new Set(ids)
+    for (const record of issued.values()) {
+      if (present.has(record.id)) record.sequence ??= all[ids.indexOf(record.id)]?.sequence as bigint
+      else record.gone = true
+    }
+  }
+}
+
+test.each(['durable', 'visible'] as const)('killed and crashed at random moments (%s pool)', async (strongest) => {
+  const seed = testSeed()
+  const rounds = process.env.RC_LONG === '1' ? 600 : 60
+  console.log(`seed ${seed}`)
+  for (let round = 0; round < rounds; round++) {
+    const random = new Random(seed + round)
+    try {
+      const memory = new MemoryRegion({
+        bytes: random.pick([32, 48, 64, 200]) * 1024,
+        strongest,
+        random,
+        pieceBytes: random.pick([64, 500, 4096]),
+        blockBytes: random.pick([64, 4096]),
+      })
+      const history = new History(random, memory)
+      for (let life = 0; life < 12; life++) {
+        const appends: Promise<void>[] = []
+        const wanted = random.below(60)
+        for (let count = 0; count < wanted; count++) {
+          const append = history.append()
+          appends.push(append)
+          if (random.chance(0.6)) await append
+          if (random.chance(0.02)) await history.clear()
+          if (random.chance(0.1)) for (let turn = random.below(40); turn > 0; turn--) await undefined
+          if (strongest === 'durable' && random.chance(0.02)) {
+            // The unit goes and comes back under the same owner, who repeats what was under way.
+            memory.crash()
+            await Promise.all(appends)
+            await history.check(true)
+          }
+        }
+        for (let turn = random.below(300); turn > 0; turn--) await undefined
+        memory.kill()
+        for (let turn = 0; turn < 100 && !memory.idle; turn++) await undefined
+        const crashed = strongest === 'durable' && random.chance(0.6)
+        if (crashed) memory.crash()
+        await history.check(crashed)
+        history.log = openLog(memory.owner())
+        if (random.chance(0.7)) {
+          await history.append()
+          await history.check(false)
+        }
+      }
+    } catch (error) {
+      console.log(`failed with RC_SEED=${seed + round}`)
+      throw error
+    }
+  }
+})
+
+test('a write torn at any cut leaves the checkpoint before it, and the next one', async () => {
+  for (const mode of ['append', 'overwrite'] as const) {
+    for (let cut = 0; cut <= 128 + 300; cut++) {
+      const memory = new MemoryRegion({ bytes: 32 * 1024, mode })
+      const log = openLog(memory.owner())
+      await log.append(payload(1, 200))
+      const before = memory.visible.slice()
+      await log.append(payload(2, 284))
+      const after = memory.visible.slice()
+      const differing = [...after.keys()].filter((index) => after[index] !== before[index])
+      memory.visible.set(before)
+      for (const index of differing.slice(0, Math.ceil((differing.length * cut) / (128 + 300)))) {
+        memory.visible[index] = after[index] as number
+      }
+      const whole = cut === 128 + 300
+      const reader = openReader(memory.reader())
+      const found = idOf((await reader.latest())?.value ?? new Uint8Array())
+      expect([1, 2]).toContain(found)
+      if (whole) expect(found).toBe(2)
+      const next = openLog(memory.owner())
+      await next.append(payload(3, 50))
+      expect(idOf((await reader.latest())?.value ?? new Uint8Array())).toBe(3)
+      if (mode === 'append') {
+        const ids = (await reader.all()).map(({ value }) => idOf(value))
+        expect(ids).toEqual(found === 2 ? [1, 2, 3] : [1, 3])
+      }
+    }
+  }
+})
+
+test('overwrite: the last complete checkpoint outlives kills and crashes', async () => {
+  const seed = testSeed()
+  console.log(`seed ${seed}`)
+  for (let round = 0; round < 60; round++) {
+    const random = new Random(seed + round)
+    const memory = new MemoryRegion({
+      bytes: 32 * 1024,
+      mode: 'overwrite',
+      random,
+      pieceBytes: random.pick([64, 500]),
+      blockBytes: random.pick([64, 4096]),
+    })
+    let id = 0
+    let durable = 0
+    let acknowledged = 0
+    for (let life = 0; life < 15; life++) {
+      const log = openLog(memory.owner())
+      for (let count = random.below(20); count > 0; count--) {
+        const mine = ++id
+        const asked = random.pick(['visible', 'durable'] as const)
+        const pending = log.append(payload(mine, random.length(11_000)), { durability: asked }).then(() => {
+          acknowledged = mine
+          if (asked === 'durable') durable = mine
+        })
+        if (random.chance(0.7)) await pending
+      }
+      for (let turn = random.below(100); turn > 0; turn--) await undefined
+      memory.kill()
+      for (let turn = 0; turn < 100 && !memory.idle; turn++) await undefined
+      const crashed = random.chance(0.5)
+      if (crashed) memory.crash()
+      const latest = await openReader(memory.reader()).latest()
+      const found = latest === undefined ? 0 : idOf(latest.value)
+      expect(found, `RC_SEED=${seed + round}`).toBeGreaterThanOrEqual(crashed ? durable : acknowledged)
+      expect(found).toBeLessThanOrEqual(id)
+      acknowledged = found
+    }
+  }
+})
