@@ -32,14 +32,33 @@ export function kernel() {
 
 /** Debian packages that the guest needs on the host. */
 export const packages = [
-  'qemu-system-x86', 'linux-image-amd64', 'linux-headers-amd64', 'linux-source-6.1', 'busybox-static', 'kmod', 'cpio',
-  'xz-utils', 'iproute2', 'rdma-core', 'ibverbs-providers', 'libibverbs-dev', 'librdmacm-dev', 'ibverbs-utils',
-  'rdmacm-utils', 'perftest', 'ndctl',
+  'qemu-system-x86',
+  'linux-image-amd64',
+  'linux-headers-amd64',
+  'linux-source-6.1',
+  'busybox-static',
+  'kmod',
+  'cpio',
+  'xz-utils',
+  'iproute2',
+  'rdma-core',
+  'ibverbs-providers',
+  'libibverbs-dev',
+  'librdmacm-dev',
+  'ibverbs-utils',
+  'rdmacm-utils',
+  'perftest',
+  'ndctl',
 ]
 
 /** What is missing on this machine, as one line with the command that helps; undefined when nothing is. */
 export function missing() {
-  const files = ['/usr/bin/qemu-system-x86_64', '/bin/busybox', '/usr/src/linux-source-6.1.tar.xz', '/usr/bin/ib_write_bw']
+  const files = [
+    '/usr/bin/qemu-system-x86_64',
+    '/bin/busybox',
+    '/usr/src/linux-source-6.1.tar.xz',
+    '/usr/bin/ib_write_bw',
+  ]
   const absent = files.filter((file) => !existsSync(file))
   if (!readdirSync('/boot').some((name) => name.startsWith('vmlinuz-'))) absent.push('a kernel in /boot')
   if (absent.length === 0) return undefined
@@ -88,14 +107,32 @@ export function boot(options) {
   writeFileSync(consoleFile, '')
   const memory = options.memoryGiB ?? 4
   const argv = [
-    '-machine', options.nvdimm === undefined ? 'pc' : 'pc,nvdimm=on',
-    '-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', 'max', '-smp', '2',
-    '-m', options.nvdimm === undefined ? `${memory}G` : `${memory}G,slots=4,maxmem=${memory + 4}G`,
-    '-nographic', '-no-reboot', '-monitor', 'none', '-serial', 'stdio',
-    '-kernel', image, '-initrd', initramfs,
-    '-append', 'console=ttyS0 panic=-1 quiet mitigations=off hung_task_panic=0',
-    '-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap',
-    '-virtfs', `local,path=${options.results},mount_tag=results,security_model=none,multidevs=remap`,
+    '-machine',
+    options.nvdimm === undefined ? 'pc' : 'pc,nvdimm=on',
+    '-accel',
+    'tcg,thread=multi,tb-size=1024',
+    '-cpu',
+    'max',
+    '-smp',
+    '2',
+    '-m',
+    options.nvdimm === undefined ? `${memory}G` : `${memory}G,slots=4,maxmem=${memory + 4}G`,
+    '-nographic',
+    '-no-reboot',
+    '-monitor',
+    'none',
+    '-serial',
+    'stdio',
+    '-kernel',
+    image,
+    '-initrd',
+    initramfs,
+    '-append',
+    'console=ttyS0 panic=-1 quiet mitigations=off hung_task_panic=0',
+    '-virtfs',
+    'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap',
+    '-virtfs',
+    `local,path=${options.results},mount_tag=results,security_model=none,multidevs=remap`,
   ]
   if (options.nvdimm !== undefined) {
     argv.push('-object', `memory-backend-file,id=pm,share=on,mem-path=${options.nvdimm},size=512M`)

@@ -79,7 +79,10 @@ class Recorder final : public ConnectionHandler {
   }
 
   bool waitEstablished() {
-    return wait([&] { return isEstablished_ || isClosed_; }) && isEstablished_;
+    const bool decided = wait([&] { return isEstablished_ || isClosed_; });
+    const std::lock_guard lock(mutex_);
+    if (!isEstablished_) std::printf("# not established: %s\n", decided ? reason_.message.c_str() : "no answer");
+    return isEstablished_;
   }
   Error waitClosed() {
     CHECK(wait([&] { return isClosed_; }));
