@@ -20,9 +20,27 @@ export interface NativeModule {
   copyCrc32c(target: Uint8Array, targetOffset: number, source: Uint8Array, seed?: number): number
   /** A page-aligned anonymous mapping as one ArrayBuffer, for allocate() and staging; unmapped when collected. */
   allocate(bytes: number): ArrayBuffer
+  /**
+   * RDMA devices as libibverbs lists them.
+   * @throws notSupported, with what to install, where the libraries are missing or the fabric was not built
+   */
+  verbsDevices(): NativeVerbsDevice[]
   Medium: { open(options: NativeMediumOptions): Promise<NativeMedium> }
   Responder: { new (medium: NativeMedium, options: NativeResponderOptions): NativeResponder }
   Engine: { new (options: NativeEngineOptions): NativeEngine }
+}
+
+/** `VerbsDevice` of `native/fabric/fabric.h`. */
+export interface NativeVerbsDevice {
+  name: string
+  iwarp: boolean
+  windows: boolean
+  queuePairs: number
+  registrations: number
+  reads: number
+  registrationBytes: bigint
+  /** Why it cannot be used, or ''. */
+  problem: string
 }
 
 export type NativeMediumOptions =

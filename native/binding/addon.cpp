@@ -2,6 +2,7 @@
 #include "binding/data_channel.h"
 #include "binding/engine.h"
 #include "binding/environment.h"
+#include "binding/fabric_names.h"
 #include "binding/medium.h"
 #include "binding/memory.h"
 #include "binding/native_error.h"
@@ -40,6 +41,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("crc32c", Napi::Function::New<crc32cOf>(env, "crc32c"));
   exports.Set("copyCrc32c", Napi::Function::New<copyCrc32cOf>(env, "copyCrc32c"));
   exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
+  exports.Set("verbsDevices", Napi::Function::New<verbsDevices>(env, "verbsDevices"));
   Medium::define(environment, exports);
   Responder::define(environment, exports);
   Engine::define(environment, exports);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "binding/node_api.h"
 #include "fabric/fabric.h"
 
 namespace rdmacp::binding {
@@ -16,5 +17,8 @@ struct Fabrics {
 
 // Made at first use. notSupported for a fabric that this build does not have or whose libraries are not there.
 Result<std::shared_ptr<fabric::Fabric>> fabricNamed(const std::string& transport, Fabrics& made);
+
+// verbsDevices() of src/native.ts.
+Napi::Value verbsDevices(const Napi::CallbackInfo& info);
 
 }  // namespace rdmacp::binding

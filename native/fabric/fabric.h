@@ -232,4 +232,18 @@ std::shared_ptr<Fabric> makeIwarpFabric();
 // or the fabric was not built (RC_HAVE_VERBS).
 Result<std::shared_ptr<Fabric>> makeVerbsFabric();
 
+// A device as the verbs fabric sees it.
+struct VerbsDevice {
+  std::string name;
+  bool iwarp = false;                   // else InfiniBand or RoCE
+  bool windows = false;                 // opening a region costs the same for every size
+  std::uint32_t queuePairs = 0;         // at most
+  std::uint32_t registrations = 0;      // at most
+  std::uint32_t reads = 0;              // of the peer's in flight on a connection at most
+  std::uint64_t registrationBytes = 0;  // the largest
+  std::string problem;                  // why it cannot be used; the limits are 0 then
+};
+// notSupported as makeVerbsFabric.
+Result<std::vector<VerbsDevice>> listVerbsDevices();
+
 }  // namespace rdmacp::fabric

@@ -35,6 +35,7 @@ UnderTest& fabricUnderTest() {
     if (!verbs) check::fail(__FILE__, __LINE__, verbs.error().message);
     const bool verbsConnects = setting("RDMA_CHECKPOINT_TEST_CLIENT") == "verbs";
     UnderTest made{verbsConnects ? makeIwarpFabric() : verbs.value(), address.value(), false, false};
+    made.acceptorSpeaksFirst = !verbsConnects;
     made.connecting = verbsConnects ? verbs.value() : makeIwarpFabric();
     return made;
   }();

@@ -26,6 +26,10 @@ class Loader {
     find(verbs, "ibv_fork_init", table_.forkInit);
     table_.isForkInitialized =
         reinterpret_cast<decltype(table_.isForkInitialized)>(::dlsym(verbs, "ibv_is_fork_initialized"));
+    find(verbs, "ibv_get_device_list", table_.getDeviceList);
+    find(verbs, "ibv_free_device_list", table_.freeDeviceList);
+    find(verbs, "ibv_open_device", table_.openDevice);
+    find(verbs, "ibv_close_device", table_.closeDevice);
     find(verbs, "ibv_query_device", table_.queryDevice);
     find(verbs, "ibv_get_device_name", table_.getDeviceName);
     find(verbs, "ibv_query_port", table_.queryPort);

@@ -18,6 +18,10 @@ namespace rdmacp::fabric::verbs {
 struct Library {
   decltype(&::ibv_fork_init) forkInit;
   decltype(&::ibv_is_fork_initialized) isForkInitialized;  // null before rdma-core 34
+  decltype(&::ibv_get_device_list) getDeviceList;
+  decltype(&::ibv_free_device_list) freeDeviceList;
+  decltype(&::ibv_open_device) openDevice;
+  decltype(&::ibv_close_device) closeDevice;
   decltype(&::ibv_query_device) queryDevice;
   decltype(&::ibv_get_device_name) getDeviceName;
   decltype(&::ibv_query_port) queryPort;
