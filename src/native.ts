@@ -4,7 +4,11 @@
  *
  * Errors: a native call that fails throws (or rejects with) an `Error` whose `nativeCode` is a number of
  * `native/base/result.h` and whose `systemError` is an errno or 0; {@link fromNative} in native-error.ts turns it into
- * a CheckpointError.
+ * a CheckpointError. Calls that return a promise throw at once for what is wrong with their arguments.
+ *
+ * Threads: what is made in one environment (the main thread, or one Worker) is used there. Callbacks and promises come on
+ * its thread; an exception from a callback is an `uncaughtException`. When the environment ends, native threads are
+ * stopped first and nothing is called any more. A child made by `fork()` without `exec()` must not use the addon.
  */
 
 export interface NativeModule {
@@ -16,9 +20,15 @@ export interface NativeModule {
   readonly shadowFileIo: boolean
   /** CRC32C (RFC 3720 B.4) of the bytes, continuing from `seed` (a CRC of what came before; default none). */
   crc32c(bytes: Uint8Array, seed?: number): number
-  /** Copies all of source to target at targetOffset and returns the CRC32C of it, continuing from seed, in one pass. */
+  /**
+   * Copies all of source to target at targetOffset and returns the CRC32C of it, continuing from seed, in one pass: it is
+   * the checksum of what is in target then, even if another thread changes source meanwhile. The two must not overlap.
+   */
   copyCrc32c(target: Uint8Array, targetOffset: number, source: Uint8Array, seed?: number): number
-  /** A page-aligned anonymous mapping as one ArrayBuffer, for allocate() and staging; unmapped when collected. */
+  /**
+   * Zeroed memory as one ArrayBuffer of 0 to 2^32 bytes, for allocate() and staging: a page-aligned anonymous mapping,
+   * unmapped when it is collected; an ordinary ArrayBuffer where the runtime allows no external ones.
+   */
   allocate(bytes: number): ArrayBuffer
   /**
    * RDMA devices as libibverbs lists them.
@@ -61,7 +71,7 @@ export interface NativeMedium {
   flush(ranges: readonly number[]): Promise<void>
   zero(offset: number, length: number): Promise<void>
   load(offset: number, length: number): Promise<void>
-  /** Unlocks and unmaps, once nothing uses it; a responder over it must have been stopped. */
+  /** Unlocks and unmaps, once work under way has ended; a responder over it must have been stopped. */
   close(): Promise<void>
 }
 
@@ -126,7 +136,7 @@ export interface NativeEngineOptions {
 export interface NativeEngine {
   connectData(parameters: NativeConnect, handler: NativeDataHandler): NativeDataChannel
   connectSession(parameters: NativeConnect, handler: NativeSessionHandler): NativeSessionChannel
-  /** Closes what is open and joins the thread. */
+  /** Closes what is open, in order within one second and then at once, and joins the thread. */
   close(): Promise<void>
 }
 
@@ -160,13 +170,17 @@ export interface NativeDataHandler {
 
 export interface NativeDataChannel {
   /**
-   * Posts one operation, transmitting at once on this thread where the socket takes it. The memory of `buffers` must
-   * stay as it is until the outcome; the channel keeps references to it.
+   * Posts one operation, transmitting at once on this thread where the socket takes it. Operations take effect in the
+   * order of posting. The memory of `buffers` must stay as it is until the outcome; the channel keeps references to it.
+   * Buffers over a SharedArrayBuffer or a resizable or detached ArrayBuffer are refused. Nobody may transfer the memory
+   * away meanwhile. Memory that another addon made must not be in flight when a Worker is terminated: Node frees it first.
    * @param id a number the caller chooses, unique among its pending operations
    * @param offsets for each buffer its offset in the region
    * @param flushRanges [offset, length, ...] for a flush, or what a durable write covers beyond its own ranges
-   * @param deadlineMs from now; 0 for none
-   * @throws before anything is sent
+   * @param deadlineMs from now; 0 for none. A transfer beyond it breaks the connection; the answer to a flush beyond it
+   * ends that operation with timedOut and leaves the connection, unless a read that probes it is not answered either
+   * @throws before anything is sent, and then there is no outcome: outOfBounds, remoteAccess (the grant has not that
+   * right), notDurable, limitReached, localClosed
    */
   post(
     id: number,

@@ -2,6 +2,7 @@
 #include "binding/environment.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "binding/native_error.h"
 #include "client/channel.h"
@@ -154,8 +155,12 @@ napi_value Environment::constructor(ClassName name) const {
   return value;
 }
 
-void Environment::onStopHook(void* environment) {
-  static_cast<Environment*>(environment)->stop();
+void Environment::stopIfEnding() {
+  // Node-API 9 does not say that an environment ends, but nothing that could run JavaScript works any more then.
+  napi_value nothing = nullptr;
+  napi_value coerced = nullptr;
+  if (stopped_ || napi_get_undefined(env_, &nothing) != napi_ok) return;
+  if (napi_coerce_to_bool(env_, nothing, &coerced) != napi_ok) stop();
 }
 
 void Environment::stop() {
@@ -165,12 +170,16 @@ void Environment::stop() {
     service->shutDown();
   services_.clear();
   sessions_.clear();
-  for (napi_ref reference : constructors_) {
-    if (reference != nullptr) (void)napi_delete_reference(env_, reference);
+}
+
+void Environment::onStopHook(void* data) {
+  auto* environment = static_cast<Environment*>(data);
+  if (!environment->stopped_) environment->stop();
+  const napi_env env = environment->env_;
+  for (napi_ref& reference : environment->constructors_) {
+    if (reference != nullptr) (void)napi_delete_reference(env, std::exchange(reference, nullptr));
   }
-  constructors_.fill(nullptr);
-  if (context_ != nullptr) (void)napi_async_destroy(env_, context_);
-  context_ = nullptr;
+  if (environment->context_ != nullptr) (void)napi_async_destroy(env, std::exchange(environment->context_, nullptr));
 }
 
 void Environment::onCloseHook(napi_async_cleanup_hook_handle hook, void* data) {

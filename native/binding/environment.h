@@ -2,7 +2,7 @@
 //
 // The JavaScript thread only. It owns the mailbox, the libuv handles, and a reference to whatever runs native threads.
 // Teardown (a Worker is terminated, the process ends by itself) happens in this order:
-//   1. the stop hook: services shut down, so that no native thread reads or writes JavaScript's memory any more
+//   1. the stop hook, or an earlier finalizer: services shut down, so that no native thread reads or writes JavaScript's memory any more
 //   2. the close hook: the libuv handles are closed; their memory is freed when libuv says so
 //   3. Node runs finalizers, which find everything stopped
 // process.exit() on the main thread runs no hooks: the native threads end with the process, and nothing they use has a
@@ -56,9 +56,13 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   void addService(std::shared_ptr<Service> service);
   void removeService(const std::shared_ptr<Service>& service);
-  // Makes the stop hook the first to run at teardown: hooks run in reverse order of their registration, and an external
-  // ArrayBuffer's own hook frees its memory. To be called after memory has come that native threads may be given.
+  // An external ArrayBuffer's memory is freed at teardown by Node: by a hook of its own, or before any hook (Node from
+  // 20.19 on). Native threads must have stopped by then. Two calls see to it:
+  // To be called after memory has come that native threads may be given: hooks run in reverse order of registration,
+  // and this makes the stop hook the latest.
   void stopBeforeEarlierHooks();
+  // To be called by a finalizer before it frees memory that native threads may have: stops them if this is teardown.
+  void stopIfEnding();
 
   // Sessions learn from here that the event loop turns.
   void addSession(std::weak_ptr<client::SessionChannel> session);

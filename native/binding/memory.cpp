@@ -24,8 +24,10 @@ constexpr std::uint64_t kMaxAllocation = std::uint64_t{1} << 32;
 struct Mapping {
   void* address;
   std::size_t length;
+  std::weak_ptr<Environment> environment;
 
-  Mapping(void* at, std::size_t bytes) : address(at), length(bytes) {}
+  Mapping(void* at, std::size_t bytes, std::weak_ptr<Environment> owner)
+      : address(at), length(bytes), environment(std::move(owner)) {}
   ~Mapping() { (void)munmap(address, length); }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
@@ -33,6 +35,7 @@ struct Mapping {
 
 void onCollected(napi_env /*env*/, void* /*data*/, void* hint) {
   const std::unique_ptr<Mapping> freed(static_cast<Mapping*>(hint));
+  if (const auto environment = freed->environment.lock()) environment->stopIfEnding();
 }
 
 bool given(napi_env env, napi_value value) {
@@ -99,7 +102,7 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
     return throwError(
         env, {ErrorCode::noMemory, "mapping " + std::to_string(length) + " bytes: " + std::strerror(number), number});
   }
-  auto mapping = std::make_unique<Mapping>(address, length);
+  auto mapping = std::make_unique<Mapping>(address, length, Environment::of(env).weak_from_this());
   napi_value buffer = nullptr;
   const napi_status status = napi_create_external_arraybuffer(env, address, static_cast<std::size_t>(bytes),
                                                               onCollected, mapping.get(), &buffer);

@@ -21,6 +21,9 @@ class ResponderService final : public Service {
   void shutDown() override { responder_->stop(); }
   const std::shared_ptr<unit::Responder>& responder() const { return responder_; }
 
+  // The responder's connections refer to their fabric, so that it lives as long as they may.
+  Fabrics fabrics;
+
  private:
   std::shared_ptr<unit::Responder> responder_;
 };
@@ -53,7 +56,6 @@ class Responder {
   struct State {
     std::shared_ptr<ResponderService> service;  // null once stopped
     std::shared_ptr<MediumState> medium;
-    Fabrics fabrics;
     unit::ResponderCounters lastCounters;
     bool stopping = false;
   };

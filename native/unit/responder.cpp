@@ -36,6 +36,8 @@ class UnitResponder final : public Responder {
       loopPointers_.push_back(loop.get());
   }
   ~UnitResponder() override { stopNow(); }
+  UnitResponder(const UnitResponder&) = delete;
+  UnitResponder& operator=(const UnitResponder&) = delete;
 
   Result<fabric::SocketAddress> listen(fabric::Fabric& fabric, const fabric::SocketAddress& address) override;
   Status addRegion(RegionId id, std::span<const media::ByteRange> extents, std::uint64_t length, std::uint64_t epoch,
@@ -51,7 +53,7 @@ class UnitResponder final : public Responder {
   void stop() override { stopNow(); }
 
  private:
-  void answer(Done done, Status status);
+  void answer(Done done, const Status& status);
   void endThenAnswer(const std::vector<std::shared_ptr<ConnectionLink>>& links, Done done);
   void stopNow();
 
@@ -179,7 +181,7 @@ ResponderCounters UnitResponder::counters() const {
 }
 
 // Callbacks come on a responder thread, except when there is none any more.
-void UnitResponder::answer(Done done, Status status) {
+void UnitResponder::answer(Done done, const Status& status) {
   const auto call = [shared = std::make_shared<Done>(std::move(done)), status] { (*shared)(status); };
   if (!loops_.front()->post(call)) call();
 }

@@ -115,9 +115,9 @@ export class AppendView implements LogView<AppendSurvey> {
     let last: RecordHeader | undefined
     let broken: { position: number; sequence: bigint } | undefined
     const seen = () => greater(greater(after?.sequence ?? 0n, header.firstSequence - 1n), last?.sequence ?? 0n)
-    const gapBefore = async (sequence: bigint): Promise<Gap | undefined> => {
+    const gapThrough = async (sequence: bigint, next: RecordHeader | undefined): Promise<Gap | undefined> => {
       if (broken === undefined || sequence <= seen()) return undefined
-      return { gap: await this.#verdict(broken.position, broken.sequence, last, deadline), sequence: broken.sequence }
+      return { gap: await this.#verdict(broken, last, next, deadline), sequence: broken.sequence }
     }
     for (let entry = entries[index]; entry !== undefined; entry = entries[++index]) {
       const reached = last === undefined ? entry.position : last.position + last.cells
@@ -129,7 +129,7 @@ export class AppendView implements LogView<AppendSurvey> {
         broken ??= { position: reached, sequence: last === undefined ? entry.sequence : last.sequence + 1n }
         if (found === undefined) continue
       }
-      const gap = await gapBefore(entry.part > 0 ? entry.sequence : entry.previousSequence)
+      const gap = await gapThrough(entry.part > 0 ? entry.sequence : entry.previousSequence, found)
       if (gap !== undefined) yield gap
       broken = undefined
       for (let current: RecordHeader | undefined = found; current !== undefined; current = await window.next(current)) {
@@ -144,7 +144,7 @@ export class AppendView implements LogView<AppendSurvey> {
       last === undefined
         ? { position: newest.parts[0].position, sequence: newest.sequence }
         : { position: last.position + last.cells, sequence: last.sequence + 1n }
-    const gap = await gapBefore(newest.sequence)
+    const gap = await gapThrough(newest.sequence, undefined)
     if (gap !== undefined) yield gap
   }
 
@@ -156,25 +156,30 @@ export class AppendView implements LogView<AppendSurvey> {
     return last.sequence
   }
 
-  judge(header: RecordHeader, deadline: Deadline): Promise<Verdict> {
-    return this.#verdict(header.position, header.sequence, header, deadline)
+  async judge(header: RecordHeader, deadline: Deadline): Promise<Verdict> {
+    return this.#verdict(header, header, await this.#window(deadline).next(header), deadline)
   }
 
-  /** @param before the last sound record before the place, or the one at it of which only the payload fails */
+  /**
+   * @param missing the first that is
+   * @param before the sound record in front of it, or its own header when only the payload fails
+   * @param next the first sound record behind what is missing
+   */
   async #verdict(
-    position: number,
-    sequence: bigint,
+    missing: { position: number; sequence: bigint },
     before: RecordHeader | undefined,
+    next: RecordHeader | undefined,
     deadline: Deadline,
   ): Promise<Verdict> {
     const { newest, header } = await this.survey(deadline)
-    if (newest === undefined || sequence < header.firstSequence) return 'lost'
-    const durable = sequence <= newest.last.durableSequence
+    if (newest === undefined || missing.sequence < header.firstSequence) return 'lost'
+    // Not the newest record's word: the owner may have gone on behind what a crash had taken.
+    const durable = next !== undefined && missing.sequence <= next.durableSequence
     // A record being written, or left torn, may reach as far as the largest would.
     const { segmentCells, segments, area } = this.#geometry
     const reach = newest.last.position + newest.last.cells + area.maximumCells - 1
     const safeFrom = (Math.floor(reach / segmentCells) - segments + 1) * segmentCells
-    if (position >= safeFrom) return durable ? 'damaged' : 'lost'
+    if (missing.position >= safeFrom) return durable ? 'damaged' : 'lost'
     if (durable || before === undefined) return 'lapped'
     // A writer that came round would have met the record before it first.
     const now = await this.#window(deadline).header(before.position)

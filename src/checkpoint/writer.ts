@@ -328,7 +328,8 @@ export class LogWriter {
     for (const { error, answer } of suspects) if (error !== undefined) answer.reject(withOutcome(error, 'unknown'))
     try {
       await this.#load()
-      await this.#sort(suspects)
+      // The unit may go again meanwhile.
+      while (!(await this.#sort(suspects))) await this.#load()
     } catch (error) {
       this.#loaded = false
       for (const { answer, staging } of suspects) {
@@ -372,7 +373,7 @@ export class LogWriter {
    * What was in flight when another write failed is in the log after all, or is written again; it is given up only when
    * something later is in the log already, since the order of appends is kept.
    */
-  async #sort(suspects: readonly Flight[]): Promise<void> {
+  async #sort(suspects: readonly Flight[]): Promise<boolean> {
     const open = suspects.filter(({ ends, error }) => ends && error === undefined)
     const there = new Set<Flight>()
     for (const flight of open) {
@@ -380,6 +381,7 @@ export class LogWriter {
       if (item?.found.last.headerCrc === flight.header.headerCrc) there.add(flight)
     }
     if ([...there].some(({ answer }) => answer.durability === 'durable')) await this.#flush()
+    if (this.access.rollbacks !== this.#rollbacks) return false
     const again: RecordJob[] = []
     for (const [index, flight] of open.entries()) {
       const { answer, job, ack, header } = flight
@@ -400,15 +402,16 @@ export class LogWriter {
     for (const { staging } of suspects) if (!kept.has(staging)) staging.release()
     for (const job of again) job.answer.sent = false
     this.#queue.unshift(...again)
+    return true
   }
 
-  /** Makes durable what is pending. */
+  /** Makes durable what is pending, unless the unit went: then the end of the log has to be found again. */
   async #flush(): Promise<void> {
     const { access } = this
     const newest = this.#newestAcknowledged
     const ranges = this.#placement.takePending()
     if (ranges.length > 0) await access.flush(ranges)
-    if (access.rollbacks !== this.#rollbacks) throw rolledBack()
+    if (access.rollbacks !== this.#rollbacks) return
     this.#placement.flushed()
     if (newest > this.#durableSequence) this.#durableSequence = newest
   }
@@ -422,7 +425,7 @@ export class LogWriter {
     } else {
       try {
         await this.#flush()
-        if (this.#placement.guarded(cells, first)) {
+        if (this.access.rollbacks === this.#rollbacks && this.#placement.guarded(cells, first)) {
           throw new CheckpointError('INTERNAL', 'The newest checkpoint leaves no room for the next.')
         }
       } catch (error) {

@@ -2,6 +2,7 @@
 // connections leave anything behind.
 import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
+import net from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -33,7 +34,7 @@ function plainTicket(rights: 'readWrite' | 'session'): Ticket {
   return { port, token: [...token] }
 }
 
-function orders(behaviour: string, tickets = 1, bytes = 65536): object {
+function orders(behaviour: string, tickets = 1, bytes = 65536) {
   return {
     behaviour,
     bytes,
@@ -49,12 +50,49 @@ interface Ended {
   ms: number
 }
 
-function runProcess(behaviour: string, bytes?: number, nodeArguments: string[] = []): Promise<Ended> {
+/** A proxy that stops reading from its clients for a while, so that what they send stays with them. */
+async function stoppableWire(port: number) {
+  const clients: net.Socket[] = []
+  let stops = 0
+  const server = net.createServer((client) => {
+    const upstream = net.connect(port, '127.0.0.1')
+    client.pipe(upstream).pipe(client)
+    for (const socket of [client, upstream]) socket.on('error', () => socket.destroy())
+    clients.push(client)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    port: (server.address() as net.AddressInfo).port,
+    stops: () => stops,
+    stopFor(ms: number) {
+      stops++
+      for (const client of clients) client.pause()
+      setTimeout(() => {
+        for (const client of clients) client.resume()
+      }, ms)
+    },
+    close: () => server.close(),
+  }
+}
+
+function runProcess(
+  behaviour: string,
+  bytes?: number,
+  nodeArguments: string[] = [],
+  port = unit.port,
+  onOpen: () => void = () => {},
+): Promise<Ended> {
   const begun = Date.now()
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...nodeArguments, script, JSON.stringify(orders(behaviour, 1, bytes))])
+    const given = orders(behaviour, 1, bytes)
+    for (const ticket of given.tickets) ticket.port = port
+    const child = spawn(process.execPath, [...nodeArguments, script, JSON.stringify(given)])
     let output = ''
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk) => {
+        output += chunk
+        if (output === 'open\n') onOpen()
+      })
     const killer = setTimeout(() => child.kill('SIGKILL'), 30_000)
     child.on('error', reject)
     child.on('close', (code, signal) => {
@@ -73,6 +111,14 @@ describe('a process', () => {
 
   test('stays for the outcome of what it posted, and then exits', async () => {
     expect(await runProcess('finish', 4 << 20)).toMatchObject({ code: 0, signal: null, output: 'open\noutcome 0\n' })
+  })
+
+  test('keeps memory that JavaScript forgot until its outcome', async () => {
+    const wire = await stoppableWire(unit.port)
+    const ended = runProcess('collect', 1 << 20, ['--expose-gc'], wire.port, () => wire.stopFor(1_000))
+    expect(await ended).toMatchObject({ code: 0, signal: null, output: 'open\nsame\n' })
+    expect(wire.stops()).toBe(1)
+    wire.close()
   })
 
   test.each(['exit', 'exitInCallback'])(
@@ -114,7 +160,7 @@ describe('a Worker', () => {
     })
   }
 
-  test.each(['write', 'connect', 'unit'])('can be terminated at any moment (%s)', async (behaviour) => {
+  test.each(['write', 'queue', 'connect', 'unit'])('can be terminated at any moment (%s)', async (behaviour) => {
     const random = new Random(testSeed())
     console.log(`seed ${random.seed}`)
     const count = long ? 200 : 25

@@ -260,23 +260,6 @@ describe('connections', () => {
     expect(await peer.flush(scattered)).toEqual(flushed)
   })
 
-  test('buffers that JavaScript forgot stay until their outcome', async () => {
-    const peer = await openData(engine, unit.ticket())
-    const outcomes: Promise<Float64Array>[] = []
-    for (let i = 0; i < 64; i++) {
-      outcomes.push(peer.write(i << 16, new Uint8Array(1 << 16).fill(i + 1), 1))
-      if (i % 8 === 0) global.gc?.()
-    }
-    // Fills freed memory with something else.
-    const litter = Array.from({ length: 64 }, () => new Uint8Array(1 << 16).fill(255))
-    for (const outcome of await Promise.all(outcomes)) expect(outcome).toEqual(ok)
-    for (let i = 0; i < 64; i++) {
-      const [first, last] = [unit.region(i << 16, 1)[0], unit.region(((i + 1) << 16) - 1, 1)[0]]
-      expect([first, last]).toEqual([i + 1, i + 1])
-    }
-    expect(litter.length).toBe(64)
-  })
-
   test('a fence ends the writer, tells its session, and settles everything pending', async () => {
     const session = await openSession(engine, unit.ticket('session'))
     expect(session.welcome).toMatchObject({ session: 1n, unitGeneration: 1n })

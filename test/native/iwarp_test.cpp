@@ -296,6 +296,31 @@ TEST(a_send_that_invalidates_takes_the_key_away) {
   CHECK_EQ(peer.receiveTerminate(), "1100");
 }
 
+TEST(nothing_of_a_write_that_is_under_way_lands_once_its_key_is_revoked) {
+  Target target;
+  auto peer = target.peer();
+  const auto served = target.server.all().back();
+  const Buffer frame = fpdu(tagged(0xc1, 0x40, target.window.key, target.window.base, Buffer(2000, std::byte{0x22})));
+  constexpr std::ptrdiff_t kFirst = 1000;
+  peer.send(Buffer(frame.begin(), frame.begin() + kFirst));
+  const auto placed = [&] {
+    bool is = false;
+    runOn(*served->loop, [&] { is = target.server.memory[kWindowAt] == std::byte{0x22}; });
+    return is;
+  };
+  while (!placed())
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  Buffer before;
+  runOn(*served->loop, [&] {
+    served->connection->revoke(target.window.key);
+    before = target.server.memory;
+  });
+  peer.send(Buffer(frame.begin() + kFirst, frame.end()));
+  CHECK_EQ(peer.receiveTerminate(), "1100");
+  CHECK_EQ(target.reason().code, ErrorCode::protocolViolation);
+  CHECK(target.server.memory == before);
+}
+
 TEST(messages_in_several_segments_and_with_solicited_event_arrive_whole) {
   Target target;
   auto peer = target.peer();

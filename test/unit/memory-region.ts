@@ -37,6 +37,8 @@ export interface MemoryRegionOptions {
   random?: Random
   /** Largest piece in which a write lands; readers run between two. Default: all at once. */
   pieceBytes?: number
+  /** Largest piece in which a read is taken; default as for writes. */
+  readPieceBytes?: number
   /** What a crash keeps or loses as one. */
   blockBytes?: number
 }
@@ -72,6 +74,7 @@ export class MemoryRegion {
       onFull: 'drop-oldest',
       strongest: 'durable',
       pieceBytes: Number.POSITIVE_INFINITY,
+      readPieceBytes: options.pieceBytes ?? Number.POSITIVE_INFINITY,
       blockBytes: 4096,
       ...rest,
     }
@@ -95,13 +98,12 @@ export class MemoryRegion {
         for (const { offset, bytes } of ranges) {
           region.readBytes += bytes.length
           if (offset < 0 || offset + bytes.length > region.visible.length) throw new Error('read out of bounds')
-          for (let from = 0; from < bytes.length || from === 0; from += region.options.pieceBytes) {
+          const { readPieceBytes } = region.options
+          for (let from = 0; from < bytes.length; from += readPieceBytes) {
             await undefined
-            bytes.set(
-              region.visible.subarray(offset + from, offset + Math.min(bytes.length, from + region.options.pieceBytes)),
-              from,
-            )
-            if (region.options.pieceBytes === Number.POSITIVE_INFINITY) break
+            const length = Math.min(bytes.length - from, readPieceBytes)
+            bytes.set(region.visible.subarray(offset + from, offset + from + length), from)
+            if (length === bytes.length) break
           }
         }
       },

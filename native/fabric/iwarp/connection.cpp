@@ -270,6 +270,7 @@ Result<RemoteWindow> IwarpConnection::grant(std::shared_ptr<const MemoryRegion> 
 
 void IwarpConnection::revoke(std::uint32_t key) {
   if (!keys_.revoke(key)) return;
+  if (receiver_ != nullptr) receiver_->refuseRest(key);
   bool detached = false;
   {
     const std::lock_guard lock(mutex_);

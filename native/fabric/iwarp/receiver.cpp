@@ -76,6 +76,14 @@ Receiver::Outcome Receiver::receive(int socket, std::size_t budget) {
   }
 }
 
+void Receiver::refuseRest(std::uint32_t stag) {
+  if (state_ != State::payload || pending_ || !header_.tagged || header_.stag != stag) return;
+  if (static_cast<rdmap::Opcode>(header_.opcode) != rdmap::Opcode::write) return;
+  pending_ = rdmap::terminate_code::kTaggedInvalidStag;
+  target_.reset();
+  target_.add(discardBuffer(), payloadLeft_);
+}
+
 ssize_t Receiver::fill(int socket) {
   vector_.clear();
   asked_ = 0;

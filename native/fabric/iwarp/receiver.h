@@ -58,6 +58,8 @@ class Receiver {
   void preload(std::span<const std::byte> bytes);
   Outcome receive(int socket, std::size_t budget);
   void stop() { stopped_ = true; }
+  // The key is no longer valid: what is still to come of a write under it goes nowhere, and its frame is a violation.
+  void refuseRest(std::uint32_t stag);
 
   int systemError() const { return systemError_; }
   rdmap::TerminateCode violationCode() const { return violation_; }

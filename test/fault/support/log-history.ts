@@ -81,6 +81,8 @@ export class LogHistory {
     }
     const there = new Map(found.map((checkpoint) => [keyOf(checkpoint), checkpoint]))
     const wrong: string[] = []
+    const stale = this.#isStale(found.at(-1)?.sequence ?? 0n)
+    if (stale) wrong.push(`${name}: ${describe(stale)} is gone, and no newer one is there`)
     for (const expected of this.#mustBeThere(found.at(-1)?.sequence ?? 0n)) {
       const checkpoint = there.get(keyOf(expected))
       if (!checkpoint) {
@@ -94,24 +96,33 @@ export class LogHistory {
     return wrong
   }
 
+  /** Of the newest durable checkpoint on there always is one; a newer one is there only by having become durable, too. */
+  #isStale(newest: bigint): Appended | undefined {
+    const durable = this.#appended.findLast((appended) => appended.durable)
+    return durable?.sequence !== undefined && newest < durable.sequence ? durable : undefined
+  }
+
   /**
-   * The newest durable checkpoint always; in a log also those before it that the ring has room for beside everything
-   * that was appended later, acknowledged or not.
+   * The newest durable checkpoint and those before it, as far as the log has room for them beside everything that was
+   * appended later, acknowledged or not. (A ring that goes round with visible appends alone makes a later one durable
+   * before it drops the newest durable one.)
    */
   *#mustBeThere(newest: bigint): Generator<Appended> {
     const durable = this.#appended.findLastIndex((appended) => appended.durable)
     const newestDurable = this.#appended[durable]
     if (!newestDurable) return
-    // In slots a later one that survived by luck may have replaced it.
-    if (this.plan.mode === 'append' || newest <= (newestDurable.sequence ?? 0n)) yield newestDurable
-    if (this.plan.mode === 'overwrite') return
+    if (this.plan.mode === 'overwrite') {
+      // A later one that survived by luck may have replaced it.
+      if (newest <= (newestDurable.sequence ?? 0n)) yield newestDurable
+      return
+    }
     let room = this.plan.bytes - 2 * (this.plan.maxBytes + recordOverheadBytes)
     for (let index = this.#appended.length - 1; index >= 0; index--) {
       const appended = this.#appended[index]
       if (!appended) return
       room -= appended.bytes + recordOverheadBytes
       if (room < 0) return
-      if (index < durable && appended.sequence !== undefined) yield appended
+      if (index <= durable && appended.sequence !== undefined) yield appended
     }
   }
 

@@ -38,6 +38,36 @@ const behaviours = {
     const outcome = await peer.write(0, new Uint8Array(bytes))
     say(`outcome ${outcome[0]}`)
   },
+  /** Posts more than sockets take, forgets the buffers, collects, and looks at what arrived. Needs --expose-gc. */
+  async collect(engine) {
+    const peer = await openData(engine, token(tickets[0]))
+    const outcomes = []
+    say('open')
+    await new Promise((resolve) => setTimeout(resolve, 100)) // the test stops the wire
+    for (let i = 0; i < 64; i++) {
+      const fresh = i % 2 ? new Uint8Array(1 << 20) : new Uint8Array(addon.allocate(1 << 20))
+      outcomes.push(peer.write((i % 8) << 20, fresh.fill(i + 1)))
+    }
+    for (let i = 0; i < 3; i++) {
+      globalThis.gc()
+      // Finalizers have a turn of their own.
+      await new Promise((resolve) => setImmediate(resolve))
+      Array.from({ length: 64 }, () => new Uint8Array(1 << 20).fill(255))
+    }
+    for (const outcome of await Promise.all(outcomes)) if (outcome[0] !== 0) throw new Error(`outcome ${outcome}`)
+    const arrived = new Uint8Array(8 << 20)
+    await peer.read(0, arrived)
+    say(arrived.every((byte, i) => byte === 57 + (i >> 20)) ? 'same' : 'different')
+  },
+  /** Hands over much more than the wire takes at once, all of it in memory that ends with the thread. */
+  async queue(engine) {
+    const peer = await openData(engine, token(tickets[0]))
+    const memory = Array.from({ length: 96 }, () => new Uint8Array(addon.allocate(1 << 20)).fill(1))
+    memory.forEach((bytes, i) => {
+      void peer.write((i % 8) << 20, bytes, 0)
+    })
+    say('open')
+  },
   async write(engine) {
     const peer = await openData(engine, token(tickets[0]))
     await openSession(engine, token(session))

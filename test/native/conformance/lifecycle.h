@@ -307,11 +307,11 @@ TEST(a_peer_lost_in_mid_transfer_fails_what_is_in_flight) {
 
 TEST(a_work_request_past_its_deadline_breaks_the_connection) {
   if (!fabricUnderTest().readsNeedPeerLoop) return;
-  Server server(64);
-  Pair pair(server);
-  std::promise<void> release;
+  std::promise<void> release;  // outlives the loop that waits for it
   auto released = release.get_future();
   std::promise<void> blocked;
+  Server server(64);
+  Pair pair(server);
   CHECK(pair.served->connection->loop().post([&] {
     blocked.set_value();
     released.wait();
