@@ -21,7 +21,7 @@ step() {
 
 on_rxe() { env RDMA_CHECKPOINT_TEST_ADDRESS=$rxe_address "$@"; }
 on_siw() { env RDMA_CHECKPOINT_TEST_ADDRESS=$siw_address RDMA_CHECKPOINT_TEST_DEVICE=iwarp "$@"; }
-export -f on_rxe on_siw
+export -f on_rxe on_siw load devdax
 export rxe_address siw_address
 
 # What the kernel still counts for a device once its users are gone: rxe keeps one of each for management packets.
@@ -50,5 +50,15 @@ step fence-rxe 300 bash -c 'on_rxe '"$native"'/fence_exactness_test'
 step fence-siw 300 bash -c 'on_siw '"$native"'/fence_exactness_test'
 step interop-siw-client 300 env RDMA_CHECKPOINT_TEST_ADDRESS=$siw_address RDMA_CHECKPOINT_TEST_CLIENT=verbs "$native/conformance_interop_test"
 step interop-siw-unit 300 env RDMA_CHECKPOINT_TEST_ADDRESS=$siw_address RDMA_CHECKPOINT_TEST_CLIENT=iwarp "$native/conformance_interop_test"
+# Integration tests, with the data plane of every unit on rxe.
+product() {
+  env RDMA_CHECKPOINT_TEST_ADDRESS=$rxe_address RC_QUICK=1 RC_TEST_WORKERS=1 \
+    NODE_OPTIONS="--import file://$GUEST_CHECKOUT/test/soft-roce/on-device.mjs" node test/run.mjs --no-native "$@"
+}
+export -f product
+
+step devices 60 node dist/cli/main.js devices
+step devdax 200 bash -c 'devdax && ls -l /dev/dax0.0 && node test/soft-roce/guest/devdax.mjs /dev/dax0.0 '"$rxe_address"
+step product-regions 300 bash -c 'product test/integration/client-region.test.ts test/integration/cli-regions.test.ts'
+step product-demo 300 bash -c 'product test/integration/demo.test.ts'
 step resources 30 bash -c counts_are_zero
-step verbs-product 400 env RDMA_CHECKPOINT_TEST_ADDRESS=$rxe_address node test/run.mjs --no-native test/verbs
