@@ -17,6 +17,8 @@ class Mapping {
  public:
   static Result<Mapping> make(std::size_t bytes);
   Mapping() = default;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;
   ~Mapping();

@@ -35,6 +35,8 @@ class VerbsConnection final : public Connection,
   VerbsConnection(const Library& library, std::shared_ptr<DeviceTable> devices, std::shared_ptr<CmChannel> channel,
                   const ConnectionOptions& options, std::shared_ptr<ConnectionHandler> handler);
   ~VerbsConnection() override;
+  VerbsConnection(const VerbsConnection&) = delete;
+  VerbsConnection& operator=(const VerbsConnection&) = delete;
 
   // Client. Address, route and connection are resolved one after the other, by events; any thread.
   Status connect(const SocketAddress& address, ConstBytes privateData);

@@ -31,6 +31,8 @@ class TransmitQueue {
 
   TransmitQueue(std::shared_ptr<Device> device, ibv_pd* domain, Limits limits);
   ~TransmitQueue();
+  TransmitQueue(const TransmitQueue&) = delete;
+  TransmitQueue& operator=(const TransmitQueue&) = delete;
 
   void attach(ibv_qp* queuePair) { queuePair_ = queuePair; }
   std::size_t requests() const { return requests_.size(); }
