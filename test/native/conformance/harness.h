@@ -22,12 +22,12 @@ using namespace std::chrono_literals;
 
 struct UnderTest {
   std::shared_ptr<Fabric> fabric;
-  SocketAddress address;          // to listen on, port 0
-  bool namesRemoteAccess = true;  // a refusal reaches the other end as remoteAccess, not merely as an end
-  bool readsNeedPeerLoop = true;  // a blocked loop of the peer's leaves reads unanswered
-  bool checksReadRight = true;    // some devices answer a read under a key that may only be written
-  bool acceptorSpeaksFirst =
-      true;  // false: the connecting end has to (RFC 5044 section 7.1, without RFC 6581's frames)
+  SocketAddress address;                    // to listen on, port 0
+  bool namesRemoteAccess = true;            // a refusal reaches the other end as remoteAccess, not merely as an end
+  bool readsNeedPeerLoop = true;            // a blocked loop of the peer's leaves reads unanswered
+  bool checksReadRight = true;              // some devices answer a read under a key that may only be written
+  bool acceptorSpeaksFirst = true;          // false: the connecting end has to (RFC 5044 section 7.1.2)
+  std::size_t connections = 100;            // that one process can have with itself
   std::shared_ptr<Fabric> connecting = {};  // what clients connect with; null: the same fabric
 };
 UnderTest& fabricUnderTest();
