@@ -126,7 +126,7 @@ int main(int argc, char** argv) {
   char answers[64];
 
   // The first tenth warms up and is not counted.
-  double begin = now(), start = begin + seconds / 10, end = start + seconds;
+  double start = now() + seconds / 10, end = start + seconds;
   uint64_t operations = 0;
   unsigned inFlight = 0;
   int counting = 0;
@@ -136,6 +136,7 @@ int main(int argc, char** argv) {
     if (!counting && before >= start) {
       counting = 1;
       countedFrom = before;
+      end = before + seconds;
       operations = 0;
       measured = 0;
     }

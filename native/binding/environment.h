@@ -42,6 +42,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   static Status create(Napi::Env env);
 
   explicit Environment(Napi::Env env) : env_(env) {}
+  ~Environment() = default;
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
 

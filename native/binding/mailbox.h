@@ -30,6 +30,7 @@ class Mailbox {
  public:
   // The handle is initialized, and not closed before close() was called.
   explicit Mailbox(uv_async_t* wake) : wake_(wake) {}
+  ~Mailbox() = default;
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
 

@@ -164,7 +164,7 @@ Napi::Value Medium::run(Napi::Env env, const char* name, std::function<Status(me
   const Napi::Value promise = runInBackground(
       environment, name,
       [medium = state_->medium, work = std::move(work)]() mutable {
-        const Status status = work(*medium);
+        Status status = work(*medium);
         medium.reset();
         return status;
       },

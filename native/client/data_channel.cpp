@@ -104,7 +104,8 @@ void Channel::close() {
 // looks at queued_: so one of the two sees what the other did, and nothing is left waiting.
 void Channel::advance() {
   const auto taken = connection();
-  if (!taken) return;
+  // While it closes the connection takes nothing more, and a refused post would end it before it has sent what it took.
+  if (!taken || closing_) return;
   if (advanceWaiting(*taken)) advanceFlushes(*taken);
   queued_ = !waiting_.empty() || flushes_.hasQueued();
 }
@@ -221,7 +222,13 @@ Status Channel::onFurther(fabric::Connection& /*connection*/, protocol::MessageH
   if (!parsed) return parsed.error();
   const protocol::Flushed& flushed = parsed.value();
   PendingOperation* operation = nullptr;
-  switch (flushes_.answer(flushed.request, &operation)) {
+  FlushTable::Answer answer{};
+  {
+    // A message is in the table shortly before it is sent; an answer to it counts only once post is through with it.
+    const std::lock_guard lock(postMutex_);
+    answer = flushes_.answer(flushed.request, &operation);
+  }
+  switch (answer) {
     case FlushTable::Answer::unknown:
       return Error{ErrorCode::protocolViolation,
                    "the answer to a flush that was not asked, number " + std::to_string(flushed.request)};
@@ -246,6 +253,7 @@ void Channel::onCompletions(fabric::Connection& /*connection*/, std::span<const 
   for (const fabric::Completion& completion : completions) {
     if (completion.id == kControl) continue;
     ++counted;
+    // plan() made the id of the operation's address. NOLINTNEXTLINE(performance-no-int-to-ptr)
     finish(reinterpret_cast<PendingOperation*>(completion.id), 1, codeOf(completion.status));
   }
   inFlight_ -= counted;

@@ -18,6 +18,7 @@ class Link : public fabric::ConnectionHandler, public std::enable_shared_from_th
   static constexpr std::uint64_t kControl = 0;
 
   Link(EventLoop& loop, const ConnectParameters& parameters);
+  ~Link() override = default;
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
 

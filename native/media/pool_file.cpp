@@ -168,18 +168,22 @@ void PoolFile::tryDirect() {
   direct_ = io_->setFlags(fd_.get(), O_DIRECT) == 0;
 }
 
-// A file system may take the flag and refuse the transfer.
-bool PoolFile::fallBackToBuffered(int error) {
-  if (error != EINVAL || !direct_.exchange(false)) return false;
-  return io_->setFlags(fd_.get(), 0) == 0;
+// A file system may take the flag and refuse the transfer. Several threads may be told so at once: the flag is off
+// before direct_ is, so that a transfer that began with direct_ off has no excuse.
+bool PoolFile::fallBackToBuffered(int error, bool direct) {
+  if (error != EINVAL || !direct) return false;
+  const bool off = io_->setFlags(fd_.get(), 0) == 0;
+  direct_ = false;
+  return off;
 }
 
 Status PoolFile::read(std::span<std::byte> into, std::uint64_t offset) {
   while (!into.empty()) {
+    const bool direct = direct_;
     const ssize_t count = io_->read(fd_.get(), into, offset);
     if (count == -EINTR) continue;
     if (count < 0) {
-      if (fallBackToBuffered(static_cast<int>(-count))) continue;
+      if (fallBackToBuffered(static_cast<int>(-count), direct)) continue;
       return failure("could not read", static_cast<int>(-count));
     }
     if (count == 0) {
@@ -194,10 +198,11 @@ Status PoolFile::read(std::span<std::byte> into, std::uint64_t offset) {
 
 Status PoolFile::write(std::span<const std::byte> from, std::uint64_t offset) {
   while (!from.empty()) {
+    const bool direct = direct_;
     const ssize_t count = io_->write(fd_.get(), from, offset);
     if (count == -EINTR) continue;
     if (count < 0) {
-      if (fallBackToBuffered(static_cast<int>(-count))) continue;
+      if (fallBackToBuffered(static_cast<int>(-count), direct)) continue;
       return failure("could not write", static_cast<int>(-count));
     }
     if (count == 0) return failure("could not write", EIO);

@@ -40,7 +40,7 @@ class PoolFile {
   Status syncDirectory();
   void undoCreate(bool made);
   void tryDirect();
-  bool fallBackToBuffered(int error);
+  bool fallBackToBuffered(int error, bool direct);
   Error failure(const std::string& what, int error) const;
 
   const std::string path_;

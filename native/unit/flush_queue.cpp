@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <csignal>
+#include <string>
+#include <system_error>
 
 namespace rdmacp::unit {
 namespace {
@@ -40,11 +42,17 @@ class BlockedSignals {
 
 FlushQueue::FlushQueue(std::shared_ptr<media::Medium> medium, std::uint32_t threads) : medium_(std::move(medium)) {
   const BlockedSignals blocked;
-  for (std::uint32_t i = 0; i < std::max(threads, 1U); ++i) {
-    threads_.emplace_back([this] {
-      pthread_setname_np(pthread_self(), "rdmacp-flush");
-      run();
-    });
+  try {
+    for (std::uint32_t i = 0; i < std::max(threads, 1U); ++i) {
+      threads_.emplace_back([this] {
+        pthread_setname_np(pthread_self(), "rdmacp-flush");
+        run();
+      });
+    }
+  } catch (const std::system_error& error) {
+    started_ =
+        Error{ErrorCode::systemError, std::string("starting the flush threads: ") + error.what(), error.code().value()};
+    stop();
   }
 }
 

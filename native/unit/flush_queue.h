@@ -30,6 +30,8 @@ class FlushQueue {
   FlushQueue(const FlushQueue&) = delete;
   FlushQueue& operator=(const FlushQueue&) = delete;
 
+  // What kept its threads from starting, if anything did: then it is stopped.
+  const Status& started() const { return started_; }
   // false once stopped: the job is not taken.
   bool push(FlushJob job);
   // Ends what is under way, drops what waits, joins. Not from a flush thread.
@@ -40,6 +42,7 @@ class FlushQueue {
   std::vector<FlushJob> takeBatch(std::unique_lock<std::mutex>& lock);
 
   const std::shared_ptr<media::Medium> medium_;
+  Status started_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<FlushJob> waiting_;

@@ -227,6 +227,7 @@ Result<std::unique_ptr<Responder>> Responder::create(const ResponderOptions& opt
     loops.push_back(std::move(loop).value());
   }
   auto state = std::make_shared<UnitState>(options, std::move(medium));
+  if (const Status& started = state->flushes.started(); !started) return started.error();
   return std::unique_ptr<Responder>(std::make_unique<UnitResponder>(std::move(state), std::move(loops)));
 }
 

@@ -40,6 +40,8 @@ interface Snapshot {
 }
 
 const mostAttempts = 40
+/** Entries tried to find one record. */
+const mostAnchors = 4
 /** Then a sound newest is taken with a directory that is behind it. */
 const mostAttemptsForDirectory = 5
 
@@ -101,6 +103,10 @@ export class AppendView implements LogView<AppendSurvey> {
     let index = entries.findLastIndex((entry) => !wanted(entry))
     if (index < 0) index = 0
     const window = this.#window(deadline)
+    for (; index > 0; index--) {
+      const entry = entries[index]
+      if (entry !== undefined && (await window.header(entry.position))?.headerCrc === entry.headerCrc) break
+    }
     const end = newest.last.position + newest.last.cells
     if (wholeBatch && entries[index] !== undefined) {
       const bytes = (end - (entries[index]?.position ?? end)) * cellBytes
@@ -285,18 +291,20 @@ export class AppendView implements LogView<AppendSurvey> {
   }
 
   async #gather(sequence: bigint, ordered: readonly DirectoryEntry[], deadline: Deadline): Promise<Item | undefined> {
-    const anchor = ordered.find(
+    const anchors = ordered.filter(
       (entry) => entry.sequence < sequence || (entry.sequence === sequence && entry.part === 0),
     )
-    if (anchor === undefined) return undefined
-    const window = this.#window(deadline)
-    const assembler = new Assembler()
-    let header = await window.header(anchor.position)
-    if (header?.headerCrc !== anchor.headerCrc) return undefined
-    while (header !== undefined && header.sequence <= sequence) {
-      const found = assembler.add(header)
-      if (found?.sequence === sequence) return { found, window }
-      header = await window.next(header)
+    // The nearest entry may name what a crash took, where the log then went on another way.
+    for (const anchor of anchors.slice(0, mostAnchors)) {
+      const window = this.#window(deadline)
+      const assembler = new Assembler()
+      let header = await window.header(anchor.position)
+      if (header?.headerCrc !== anchor.headerCrc) continue
+      while (header !== undefined && header.sequence <= sequence) {
+        const found = assembler.add(header)
+        if (found?.sequence === sequence) return { found, window }
+        header = await window.next(header)
+      }
     }
     return undefined
   }

@@ -347,6 +347,48 @@ TEST(an_answer_that_was_not_asked_for_ends_the_connection) {
   CHECK(stage.handler->outcomes[0].code == ErrorCode::protocolViolation);
 }
 
+TEST(an_answer_that_comes_before_its_flush_is_sent_loses_no_outcome) {
+  Stage stage;
+  stage.open();
+  stage.connection->beforePost = [&]() -> Status {
+    protocol::Flushed flushed;
+    flushed.request = 1;
+    stage.connection->deliverSoon(protocol::encode(flushed, protocol::kVersionMax));
+    std::this_thread::sleep_for(50ms);
+    return Error{ErrorCode::connectionBroken, "it broke just now", 0};
+  };
+  CHECK(stage.flush(0).ok());
+  CHECK(stage.handler->waitFor(1));
+  CHECK(stage.handler->waitClosed());
+  CHECK(stage.handler->outcomes[0].code == ErrorCode::connectionBroken);
+}
+
+TEST(a_close_takes_nothing_from_what_the_connection_has_already) {
+  fabric::ConnectionOptions options;
+  options.sendDepth = 32;
+  Stage stage(options);
+  stage.open();
+  for (int i = 0; i < 50; ++i)
+    CHECK(stage.post(kWrite, kPlaced, {{0, stage.memory.data(), 8}}).ok());
+  std::atomic<int> late{0};
+  stage.connection->closesWhenEmpty = true;
+  stage.connection->beforePost = [&]() -> Status {
+    ++late;
+    return Error{ErrorCode::localClosed, "it is closing", 0};
+  };
+  stage.channel->close();
+  stage.connection->settle();
+  const std::size_t taken = stage.connection->openCount();
+  CHECK(taken > 0);
+  stage.connection->complete(1);
+  stage.connection->complete(taken);
+  CHECK(stage.handler->waitFor(50));
+  CHECK(stage.handler->waitClosed());
+  CHECK_EQ(late.load(), 0);
+  for (std::size_t i = 0; i < 50; ++i)
+    CHECK(stage.handler->outcomes[i].code == (i < taken ? ErrorCode::ok : ErrorCode::localClosed));
+}
+
 TEST(a_late_flush_times_out_alone_and_the_connection_is_probed) {
   Stage stage;
   stage.open();

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -548,6 +549,28 @@ TEST(a_file_system_without_direct_transfers_or_zero_range_is_served) {
   CHECK_EQ(memoryText(*medium, 0, kBlock), std::string(kBlock, 'x'));
   CHECK_EQ(memoryText(*medium, kBlock, 2 * kBlock), std::string(2 * kBlock, '\0'));
   CHECK_EQ(memoryText(*medium, 3 * kBlock, kBlock), std::string(kBlock, 'x'));
+}
+
+TEST(direct_transfers_that_are_refused_to_several_threads_at_once_are_repeated_by_all) {
+  const ScratchDirectory scratch;
+  constexpr int kThreads = 2;
+  auto plan = std::make_shared<FaultyIo::Plan>();
+  auto medium = openFileMedium({scratch.file("pool"), true, kPool}, std::make_unique<FaultyIo>(plan));
+  CHECK(medium.ok());
+  std::barrier together(kThreads);
+  std::atomic<int> refused{0};
+  plan->fault = [&](int, const char* called) {
+    if (std::string(called) != "write" || refused.fetch_add(1) >= kThreads) return 0;
+    together.arrive_and_wait();
+    return -EINVAL;
+  };
+  std::atomic<int> kept{0};
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < kThreads; ++t)
+    threads.emplace_back([&, t] { kept += flushOne(*medium.value(), t * kBlock, kBlock).ok() ? 1 : 0; });
+  for (auto& thread : threads)
+    thread.join();
+  CHECK_EQ(kept.load(), kThreads);
 }
 
 TEST(a_file_that_was_cut_short_is_an_error_and_no_zeros) {

@@ -3,6 +3,7 @@
 #include "unit/responder.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <cstring>
@@ -17,6 +18,7 @@
 #include "media/file_io.h"
 #include "media/file_medium.h"
 #include "scratch_directory.h"
+#include "unit/flush_queue.h"
 #include "unit/region_memory.h"
 #include "unit/token_table.h"
 
@@ -150,6 +152,21 @@ std::string fileText(const std::string& path, std::uint64_t offset, std::size_t 
 }
 
 }  // namespace
+
+TEST(flush_threads_that_cannot_be_started_are_an_error) {
+  pthread_attr_t usual;
+  CHECK_EQ(pthread_getattr_default_np(&usual), 0);
+  pthread_attr_t huge = usual;
+  CHECK_EQ(pthread_attr_setstacksize(&huge, std::size_t{1} << 47), 0);  // more than there are addresses
+  CHECK_EQ(pthread_setattr_default_np(&huge), 0);
+  {
+    FlushQueue queue(std::shared_ptr<media::Medium>(std::move(media::openMemoryMedium(kPool)).value()), 2);
+    CHECK_EQ(pthread_setattr_default_np(&usual), 0);
+    CHECK(queue.started().error().code == ErrorCode::systemError);
+    CHECK(!queue.push({}));
+  }
+  pthread_attr_destroy(&usual);
+}
 
 TEST(a_grant_names_the_region_and_only_the_rights_of_the_token) {
   Unit unit;

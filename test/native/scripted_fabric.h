@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -40,6 +41,9 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   std::uint32_t outboundReads() const override { return 1; }
 
   Status post(std::span<const fabric::WorkRequest> batch) override {
+    if (beforePost) {
+      if (Status refused = beforePost(); !refused) return refused;
+    }
     const std::lock_guard lock(mutex_);
     if (over_) return Error{ErrorCode::connectionBroken, "it is over", 0};
     if (open_.size() + batch.size() > depth_) return Error{ErrorCode::limitReached, "full", 0};
@@ -67,7 +71,9 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
     });
   }
   void close() override {
-    loop_.post([self = shared_from_this()] { self->end({ErrorCode::localClosed, "closed", 0}); });
+    loop_.post([self = shared_from_this()] {
+      if (!self->closesWhenEmpty || self->openCount() == 0) self->end({ErrorCode::localClosed, "closed", 0});
+    });
   }
 
   // The unit's part, from the test's thread.
@@ -93,6 +99,7 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
     onLoop([&] {
       const auto done = take(count, ErrorCode::ok);
       if (!done.empty() && handler_) handler_->onCompletions(*this, done);
+      if (closesWhenEmpty && openCount() == 0) end({ErrorCode::localClosed, "closed", 0});
     });
   }
   void completeAll() { complete(~std::size_t{0}); }
@@ -110,7 +117,16 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
     onLoop([] {});
   }
 
+  // The same, but the test's thread does not wait.
+  void deliverSoon(const Message& message) {
+    loop_.post([self = shared_from_this(), message] {
+      if (self->handler_) self->handler_->onMessage(*self, message);
+    });
+  }
+
   const Message privateData;
+  bool closesWhenEmpty = false;        // set before close()
+  std::function<Status()> beforePost;  // on the posting thread; an error is what post then answers
 
  private:
   template <class Call>

@@ -358,27 +358,26 @@ void IwarpConnection::finish(Error reason, Ending ending, std::vector<std::byte>
   handler_.reset();
 }
 
+// fence and close post under the mutex: the connection cannot be over before, so its loop is still there.
 void IwarpConnection::fence(std::function<void()> done) {
-  bool over = false;
+  bool posted = false;
   {
     const std::lock_guard lock(mutex_);
-    over = phase_ == Phase::over;
     closing_ = true;
+    if (phase_ != Phase::over) {
+      posted = loop_.post([self = shared_from_this(), done] {
+        self->finish({ErrorCode::localClosed, "fenced by this side", 0}, Ending::abrupt);
+        done();
+      });
+    }
   }
-  if (over) return done();
-  const bool posted = loop_.post([self = shared_from_this(), done] {
-    self->finish({ErrorCode::localClosed, "fenced by this side", 0}, Ending::abrupt);
-    done();
-  });
-  if (!posted) done();  // the loop has ended: nothing is received any more
+  if (!posted) done();  // it is over, or its loop has ended: nothing is received any more
 }
 
 void IwarpConnection::close() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (phase_ == Phase::over || closing_) return;
-    closing_ = true;
-  }
+  const std::lock_guard closing(mutex_);
+  if (phase_ == Phase::over || closing_) return;
+  closing_ = true;
   loop_.post([self = shared_from_this()] {
     bool now = false;
     {

@@ -34,6 +34,12 @@ export async function killOverAndOver(options: LivesOptions): Promise<LivesRepor
   const regions = new Set<string>()
   const report: LivesReport = { wrong: [], kills: 0, acknowledged: 0, regionsCreated: 0 }
 
+  function counted(): LivesReport {
+    report.acknowledged = histories.reduce((sum, history) => sum + history.acknowledged, 0)
+    report.regionsCreated = regions.size
+    return report
+  }
+
   // The pool and its logs are made in a first, undisturbed life.
   const first = await UnitProcess.start({ pool: { medium: 'file', path, bytes: poolBytes }, env: shadow })
   const maker = await connect(first.address)
@@ -50,14 +56,14 @@ export async function killOverAndOver(options: LivesOptions): Promise<LivesRepor
       unit = await UnitProcess.start({ pool: { medium: 'file', path }, env })
     } catch (error) {
       report.wrong.push(`round ${round}: the pool does not open: ${error}`)
-      return report
+      return counted()
     }
     try {
       const client = await connect(unit.address, { timeoutMs: 10_000 })
       report.wrong.push(...(await differences(client, histories, regions)).map((text) => `round ${round}: ${text}`))
       if (report.wrong.length > 0 && options.stopWhenWrong) {
         await client.close({ timeoutMs: 1_000 })
-        return report
+        return counted()
       }
       const dying = new AbortController()
       let opened = 0
@@ -94,9 +100,7 @@ export async function killOverAndOver(options: LivesOptions): Promise<LivesRepor
     await client.close()
     await last.stop()
   }
-  report.acknowledged = histories.reduce((sum, history) => sum + history.acknowledged, 0)
-  report.regionsCreated = regions.size
-  return report
+  return counted()
 }
 
 async function killWhileStarting(path: string, env: Record<string, string>, afterMs: number): Promise<void> {
