@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import { CheckpointError } from '../errors.js'
 import type { NativeMedium, NativeModule } from '../native.js'
 import { fromNative } from '../native-error.js'
-import { superblockBytes } from '../pool/geometry.js'
+import { superblockBytes, superblockOffsets } from '../pool/geometry.js'
 import type { PoolMedium } from '../pool/medium.js'
 import { isZero } from '../pool/structure.js'
 import type { CheckedDevdaxPool, CheckedOptions } from './options.js'
@@ -59,7 +59,9 @@ export async function openMedium(module: NativeModule, pool: CheckedOptions['poo
 async function openDevdax(module: NativeModule, pool: CheckedDevdaxPool): Promise<OpenedMedium> {
   const native = await module.Medium.open({ medium: 'devdax', path: pool.path }).catch(rethrow)
   try {
-    const fresh = native.bytes >= 2 * superblockBytes && isZero(native.read(0, 2 * superblockBytes))
+    const fresh =
+      native.bytes >= 2 * superblockBytes &&
+      superblockOffsets.every((offset) => isZero(native.read(offset, superblockBytes)))
     return { native, medium: coded(native), fresh, extentAlignment: devdaxAlignment }
   } catch (error) {
     await native.close()

@@ -26,6 +26,7 @@ namespace {
 constexpr std::size_t kRegionBytes = 256U << 10;
 constexpr std::size_t kWriteBytes = 64U << 10;
 constexpr std::chrono::seconds kPatience{20};
+constexpr std::chrono::seconds kSetupPatience{6};
 constexpr std::chrono::milliseconds kAfterFence{15};  // for late bytes to land
 
 std::string setting(const char* name, const char* otherwise) {
@@ -73,7 +74,7 @@ class Owner final : public ConnectionHandler {
   void onCompletions(Connection&, std::span<const Completion>) override {}
   void onClosed(Connection&, const Error&) override { closed_.set_value(); }
 
-  bool waitUntilReady() { return ready_.get_future().wait_for(kPatience) == std::future_status::ready; }
+  bool waitUntilReady() { return ready_.get_future().wait_for(kSetupPatience) == std::future_status::ready; }
   bool waitUntilClosed() { return closed_.get_future().wait_for(kPatience) == std::future_status::ready; }
   Connection& connection() { return *self_; }
   std::uint32_t key() const { return window_.key; }
@@ -178,7 +179,7 @@ class Acceptor final : public AcceptHandler {
 };
 
 struct Count {
-  std::uint64_t tries = 0, landed = 0, writes = 0;
+  std::uint64_t tries = 0, landed = 0, writes = 0, lost = 0;
 };
 
 }  // namespace
@@ -209,7 +210,15 @@ TEST(nothing_of_a_fenced_writer_lands) {
     acceptor->expect(owner);
     auto connection = fabric->connect(listener.value()->address(), {}, {}, *writerLoop.value(), writer);
     CHECK(connection.ok());
-    if (!owner->waitUntilReady()) check::fail(__FILE__, __LINE__, "no connection: " + writer->end());
+    if (!owner->waitUntilReady()) {
+      // siw can leave a first message unread until another one comes; the product tries again, and so does this.
+      ++count.lost;
+      std::printf("# no window in try %llu: %s\n", static_cast<unsigned long long>(count.tries), writer->end().c_str());
+      connection.value()->fence([] {});
+      CHECK(writer->waitUntilClosed());
+      CHECK(count.lost * 20 <= wanted);
+      continue;
+    }
     CHECK(writer->waitUntilWritten(8 + check::random()() % 8));
     std::this_thread::sleep_for(std::chrono::microseconds{check::random()() % 2000});
 

@@ -41,7 +41,10 @@ await claim('durable appends and a region of two extents are written over verbs'
   const checkpoints = log.log()
   for (let sequence = 1; sequence <= 20; sequence++) {
     const ack = await checkpoints.append(payload(sequence), { durability: 'durable' })
-    check(ack.durability === 'durable' && ack.method === 'unit-flush', JSON.stringify(ack, (_, v) => String(v)))
+    check(
+      ack.durability === 'durable' && ack.method === 'unit-flush',
+      JSON.stringify(ack, (_, v) => String(v)),
+    )
   }
   // A hole of 4 MiB between two regions, and then one that is larger: it is mapped of several extents.
   for (const name of ['a', 'hole', 'b']) await client.createRegion(name, { bytes: 4 << 20, mode: 'raw' })
