@@ -201,7 +201,9 @@ test('connecting and closing leaves no descriptor, no thread and no connection b
   const before = { descriptors: descriptors(), threads: threads() }
   for (let i = 0; i < 1000; i++) await cycle()
   await expect.poll(() => unit.responder.counters().connectionsOpen).toBe(0n)
-  expect({ descriptors: descriptors(), threads: threads() }).toEqual(before)
+  // Fewer is possible: what an earlier test of this process left to be collected.
+  await expect.poll(descriptors).toBeLessThanOrEqual(before.descriptors)
+  await expect.poll(threads).toBeLessThanOrEqual(before.threads)
   await engine.close()
 })
 
@@ -217,7 +219,9 @@ test('engines and units that are stopped leave no thread and no descriptor behin
   for (let i = 0; i < 3; i++) await cycle()
   const before = { descriptors: descriptors(), threads: threads() }
   for (let i = 0; i < 20; i++) await cycle()
-  expect({ descriptors: descriptors(), threads: threads() }).toEqual(before)
+  // Fewer is possible: what an earlier test of this process left to be collected.
+  await expect.poll(descriptors).toBeLessThanOrEqual(before.descriptors)
+  await expect.poll(threads).toBeLessThanOrEqual(before.threads)
 })
 
 test("the unit's connections go on while its JavaScript thread is blocked", async () => {
