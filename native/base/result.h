@@ -12,36 +12,36 @@ namespace rdmacp {
 // src/errors.ts maps each to a documented CheckpointError code.
 enum class ErrorCode : std::uint16_t {
   ok = 0,
-  invalidArgument = 1,       // the caller's fault; nothing was sent
-  connectionRefused = 2,     // nobody listens, or the peer rejected the set-up
-  connectionClosed = 3,      // the peer closed in order
-  connectionBroken = 4,      // reset, protocol violation, Terminate, or a work request past its deadline
-  timedOut = 5,              // a deadline passed
-  remoteAccess = 6,          // the peer refused a key, a bound or a right
-  protocolViolation = 7,     // the peer sent what the protocol does not allow
-  versionMismatch = 8,       // no common version
-  tokenInvalid = 9,          // unknown, used or expired token
-  fenced = 10,               // a later epoch owns the region
-  notSupported = 11,         // this fabric, medium or device cannot do it
+  invalidArgument = 1,    // the caller's fault; nothing was sent
+  connectionRefused = 2,  // nobody listens, or the peer rejected the set-up
+  connectionClosed = 3,   // the peer closed in order
+  connectionBroken = 4,   // reset, protocol violation, Terminate, or a work request past its deadline
+  timedOut = 5,           // a deadline passed
+  remoteAccess = 6,       // the peer refused a key, a bound or a right
+  protocolViolation = 7,  // the peer sent what the protocol does not allow
+  versionMismatch = 8,    // no common version
+  tokenInvalid = 9,       // unknown, used or expired token
+  fenced = 10,            // a later epoch owns the region
+  notSupported = 11,      // this fabric, medium or device cannot do it
   noMemory = 12,
-  memlockLimit = 13,         // RLIMIT_MEMLOCK
-  systemError = 14,          // see systemError
-  mediumFailed = 15,         // a write or sync of the pool's medium failed; the pool is no longer trusted to persist
+  memlockLimit = 13,  // RLIMIT_MEMLOCK
+  systemError = 14,   // see systemError
+  mediumFailed = 15,  // a write or sync of the pool's medium failed; the pool is no longer trusted to persist
   mediumFull = 16,
-  poolInUse = 17,            // another unit holds the pool's lock
+  poolInUse = 17,  // another unit holds the pool's lock
   notFound = 18,
   exists = 19,
-  stopped = 20,              // the loop, unit or channel is stopping
-  limitReached = 21,         // a configured limit (connections, sessions, bytes in flight, queue depth)
-  localClosed = 22,          // closed by this side
-  outOfBounds = 23,          // a range outside of the region
-  notDurable = 24,           // durable was asked of a medium that cannot
+  stopped = 20,       // the loop, unit or channel is stopping
+  limitReached = 21,  // a configured limit (connections, sessions, bytes in flight, queue depth)
+  localClosed = 22,   // closed by this side
+  outOfBounds = 23,   // a range outside of the region
+  notDurable = 24,    // durable was asked of a medium that cannot
 };
 
 struct Error {
   ErrorCode code = ErrorCode::ok;
-  std::string message;   // what was asked, what was found, what to do
-  int systemError = 0;   // errno, 0 if none
+  std::string message;  // what was asked, what was found, what to do
+  int systemError = 0;  // errno, 0 if none
 };
 
 template <class T>

@@ -32,6 +32,7 @@ mapfile -t sources < <(printf '%s\n' "${files[@]}" | grep -E '^native/.*\.cpp$' 
 [ ${#sources[@]} -gt 0 ] || exit $status
 
 flags=(-std=c++20 "-I$PWD/native" -DNAPI_VERSION=9 -DNAPI_DISABLE_CPP_EXCEPTIONS -DNODE_ADDON_API_DISABLE_DEPRECATED
+  -DRC_VERSION="\"0\""
   -isystem "$(node native/build/gyp-inputs.cjs node-addon-api)"
   -isystem "$(node native/build/gyp-inputs.cjs node-headers)")
 if [ "$(uname -m)" = x86_64 ]; then flags+=(-msse4.2 -mpclmul); fi

@@ -1,6 +1,7 @@
 // A writer dies at any moment; whoever reads afterwards, or at that moment, sees whole checkpoints only.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -56,18 +57,20 @@ function startWriter(assignment: object): Writer {
   return writer
 }
 
+const folder = temporaryFolder()
 let unit: UnitProcess
 let client: Client
 
 beforeAll(async () => {
   unit = await UnitProcess.start({
-    pool: { medium: 'file', path: `${temporaryFolder()}/pool`, bytes: 16 * 1024 * 1024 },
+    pool: { medium: 'file', path: `${folder}/pool`, bytes: 16 * 1024 * 1024 },
   })
   client = await connect(unit.address)
 })
 afterAll(async () => {
   await client?.close()
   await unit?.kill()
+  rmSync(folder, { recursive: true, force: true })
 })
 
 for (const mode of ['append', 'overwrite'] as const) {

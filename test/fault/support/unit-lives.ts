@@ -1,4 +1,5 @@
 // A unit on a file pool that lives, is killed at a random moment of its work, and lives again.
+import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Client, connect } from '../../../src/index.js'
 import { LogHistory, type LogPlan } from './log-history.js'
@@ -27,8 +28,16 @@ export interface LivesReport {
 const poolBytes = 32 * 1024 * 1024
 
 export async function killOverAndOver(options: LivesOptions): Promise<LivesReport> {
+  const folder = temporaryFolder()
+  try {
+    return await liveAndDie(`${folder}/pool`, options)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function liveAndDie(path: string, options: LivesOptions): Promise<LivesReport> {
   const random = new Random(options.seed, 77)
-  const path = `${temporaryFolder()}/pool`
   const shadow = { RDMA_CHECKPOINT_ADDON: shadowAddon }
   const histories = options.logs.map((plan) => new LogHistory(plan, options.seed))
   const regions = new Set<string>()

@@ -1,7 +1,7 @@
 // A unit in a process of its own, started as an operator would start it, that tests may kill.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
@@ -103,11 +103,9 @@ export class UnitProcess {
   }
 }
 
-/** An empty folder that goes when the test's process goes. */
+/** An empty folder; whoever asks for it removes it. */
 export function temporaryFolder(): string {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'rdma-checkpoint-test-'))
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-  return folder
+  return mkdtempSync(path.join(os.tmpdir(), 'rdma-checkpoint-fault-'))
 }
 
 export function within<T>(promise: Promise<T>, ms: number, what: string): Promise<T> {
