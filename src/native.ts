@@ -30,14 +30,33 @@ export interface NativeModule {
    * unmapped when it is collected; an ordinary ArrayBuffer where the runtime allows no external ones.
    */
   allocate(bytes: number): ArrayBuffer
+  /**
+   * RDMA devices as libibverbs lists them.
+   * @throws notSupported, with what to install, where the libraries are missing or the fabric was not built
+   */
+  verbsDevices(): NativeVerbsDevice[]
   Medium: { open(options: NativeMediumOptions): Promise<NativeMedium> }
   Responder: { new (medium: NativeMedium, options: NativeResponderOptions): NativeResponder }
   Engine: { new (options: NativeEngineOptions): NativeEngine }
 }
 
+/** `VerbsDevice` of `native/fabric/fabric.h`. */
+export interface NativeVerbsDevice {
+  name: string
+  iwarp: boolean
+  windows: boolean
+  queuePairs: number
+  registrations: number
+  reads: number
+  registrationBytes: bigint
+  /** Why it cannot be used, or ''. */
+  problem: string
+}
+
 export type NativeMediumOptions =
   | { medium: 'memory'; bytes: number }
   | { medium: 'file'; path: string; create: boolean; bytes?: number }
+  | { medium: 'devdax'; path: string }
 
 /** `native/media/medium.h`. Promises settle on the JavaScript thread; the work runs on libuv's pool. */
 export interface NativeMedium {

@@ -2,6 +2,7 @@
 #include "binding/data_channel.h"
 #include "binding/engine.h"
 #include "binding/environment.h"
+#include "binding/fabric_names.h"
 #include "binding/medium.h"
 #include "binding/memory.h"
 #include "binding/native_error.h"
@@ -31,12 +32,16 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   Environment& environment = Environment::of(env);
   Napi::Array fabrics = Napi::Array::New(env);
   fabrics.Set(0U, "iwarp");
+#ifdef RC_HAVE_VERBS
+  fabrics.Set(1U, "verbs");
+#endif
   exports.Set("version", RC_VERSION);
   exports.Set("fabrics", fabrics);
   exports.Set("shadowFileIo", kShadowFileIo);
   exports.Set("crc32c", Napi::Function::New<crc32cOf>(env, "crc32c"));
   exports.Set("copyCrc32c", Napi::Function::New<copyCrc32cOf>(env, "copyCrc32c"));
   exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
+  exports.Set("verbsDevices", Napi::Function::New<verbsDevices>(env, "verbsDevices"));
   Medium::define(environment, exports);
   Responder::define(environment, exports);
   Engine::define(environment, exports);

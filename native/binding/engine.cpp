@@ -59,7 +59,7 @@ Result<EventLoop*> EngineCore::loop() {
 }
 
 Result<std::shared_ptr<fabric::Fabric>> EngineCore::fabric(const std::string& transport) {
-  return fabricNamed(transport, iwarp_);
+  return fabricNamed(transport, fabrics_);
 }
 
 void EngineCore::add(std::shared_ptr<EngineChannel> channel) {

@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "binding/fabric_names.h"
 #include "binding/wrapped.h"
 #include "client/channel.h"
 #include "fabric/fabric.h"
@@ -53,7 +54,7 @@ class EngineCore final : public Service {
   std::vector<std::shared_ptr<EngineChannel>> channels();
 
   std::string name_;
-  std::shared_ptr<fabric::Fabric> iwarp_;
+  Fabrics fabrics_;
 
   std::mutex mutex_;
   std::unordered_set<std::shared_ptr<EngineChannel>> channels_;

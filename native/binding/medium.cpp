@@ -11,14 +11,17 @@ namespace rdmacp::binding {
 namespace {
 
 struct OpenRequest {
-  bool memory = false;
+  enum class Kind : std::uint8_t { memory, file, devdax };
+  Kind kind = Kind::memory;
   std::uint64_t bytes = 0;
   media::FileMediumOptions file;
   std::shared_ptr<media::Medium> opened;
 };
 
 Status openMedium(OpenRequest& request) {
-  auto opened = request.memory ? media::openMemoryMedium(request.bytes) : media::openFileMedium(request.file);
+  auto opened = request.kind == OpenRequest::Kind::memory ? media::openMemoryMedium(request.bytes)
+                : request.kind == OpenRequest::Kind::file ? media::openFileMedium(request.file)
+                                                          : media::openDevdaxMedium(request.file.path);
   if (!opened) return opened.error();
   request.opened = std::move(opened).value();
   return {};
@@ -71,18 +74,21 @@ Napi::Value Medium::open(const Napi::CallbackInfo& info) {
   const std::string kind = read.string(read.required(options, "medium"), "medium");
   auto request = std::make_shared<OpenRequest>();
   if (kind == "memory") {
-    request->memory = true;
     request->bytes = read.integer(read.required(options, "bytes"), "bytes", 1);
   } else if (kind == "file") {
+    request->kind = OpenRequest::Kind::file;
     request->file.path = read.string(read.required(options, "path"), "path");
     request->file.create = read.boolean(read.required(options, "create"), "create");
     if (const auto bytes = read.field(options, "bytes")) request->file.bytes = read.integer(*bytes, "bytes", 1);
     if (request->file.create && request->file.bytes == 0)
       read.refuse("bytes is missing: a file is created with a size");
-    if (request->file.path.find('\0') != std::string::npos) read.refuse("path contains a zero byte");
+  } else if (kind == "devdax") {
+    request->kind = OpenRequest::Kind::devdax;
+    request->file.path = read.string(read.required(options, "path"), "path");
   } else {
-    read.refuse("medium must be 'memory' or 'file'");
+    read.refuse("medium must be 'memory', 'file' or 'devdax'");
   }
+  if (request->file.path.find('\0') != std::string::npos) read.refuse("path contains a zero byte");
   if (!read.ok()) return read.fail();
   Environment& environment = Environment::of(info.Env());
   return runInBackground(

@@ -148,7 +148,7 @@ Napi::Value Responder::listen(const Napi::CallbackInfo& info) {
   if (!read.ok()) return read.fail();
   auto address = fabric::SocketAddress::parse(host, port);
   if (!address) return throwError(info.Env(), address.error());
-  auto found = fabricNamed(transport, state_->service->iwarp);
+  auto found = fabricNamed(transport, state_->service->fabrics);
   if (!found) return throwError(info.Env(), found.error());
   const auto bound = responder->listen(*found.value(), address.value());
   if (!bound) return throwError(info.Env(), bound.error());

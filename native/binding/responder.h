@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "binding/fabric_names.h"
 #include "binding/medium.h"
 #include "binding/wrapped.h"
 #include "fabric/fabric.h"
@@ -20,8 +21,8 @@ class ResponderService final : public Service {
   void shutDown() override { responder_->stop(); }
   const std::shared_ptr<unit::Responder>& responder() const { return responder_; }
 
-  // The responder's connections refer to their fabric, so it lives as long as they may.
-  std::shared_ptr<fabric::Fabric> iwarp;
+  // The responder's connections refer to their fabric, so that it lives as long as they may.
+  Fabrics fabrics;
 
  private:
   std::shared_ptr<unit::Responder> responder_;

@@ -163,7 +163,8 @@ class Connection {
   // Lets the peer of this connection use a range of the registration. Loop thread.
   virtual Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
                                      std::uint64_t length, Access access) = 0;
-  // After it returns nothing of the peer's lands under that key. Loop thread.
+  // The key is unknown from now on. Loop thread. On iwarp nothing lands under it any more; a device may still place
+  // what it was receiving (a few in a thousand on rxe). Who must be sure fences the connection.
   virtual void revoke(std::uint32_t key) = 0;
 
   // The exact end: runs the design's order (error, free windows, destroy, deregister), and calls done on the loop
@@ -226,5 +227,23 @@ class Fabric {
 
 // The user-space iWARP fabric; needs nothing installed.
 std::shared_ptr<Fabric> makeIwarpFabric();
+
+// RDMA devices through libibverbs and librdmacm. notSupported, with what to install, where the libraries are missing
+// or the fabric was not built (RC_HAVE_VERBS).
+Result<std::shared_ptr<Fabric>> makeVerbsFabric();
+
+// A device as the verbs fabric sees it.
+struct VerbsDevice {
+  std::string name;
+  bool iwarp = false;                   // else InfiniBand or RoCE
+  bool windows = false;                 // opening a region costs the same for every size
+  std::uint32_t queuePairs = 0;         // at most
+  std::uint32_t registrations = 0;      // at most
+  std::uint32_t reads = 0;              // of the peer's in flight on a connection at most
+  std::uint64_t registrationBytes = 0;  // the largest
+  std::string problem;                  // why it cannot be used; the limits are 0 then
+};
+// notSupported as makeVerbsFabric.
+Result<std::vector<VerbsDevice>> listVerbsDevices();
 
 }  // namespace rdmacp::fabric

@@ -27,6 +27,11 @@ inline bool present(ConstBytes privateData) {
   return privateData.size() >= kPreambleBytes && std::equal(kMagic.begin(), kMagic.end(), privateData.begin());
 }
 
+// From this product, and from that fabric of it: behind a verbs fabric is a device, which is a foreigner on the wire.
+inline bool sentBy(Transport transport, ConstBytes privateData) {
+  return present(privateData) && privateData[5] == static_cast<std::byte>(transport);
+}
+
 // The private data behind the preamble; all of it when there is none.
 inline ConstBytes strip(ConstBytes privateData) {
   return present(privateData) ? privateData.subspan(kPreambleBytes) : privateData;

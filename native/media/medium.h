@@ -28,6 +28,8 @@ class Medium {
   virtual std::span<std::byte> memory() const = 0;
   // The memfd behind memory(), for mapping extents back to back; -1 where there is none.
   virtual int memoryFd() const = 0;
+  // Every mapping of memoryFd() begins and ends at a multiple of it, in the address space and in the medium.
+  virtual std::uint64_t mapAlignment() const { return 4096; }
   // Unit of write-back: two things that must not tear each other never share a block. 4096 for memory and file.
   virtual std::uint64_t blockSize() const = 0;
   virtual bool durable() const = 0;
@@ -54,5 +56,9 @@ struct FileMediumOptions {
   std::uint64_t bytes = 0;  // create only; a multiple of 4096
 };
 Result<std::unique_ptr<Medium>> openFileMedium(const FileMediumOptions& options);
+
+// devdax: a device such as /dev/dax0.0, mapped whole. It is locked for the life of the medium (poolInUse), and its size is
+// the device's. invalidArgument when it is no such device, notSupported where the CPU's caches cannot be written back.
+Result<std::unique_ptr<Medium>> openDevdaxMedium(const std::string& path);
 
 }  // namespace rdmacp::media

@@ -75,10 +75,17 @@ Status RegionMemory::mapBackToBack() {
   if (fd < 0) {
     return Error{ErrorCode::notSupported, "a region of several extents needs a medium that can be mapped again", 0};
   }
-  // Reserved first, so that no other thread's mapping can come between two extents.
-  void* reserved = ::mmap(nullptr, extentBytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // Reserved first, so that no other thread's mapping can come between two extents; with room to begin where the medium
+  // lets a mapping begin.
+  const std::uint64_t alignment = medium_->mapAlignment();
+  const std::uint64_t bytes = extentBytes_ + alignment;
+  void* reserved = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (reserved == MAP_FAILED) return mappingError(errno);
-  ownMapping_ = {static_cast<std::byte*>(reserved), static_cast<std::size_t>(extentBytes_)};
+  auto* const begin = static_cast<std::byte*>(reserved);
+  const std::uint64_t before = (alignment - reinterpret_cast<std::uintptr_t>(begin) % alignment) % alignment;
+  if (before > 0) ::munmap(begin, before);
+  ::munmap(begin + before + extentBytes_, alignment - before);
+  ownMapping_ = {begin + before, static_cast<std::size_t>(extentBytes_)};
   for (const auto& extent : extents_) {
     void* mapped = ::mmap(ownMapping_.data() + extent.start, extent.pool.length, PROT_READ | PROT_WRITE,
                           MAP_SHARED | MAP_FIXED, fd, static_cast<off_t>(extent.pool.offset));

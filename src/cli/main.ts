@@ -26,6 +26,7 @@ function main(): void {
   addStatus(program)
   addRegions(program)
   addCheckpoints(program)
+  addDevices(program)
   program.addHelpText(
     'after',
     `
@@ -128,6 +129,21 @@ function addRegions(program: Command): void {
     .action(async (address: string, name: string, options: Common) => {
       const { showMetadata } = await import('./regions.js')
       await showMetadata(address, name, options)
+    })
+}
+
+function addDevices(program: Command): void {
+  program
+    .command('devices')
+    .summary('list RDMA devices')
+    .description(
+      'Lists the RDMA devices of this machine: ports, addresses, state, limits, what transport verbs would use, and what is ' +
+        'missing for it. The exit code is 0 only if transport verbs can be used.',
+    )
+    .option('--json', 'print JSON')
+    .action(async (options: { json?: boolean }) => {
+      const { devices } = await import('./devices.js')
+      if (!devices(options)) process.exitCode = 1
     })
 }
 

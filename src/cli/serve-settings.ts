@@ -8,8 +8,9 @@ export type SettingKind = 'text' | 'size' | 'count' | 'list' | 'flag'
 
 /** Each setting by the name it has in the file. Flags and variables are made of it. */
 export const settings = {
-  medium: { kind: 'text', value: 'MEDIUM', help: 'where the pool lives: memory or file' },
-  path: { kind: 'text', value: 'PATH', help: 'the pool file; made when it is not there' },
+  medium: { kind: 'text', value: 'MEDIUM', help: 'where the pool lives: memory, file or devdax' },
+  path: { kind: 'text', value: 'PATH', help: 'the pool file, made when it is not there; or the devdax device' },
+  devdax: { kind: 'text', value: 'PATH', help: 'short for --medium devdax --path PATH, such as /dev/dax0.0' },
   bytes: { kind: 'size', value: 'SIZE', help: 'size of a new pool, such as 4096, 64MiB, 1.5GiB' },
   maxRegions: {
     kind: 'count',
@@ -155,7 +156,12 @@ export function planServe(values: SettingValues): ServePlan {
   return {
     logLevel,
     unit: {
-      pool: planPool(text('medium'), text('path'), number('bytes'), number('maxRegions')),
+      pool: planPool(
+        text('medium') ?? (text('devdax') === undefined ? undefined : 'devdax'),
+        text('path') ?? text('devdax'),
+        number('bytes'),
+        number('maxRegions'),
+      ),
       listen: text('listen') ?? '127.0.0.1:4790',
       data: list('data') ?? [],
       advertise: list('advertise') ?? [],
@@ -185,6 +191,11 @@ function planPool(
   if (medium === 'file') {
     if (path === undefined) throw new UsageError('A file pool needs its --path.')
     return { medium, path, ...(bytes === undefined ? {} : { bytes }), ...table }
+  }
+  if (medium === 'devdax') {
+    if (path === undefined) throw new UsageError('A devdax pool needs its device: --devdax /dev/dax0.0, say.')
+    if (bytes !== undefined) throw new UsageError('A devdax pool has the size of its device; leave --bytes away.')
+    return { medium, path, ...table }
   }
   throw new UsageError(
     `Say where the pool lives: --medium memory --bytes SIZE, or --medium file --path PATH${medium === undefined ? '' : `; not "${medium}"`}.`,

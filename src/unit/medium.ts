@@ -3,15 +3,22 @@ import { statSync } from 'node:fs'
 import { CheckpointError } from '../errors.js'
 import type { NativeMedium, NativeModule } from '../native.js'
 import { fromNative } from '../native-error.js'
+import { superblockBytes, superblockOffsets } from '../pool/geometry.js'
 import type { PoolMedium } from '../pool/medium.js'
-import type { CheckedOptions } from './options.js'
+import { isZero } from '../pool/structure.js'
+import type { CheckedDevdaxPool, CheckedOptions } from './options.js'
 
 export interface OpenedMedium {
   native: NativeMedium
   medium: PoolMedium
   /** It holds nothing yet. */
   fresh: boolean
+  /** What the extents of a new pool begin and end at, where blocks are not enough. */
+  extentAlignment?: number
 }
+
+/** A mapping of a devdax device begins and ends at multiples of it. */
+const devdaxAlignment = 2 * 1024 * 1024
 
 /**
  * @throws CheckpointError `POOL_IN_USE`, `POOL_FULL` when its space cannot be reserved, `INVALID_ARGUMENT`, `SYSTEM`
@@ -21,6 +28,7 @@ export async function openMedium(module: NativeModule, pool: CheckedOptions['poo
     const native = await module.Medium.open({ medium: 'memory', bytes: pool.bytes }).catch(rethrow)
     return { native, medium: coded(native), fresh: true }
   }
+  if (pool.medium === 'devdax') return await openDevdax(module, pool)
   const fresh = isAbsentOrEmpty(pool.path)
   if (fresh && pool.bytes === undefined) {
     throw new CheckpointError('INVALID_ARGUMENT', `There is no pool at ${pool.path}, and no size to make one of.`, {
@@ -45,6 +53,20 @@ export async function openMedium(module: NativeModule, pool: CheckedOptions['poo
     )
   }
   return { native, medium: coded(native), fresh }
+}
+
+/** A device has no length that says whether it is a pool: it holds nothing yet when both superblocks are zeros. */
+async function openDevdax(module: NativeModule, pool: CheckedDevdaxPool): Promise<OpenedMedium> {
+  const native = await module.Medium.open({ medium: 'devdax', path: pool.path }).catch(rethrow)
+  try {
+    const fresh =
+      native.bytes >= 2 * superblockBytes &&
+      superblockOffsets.every((offset) => isZero(native.read(offset, superblockBytes)))
+    return { native, medium: coded(native), fresh, extentAlignment: devdaxAlignment }
+  } catch (error) {
+    await native.close()
+    throw fromNative(error)
+  }
 }
 
 /** What native code cannot take as a pool at all, such as a file that is not whole blocks. */

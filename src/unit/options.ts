@@ -9,8 +9,11 @@ export type PoolOptions =
   | { medium: 'memory'; bytes: Size; maxRegions?: number }
   /** In a file, made with all its space reserved when it is not there; `bytes` is needed then only. */
   | { medium: 'file'; path: string; bytes?: Size; maxRegions?: number }
-  /** On a persistent memory device. NOT_SUPPORTED so far. */
-  | { medium: 'devdax'; path: string }
+  /**
+   * On a persistent memory device such as /dev/dax0.0, all of it. It becomes a pool when its first 8 KiB are zeros;
+   * regions take multiples of 2 MiB.
+   */
+  | { medium: 'devdax'; path: string; maxRegions?: number }
 
 export type Security =
   /** No authentication; loopback addresses only. The default. */
@@ -62,7 +65,7 @@ export interface UnitOptions {
 }
 
 export interface CheckedOptions {
-  pool: { medium: 'memory'; bytes: number; maxRegions?: number } | CheckedFilePool
+  pool: { medium: 'memory'; bytes: number; maxRegions?: number } | CheckedFilePool | CheckedDevdaxPool
   listen: string
   data: readonly string[]
   advertise: readonly string[]
@@ -77,6 +80,12 @@ export interface CheckedFilePool {
   medium: 'file'
   path: string
   bytes?: number
+  maxRegions?: number
+}
+
+export interface CheckedDevdaxPool {
+  medium: 'devdax'
+  path: string
   maxRegions?: number
 }
 
@@ -107,19 +116,15 @@ export function checkOptions(options: UnitOptions): CheckedOptions {
 function checkPool(pool: PoolOptions): CheckedOptions['pool'] {
   if (typeof pool !== 'object' || pool === null)
     throw invalid('A unit needs a pool: { medium, bytes } or { medium, path }.')
-  if (pool.medium === 'devdax') {
-    throw new CheckpointError('NOT_SUPPORTED', 'A pool on a devdax device is not supported by this release.', {
-      help: 'Use a file pool.',
-    })
-  }
-  if (pool.medium !== 'memory' && pool.medium !== 'file') {
-    throw invalid(`A pool's medium is memory or file; it is ${String((pool as { medium?: unknown }).medium)}.`)
+  if (pool.medium !== 'memory' && pool.medium !== 'file' && pool.medium !== 'devdax') {
+    throw invalid(`A pool's medium is memory, file or devdax; it is ${String((pool as { medium?: unknown }).medium)}.`)
   }
   const maxRegions = pool.maxRegions === undefined ? {} : { maxRegions: count(pool.maxRegions, 0, 'pool.maxRegions') }
   if (pool.medium === 'memory') return { medium: 'memory', bytes: poolBytes(pool.bytes), ...maxRegions }
   if (typeof pool.path !== 'string' || pool.path === '' || pool.path.includes('\0')) {
-    throw invalid('A file pool needs a path.')
+    throw invalid(`A ${pool.medium} pool needs a path.`)
   }
+  if (pool.medium === 'devdax') return { medium: 'devdax', path: pool.path, ...maxRegions }
   return {
     medium: 'file',
     path: pool.path,

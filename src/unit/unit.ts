@@ -119,7 +119,7 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     checkAborted(signal)
 
     this.#medium = await openMedium(native, this.#options.pool)
-    const { native: nativeMedium, medium, fresh } = this.#medium
+    const { native: nativeMedium, medium, fresh, extentAlignment } = this.#medium
     this.#openings.push(() => nativeMedium.close())
 
     let ready: (handlers: ControlHandlers) => void = () => undefined
@@ -141,7 +141,12 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     // Each life of a memory pool is another one: clients tell them apart by its generation.
     const startsBefore = poolOptions.medium === 'memory' ? BigInt(Date.now()) : 0n
     const pool = fresh
-      ? await Pool.format(medium, { medium: poolOptions.medium, ...maxRegions, startsBefore })
+      ? await Pool.format(medium, {
+          medium: poolOptions.medium,
+          ...maxRegions,
+          startsBefore,
+          ...(extentAlignment === undefined ? {} : { extentAlignment }),
+        })
       : await Pool.open(medium)
     this.#pool = pool
     if (!fresh) await this.#load(pool, signal)

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { connect } from '../../src/client/client.js'
 import { PersistentMemoryUnit } from '../../src/unit/unit.js'
+import { dataTransport } from '../data-plane.js'
 import { temporaryFolder } from '../fault/support/unit-process.js'
 
 const command = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
@@ -85,7 +86,7 @@ describe('regions', () => {
     expect(JSON.parse(shown.stdout)).toMatchObject({
       id: info.id,
       lease: { silenceMs: 3000, stallMs: 0 },
-      address: { length: '1048576', transport: 'iwarp', endpoint: unit.dataAddresses[0] },
+      address: { length: '1048576', transport: dataTransport, endpoint: unit.dataAddresses[0] },
     })
     expect((await run('regions', 'metadata', address, 'größe')).stdout).toMatch(
       /^lease +silence 3000 ms, stall never$/m,

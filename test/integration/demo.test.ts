@@ -7,6 +7,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { dataTransport } from '../data-plane.js'
 
 const demo = fileURLToPath(new URL('../../examples/demo.js', import.meta.url))
 /** Stands in for the temporary folder of the machine, so that what is left in it is the demo's. */
@@ -78,7 +79,7 @@ test('a backup finishes the work of a primary killed half-way, with the result o
   const summary = JSON.parse(output.trimEnd().split('\n').at(-1) ?? '')
   expect(summary).toEqual({
     unit: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
-    transport: 'iwarp',
+    transport: dataTransport,
     checkpoints: expect.any(Number),
     killedAfter: expect.any(Number),
     recovered: expect.any(Number),

@@ -75,7 +75,7 @@ describe('where a unit listens', () => {
 
   it.each<[string, Partial<UnitOptions>, string]>([
     ['tls', { security: { mode: 'tls', ca: 'a', cert: 'b', key: 'c' } }, 'NOT_SUPPORTED'],
-    ['devdax', { pool: { medium: 'devdax', path: '/dev/dax0.0' } }, 'NOT_SUPPORTED'],
+    ['no device', { pool: { medium: 'devdax', path: '/dev/null' } }, 'INVALID_ARGUMENT'],
     ['no port', { listen: '127.0.0.1' }, 'INVALID_ARGUMENT'],
     ['an unknown name', { listen: 'no.such.host.invalid:0' }, 'INVALID_ARGUMENT'],
     ['a tiny pool', { pool: { medium: 'memory', bytes: 4096 } }, 'INVALID_ARGUMENT'],

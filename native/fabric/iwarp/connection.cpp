@@ -255,7 +255,7 @@ void IwarpConnection::onMessageArrived(ConstBytes message) {
 
 void IwarpConnection::onTerminate(ConstBytes payload) {
   const auto code = rdmap::parseTerminate(payload);
-  remoteEnd_ = code ? rdmap::terminateError(*code, !agreement_.sameProduct)
+  remoteEnd_ = code ? rdmap::terminateError(*code, !agreement_.sameFabric)
                     : Error{ErrorCode::connectionBroken, "the peer ended the connection and did not say why", 0};
   receiver_->stop();
 }

@@ -25,8 +25,8 @@ namespace rdmacp::fabric::iwarp {
 struct Agreement {
   bool initiator = false;
   bool crc = true;
-  bool sameProduct = false;
-  bool readySend = false;  // the peer's first frame is an empty Send that is nobody's message
+  bool sameFabric = false;  // the peer is this fabric, too, and not a device or a stranger
+  bool readySend = false;   // the peer's first frame is an empty Send that is nobody's message
   mpa::Depths depths;
 };
 

@@ -117,7 +117,7 @@ void IwarpConnection::useReply(const mpa::ParsedSetup& parsed) {
   Agreement agreement;
   agreement.initiator = true;
   agreement.crc = options_.crc || reply.crc;
-  agreement.sameProduct = preamble::present(reply.privateData);
+  agreement.sameFabric = preamble::sentBy(Transport::iwarp, reply.privateData);
   const auto depths =
       mpa::negotiateAsInitiator({depth(options_.inboundReads), depth(options_.outboundReads)}, reply.enhanced);
   if (!depths) {
@@ -159,9 +159,9 @@ void IwarpConnection::establish(const Agreement& agreement, ConstBytes privateDa
   outboundReads_ = agreement.depths.outbound;
   {
     const std::lock_guard lock(mutex_);
-    transmitter_ = std::make_unique<Transmitter>(Transmitter::Limits{
-        agreement.crc, agreement.sameProduct ? kOwnUlpdu : mpa::maxUlpdu(segmentSize(socket_.get())),
-        agreement.depths.outbound, agreement.depths.inbound, options_.sendDepth});
+    transmitter_ = std::make_unique<Transmitter>(
+        Transmitter::Limits{agreement.crc, agreement.sameFabric ? kOwnUlpdu : mpa::maxUlpdu(segmentSize(socket_.get())),
+                            agreement.depths.outbound, agreement.depths.inbound, options_.sendDepth});
     transmitter_->hold(held_);
     phase_ = Phase::established;
   }

@@ -115,7 +115,7 @@ std::optional<Depths> negotiateAsInitiator(Depths own, const std::optional<Enhan
 std::size_t maxUlpdu(std::size_t segmentBytes) {
   const std::size_t overhead = kLengthBytes + kCrcBytes + segmentBytes % 4;
   const std::size_t fitting = segmentBytes > overhead ? segmentBytes - overhead : 0;
-  return std::clamp(fitting, kMinUlpdu, kMaxUlpdu - 1);
+  return std::clamp(fitting, kMinUlpdu, kMaxForeignUlpdu);
 }
 
 }  // namespace rdmacp::fabric::iwarp::mpa

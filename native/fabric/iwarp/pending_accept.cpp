@@ -82,7 +82,7 @@ void PendingAccept::accept(const mpa::SetupFrame& request, AcceptDecision decisi
   const ConnectionOptions& options = context_->options;
   Agreement agreement;
   agreement.crc = options.crc || request.crc;
-  agreement.sameProduct = preamble::present(request.privateData);
+  agreement.sameFabric = preamble::sentBy(Transport::iwarp, request.privateData);
   const mpa::Depths own{std::min<std::uint32_t>(options.inboundReads, mpa::kMaxDepth),
                         std::min<std::uint32_t>(options.outboundReads, mpa::kMaxDepth)};
   agreement.depths = mpa::negotiateAsResponder(own, request.enhanced);
@@ -105,8 +105,8 @@ void PendingAccept::accept(const mpa::SetupFrame& request, AcceptDecision decisi
     }
     reply.enhanced = enhanced;
   }
-  reply.privateData =
-      agreement.sameProduct ? preamble::prepend(Transport::iwarp, decision.privateData) : decision.privateData;
+  reply.privateData = preamble::present(request.privateData) ? preamble::prepend(Transport::iwarp, decision.privateData)
+                                                             : decision.privateData;
 
   const auto bytes = mpa::encodeSetup(reply);
   leaveLoop();

@@ -22,11 +22,20 @@ using namespace std::chrono_literals;
 
 struct UnderTest {
   std::shared_ptr<Fabric> fabric;
-  SocketAddress address;          // to listen on, port 0
-  bool namesRemoteAccess = true;  // a refusal reaches the other end as remoteAccess, not merely as an end
-  bool readsNeedPeerLoop = true;  // a blocked loop of the peer's leaves reads unanswered
+  SocketAddress address;                    // to listen on, port 0
+  bool namesRemoteAccess = true;            // a refusal reaches the other end as remoteAccess, not merely as an end
+  bool readsNeedPeerLoop = true;            // a blocked loop of the peer's leaves reads unanswered
+  bool checksReadRight = true;              // some devices answer a read under a key that may only be written
+  bool acceptorSpeaksFirst = true;          // false: the connecting end has to (RFC 5044 section 7.1.2)
+  std::size_t connections = 100;            // that one process can have with itself
+  std::shared_ptr<Fabric> connecting = {};  // what clients connect with; null: the same fabric
 };
 UnderTest& fabricUnderTest();
+
+inline Fabric& connectingFabric() {
+  const UnderTest& under = fabricUnderTest();
+  return under.connecting != nullptr ? *under.connecting : *under.fabric;
+}
 
 inline constexpr auto kPatience = 60s;
 
@@ -72,7 +81,10 @@ class Recorder final : public ConnectionHandler {
   }
 
   bool waitEstablished() {
-    return wait([&] { return isEstablished_ || isClosed_; }) && isEstablished_;
+    const bool decided = wait([&] { return isEstablished_ || isClosed_; });
+    const std::lock_guard lock(mutex_);
+    if (!isEstablished_) std::printf("# not established: %s\n", decided ? reason_.message.c_str() : "no answer");
+    return isEstablished_;
   }
   Error waitClosed() {
     CHECK(wait([&] { return isClosed_; }));
@@ -247,7 +259,7 @@ class Client {
                   EventLoop* shared = nullptr) {
     if (shared == nullptr) own_ = startLoop("client");
     auto started =
-        fabricUnderTest().fabric->connect(address, options, privateData, shared != nullptr ? *shared : *own_, handler);
+        connectingFabric().connect(address, options, privateData, shared != nullptr ? *shared : *own_, handler);
     CHECK(started.ok());
     connection = std::move(started).value();
   }
@@ -274,8 +286,9 @@ class Client {
   std::size_t settled_ = 0;
 };
 
+// Memory of a client's.
 inline std::shared_ptr<MemoryRegion> registered(std::vector<std::byte>& memory) {
-  auto registration = fabricUnderTest().fabric->registerMemory(memory);
+  auto registration = connectingFabric().registerMemory(memory);
   CHECK(registration.ok());
   return std::move(registration).value();
 }

@@ -1,0 +1,393 @@
+// connection.cpp -- set-up, completions and the end of a verbs connection. Threads: see connection.h.
+#include "connection.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace rdmacp::fabric::verbs {
+namespace {
+
+constexpr std::chrono::milliseconds kDisconnectPatience{1000};
+Error localEnd() {
+  return Error{ErrorCode::localClosed, "closed by this side", 0};
+}
+
+constexpr int kPollBatch = 32;
+constexpr int kPollsPerTurn = 8;
+constexpr std::chrono::milliseconds kDeadlineGrain{10};
+
+}  // namespace
+
+VerbsConnection::VerbsConnection(const Library& library, std::shared_ptr<DeviceTable> devices,
+                                 std::shared_ptr<CmChannel> channel, const ConnectionOptions& options,
+                                 std::shared_ptr<ConnectionHandler> handler)
+    : library_(library),
+      devices_(std::move(devices)),
+      loop_(channel->loop()),
+      channel_(std::move(channel)),
+      options_(options),
+      handler_(std::move(handler)) {}
+
+VerbsConnection::~VerbsConnection() = default;
+
+SocketAddress VerbsConnection::peer() const {
+  return peer_;
+}
+
+ConnectionCounters VerbsConnection::counters() const {
+  const std::lock_guard lock(mutex_);
+  return transmit_ != nullptr ? countersNow() : total_;
+}
+
+ConnectionCounters VerbsConnection::countersNow() const {
+  ConnectionCounters counters;
+  counters.bytesIn = receivedBytes_ + transmit_->bytesIn();
+  counters.segmentsIn = receivedMessages_;
+  counters.bytesOut = transmit_->bytesOut();
+  counters.segmentsOut = transmit_->segmentsOut();
+  return counters;
+}
+
+Status VerbsConnection::post(std::span<const WorkRequest> batch) {
+  std::optional<Error> failure;
+  Clock::time_point next = Clock::time_point::max();
+  {
+    const std::lock_guard lock(mutex_);
+    if (!open_) return overReason_;
+    if (transmit_->requests() + batch.size() > options_.sendDepth) {
+      return Error{ErrorCode::limitReached, "more than " + std::to_string(options_.sendDepth) + " work requests posted",
+                   0};
+    }
+    for (const WorkRequest& request : batch) {
+      std::size_t length = 0;
+      for (const LocalSegment& segment : request.local)
+        length += segment.length;
+      if (request.kind == WorkRequest::Kind::send && length > (std::size_t{1} << 20)) {
+        return Error{ErrorCode::invalidArgument, "a message is larger than 1 MiB", 0};
+      }
+    }
+    for (const WorkRequest& request : batch) {
+      transmit_->add(request);
+      next = std::min(next, request.deadline);
+    }
+    if (Status pumped = transmit_->pump(); !pumped) failure = pumped.error();
+    if (next < watchedDeadline_) {
+      watchedDeadline_ = next;
+    } else {
+      next = Clock::time_point::max();
+    }
+  }
+  if (next != Clock::time_point::max()) watchDeadlines(next);
+  if (failure) {
+    // The batch was taken: its completions carry the failure.
+    (void)loop().post([keep = shared_from_this(), reason = *failure] { keep->breakWith(reason); });
+  }
+  return {};
+}
+
+void VerbsConnection::watchDeadlines(Clock::time_point next) {
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now());
+  (void)loop().after(std::max(wait, kDeadlineGrain), [weak = weak_from_this(), next] {
+    if (const auto connection = weak.lock()) connection->checkDeadlines(next);
+  });
+}
+
+void VerbsConnection::checkDeadlines(Clock::time_point watched) {
+  Clock::time_point next;
+  {
+    const std::lock_guard lock(mutex_);
+    // An earlier deadline has come meanwhile, and a timer of its own.
+    if (transmit_ == nullptr || watched != watchedDeadline_) return;
+    next = transmit_->nextDeadline();
+    watchedDeadline_ = next;
+  }
+  if (next == Clock::time_point::max()) return;
+  if (next <= Clock::now()) {
+    return breakWith(Error{ErrorCode::timedOut, "a work request to " + peer_.text() + " passed its deadline", 0});
+  }
+  watchDeadlines(next);
+}
+
+Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
+                                            std::uint64_t length, Access access) {
+  const Bytes whole = region->memory();
+  if (offset > whole.size() || length > whole.size() - offset || length == 0) {
+    return Error{ErrorCode::invalidArgument, "a grant outside of its registration", 0};
+  }
+  if (state_ != State::established) return Error{ErrorCode::localClosed, "the connection is over", 0};
+  const Bytes granted = whole.subspan(offset, length);
+  const bool reads = (static_cast<unsigned>(access) & static_cast<unsigned>(Access::remoteRead)) != 0;
+  const bool writes = (static_cast<unsigned>(access) & static_cast<unsigned>(Access::remoteWrite)) != 0;
+  int flags = 0;
+  if (reads) flags |= IBV_ACCESS_REMOTE_READ;
+  if (writes) flags |= IBV_ACCESS_REMOTE_WRITE;
+
+  GrantedKey key;
+  std::uint32_t remoteKey = 0;
+  if (device_->windows()) {
+    ibv_mr* registration = nullptr;
+    if (length == whole.size()) {
+      const auto shared = static_cast<const VerbsMemoryRegion*>(region.get())->on(device_);
+      if (!shared) return shared.error();
+      registration = shared.value();
+    } else {
+      // Not every device checks the bounds of a window, but all check those of its registration.
+      auto own = registerOn(library_, device_->sharedDomain(), granted, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
+      if (!own) return own.error();
+      key.registration = std::move(own).value();
+      registration = key.registration.get();
+    }
+    key.window = Window(ibv_alloc_mw(device_->sharedDomain(), IBV_MW_TYPE_2));
+    if (key.window == nullptr) return verbsError("ibv_alloc_mw", errno);
+    remoteKey = ibv_inc_rkey(key.window->rkey);
+    const std::lock_guard lock(mutex_);
+    if (Status bound = transmit_->bind(key.window.get(), remoteKey, registration, granted, flags); !bound) {
+      return bound.error();
+    }
+    key.window->rkey = remoteKey;
+  } else {
+    auto registration = registerOn(library_, ownDomain_.get(), granted, flags | IBV_ACCESS_LOCAL_WRITE);
+    if (!registration) return registration.error();
+    key.registration = std::move(registration).value();
+    remoteKey = key.registration->rkey;
+  }
+  key.region = std::move(region);
+  keys_[remoteKey] = std::move(key);
+  return RemoteWindow{remoteKey, reinterpret_cast<std::uint64_t>(granted.data()), length};
+}
+
+void VerbsConnection::revoke(std::uint32_t key) {
+  keys_.erase(key);
+}
+
+Status VerbsConnection::postReceive(std::uint32_t index) {
+  const Bytes slot = receiveMemory_.memory().subspan(std::size_t{index} * options_.maxMessage, options_.maxMessage);
+  ibv_sge segment{reinterpret_cast<std::uint64_t>(slot.data()), options_.maxMessage, receiveRegistration_->lkey};
+  ibv_recv_wr work{};
+  work.wr_id = index;
+  work.sg_list = &segment;
+  work.num_sge = 1;
+  ibv_recv_wr* bad = nullptr;
+  if (const int number = ibv_post_recv(id_->qp, &work, &bad); number != 0) return verbsError("ibv_post_recv", number);
+  return {};
+}
+
+void VerbsConnection::onReady(std::uint32_t) {
+  const auto keep = shared_from_this();
+  ibv_cq* queue = nullptr;
+  void* context = nullptr;
+  unsigned events = 0;
+  while (library_.getCqEvent(completionChannel_.get(), &queue, &context) == 0)
+    ++events;
+  if (events > 0) library_.ackCqEvents(completionQueue_.get(), events);
+  pollCompletions();
+}
+
+// Polls, and asks for an event before it believes that there is nothing more.
+void VerbsConnection::pollCompletions() {
+  // A message may come before the event that says that the connection stands: it waits in the queue.
+  if (state_ == State::resolving) return;
+  bool armed = false;
+  for (int poll = 0; poll < kPollsPerTurn; ++poll) {
+    if (completionQueue_ == nullptr) return;
+    std::array<ibv_wc, kPollBatch> entries;
+    const int count = ibv_poll_cq(completionQueue_.get(), kPollBatch, entries.data());
+    if (count < 0) return breakWith(Error{ErrorCode::connectionBroken, "ibv_poll_cq failed", 0});
+    if (count == 0) {
+      if (armed) return finishIfDrained();
+      if (const int number = ibv_req_notify_cq(completionQueue_.get(), 0); number != 0) {
+        return breakWith(verbsError("ibv_req_notify_cq", number));
+      }
+      armed = true;
+      continue;
+    }
+    armed = false;
+    std::vector<Completion> completions;
+    std::optional<Error> failure;
+    bool flushed = false;
+    Status pumped;
+    for (int i = 0; i < count; ++i) {
+      const ibv_wc& entry = entries[static_cast<std::size_t>(i)];
+      if (entry.status != IBV_WC_SUCCESS) {
+        // Of the entries of a broken queue pair the first that was not flushed says why.
+        if (!failure || (flushed && entry.status != IBV_WC_WR_FLUSH_ERR)) {
+          failure = failureOf(entry);
+          flushed = entry.status == IBV_WC_WR_FLUSH_ERR;
+        }
+      } else if ((entry.opcode & IBV_WC_RECV) != 0) {
+        deliver(completions);  // in the order of the queue: what a message follows has completed before it
+        handleReceive(entry);
+        if (completionQueue_ == nullptr) return;
+      } else if (!failure) {
+        const std::lock_guard lock(mutex_);
+        transmit_->complete(entry.wr_id, completions);
+      }
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (!failure) pumped = transmit_->pump();
+    }
+    deliver(completions);
+    if (completionQueue_ == nullptr) return;
+    if (failure) return breakWith(std::move(*failure));
+    if (!pumped) return breakWith(pumped.error());
+  }
+  // Others on this loop have their turn first.
+  (void)loop().post([keep = shared_from_this()] { keep->pollCompletions(); });
+}
+
+void VerbsConnection::deliver(std::vector<Completion>& completions) {
+  if (completions.empty()) return;
+  handler_->onCompletions(*this, completions);
+  completions.clear();
+}
+
+void VerbsConnection::handleReceive(const ibv_wc& completion) {
+  // A message can overtake the event that says the connection stands.
+  if (state_ == State::accepting) establish(privateData_);
+  if (state_ != State::established && state_ != State::draining) return;
+  const auto index = static_cast<std::uint32_t>(completion.wr_id);
+  const Bytes slot = receiveMemory_.memory().subspan(std::size_t{index} * options_.maxMessage, options_.maxMessage);
+  receivedBytes_ += completion.byte_len;
+  ++receivedMessages_;
+  handler_->onMessage(*this, slot.first(std::min<std::size_t>(completion.byte_len, slot.size())));
+  if (completionQueue_ == nullptr) return;
+  if (Status posted = postReceive(index); !posted) breakWith(posted.error());
+}
+
+Error VerbsConnection::failureOf(const ibv_wc& completion) const {
+  const std::string text = std::string(library_.wcStatusText(completion.status)) + " (vendor " +
+                           std::to_string(completion.vendor_err) + ") with " + peer_.text();
+  switch (completion.status) {
+    case IBV_WC_REM_ACCESS_ERR:
+    case IBV_WC_REM_INV_REQ_ERR:
+      return Error{ErrorCode::remoteAccess, text, 0};
+    case IBV_WC_LOC_LEN_ERR:
+      return Error{ErrorCode::protocolViolation, "a message was too long: " + text, 0};
+    case IBV_WC_WR_FLUSH_ERR:
+      return flushedFailure();
+    default:
+      return Error{ErrorCode::connectionBroken, text, 0};
+  }
+}
+
+// Work was flushed though nothing of this side's failed and the connection manager has said nothing. A queue pair of
+// InfiniBand or RoCE goes into error by itself only when the peer did what it may not; on iWARP it does so too when the
+// peer ends the connection, and the device's own event tells the two apart.
+Error VerbsConnection::flushedFailure() const {
+  if (device_->violated(id_->qp->qp_num) || !device_->iwarp()) {
+    return Error{ErrorCode::protocolViolation, peer_.text() + " used a key, a bound or a right that it has not", 0};
+  }
+  return Error{ErrorCode::connectionClosed, "the peer ended the connection", 0};
+}
+
+void VerbsConnection::fence(std::function<void()> done) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!gone_) {
+      const bool posted = loop().post([keep = shared_from_this(), done] {
+        if (keep->state_ == State::closed) return done();
+        keep->fenceDone_.push_back(done);
+        keep->breakWith(localEnd());
+      });
+      if (posted) return;
+    }
+  }
+  done();
+}
+
+void VerbsConnection::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_ || gone_) return;
+    closing_ = true;
+    open_ = false;
+    overReason_ = localEnd();
+  }
+  (void)loop().post([keep = shared_from_this()] {
+    if (keep->state_ == State::closed || keep->state_ == State::draining) return;
+    if (keep->state_ != State::established) return keep->breakWith(localEnd());
+    keep->state_ = State::draining;
+    keep->finishIfDrained();
+  });
+}
+
+void VerbsConnection::finishIfDrained() {
+  if (state_ != State::draining || disconnecting_) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (transmit_->requests() > 0) return;
+  }
+  disconnecting_ = true;
+  // On iWARP what was written may still be on its way: the peer's answer to the disconnect is waited for.
+  drainTimer_ = loop().after(kDisconnectPatience, [this] {
+    drainTimer_ = 0;
+    breakWith(localEnd());
+  });
+  if (library_.disconnect(id_.get()) != 0) breakWith(localEnd());
+}
+
+// The design's order: error, windows, queue pair, registrations. When it returns no byte of the peer's can land.
+void VerbsConnection::releaseDevice() {
+  if (completionChannel_ != nullptr) loop().remove(completionChannel_->fd);
+  if (id_ != nullptr && id_->qp != nullptr) {
+    if (state_ == State::established || state_ == State::draining) (void)library_.disconnect(id_.get());
+    ibv_qp_attr attributes{};
+    attributes.qp_state = IBV_QPS_ERR;
+    (void)library_.modifyQp(id_->qp, &attributes, IBV_QP_STATE);
+    for (auto& [number, key] : keys_)
+      key.window.reset();
+    library_.destroyQp(id_.get());
+  }
+  keys_.clear();
+  completionQueue_.reset();
+  completionChannel_.reset();
+}
+
+void VerbsConnection::breakWith(Error reason) {
+  if (state_ == State::closed) return;
+  const auto keep = shared_from_this();
+  if (reason.code != ErrorCode::localClosed && disconnecting_) {
+    reason = localEnd();
+  }
+  loop().cancel(setupTimer_);
+  loop().cancel(drainTimer_);
+  std::vector<Completion> completions;
+  {
+    const std::lock_guard lock(mutex_);
+    open_ = false;
+    overReason_ = reason;
+    releaseDevice();
+    state_ = State::closed;
+    gone_ = true;
+    if (transmit_ != nullptr) {
+      transmit_->abandon(reason.code, completions);
+      total_ = countersNow();
+    }
+    transmit_.reset();
+    receiveRegistration_.reset();
+    receiveMemory_ = Mapping();
+    ownDomain_.reset();
+    id_.reset();
+  }
+  for (auto& done : std::exchange(fenceDone_, {}))
+    done();
+  if (handler_ != nullptr) {
+    deliver(completions);
+    handler_->onClosed(*this, reason);
+    handler_.reset();
+  }
+  if (released_) std::exchange(released_, nullptr)();
+  // Whoever keeps the connection longer keeps neither the channel nor, through it, anything of the loop's.
+  channel_.reset();
+  // Not within its own event: the last reference goes once the loop has turned.
+  (void)loop().post([self = std::move(self_)] {});
+}
+
+}  // namespace rdmacp::fabric::verbs

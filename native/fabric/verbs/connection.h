@@ -1,0 +1,127 @@
+// connection.h -- one reliable connected queue pair and its identifier, on either side.
+//
+// Threads: post from any thread, under mutex_; everything else on the connection's loop. Completions are polled on the
+// loop only, through a completion channel of the connection's own. It keeps itself alive until onClosed has returned.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "../fabric.h"
+#include "bounce_ring.h"
+#include "cm_channel.h"
+#include "device.h"
+#include "transmit_queue.h"
+
+namespace rdmacp::fabric::verbs {
+
+// What a listener hands over: the identifier of a request, and what the request carried.
+struct IncomingRequest {
+  ConnectionId id;
+  std::vector<std::byte> privateData;
+  std::uint8_t responderResources = 0;
+  std::uint8_t initiatorDepth = 0;
+};
+
+class VerbsConnection final : public Connection,
+                              public CmHandler,
+                              public FdHandler,
+                              public std::enable_shared_from_this<VerbsConnection> {
+ public:
+  VerbsConnection(const Library& library, std::shared_ptr<DeviceTable> devices, std::shared_ptr<CmChannel> channel,
+                  const ConnectionOptions& options, std::shared_ptr<ConnectionHandler> handler);
+  ~VerbsConnection() override;
+  VerbsConnection(const VerbsConnection&) = delete;
+  VerbsConnection& operator=(const VerbsConnection&) = delete;
+
+  // Client. Address, route and connection are resolved one after the other, by events; any thread.
+  Status connect(const SocketAddress& address, ConstBytes privateData);
+  // Unit. On the loop: what the accept handler decided is carried out.
+  void receiveRequest(IncomingRequest request, AcceptHandler& decider, std::function<void()> released);
+
+  Transport transport() const override { return Transport::verbs; }
+  EventLoop& loop() const override { return loop_; }
+  SocketAddress peer() const override;
+  ConnectionCounters counters() const override;
+  std::uint32_t outboundReads() const override { return outboundReads_.load(); }
+  Status post(std::span<const WorkRequest> batch) override;
+  Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset, std::uint64_t length,
+                             Access access) override;
+  void revoke(std::uint32_t key) override;
+  void fence(std::function<void()> done) override;
+  void close() override;
+
+ private:
+  enum class State : std::uint8_t { resolving, requested, accepting, established, draining, closed };
+  struct GrantedKey {
+    std::shared_ptr<const MemoryRegion> region;
+    Registration registration;  // where the device has no windows, or for a part of the region
+    Window window;              // goes before the registration it is bound to
+  };
+
+  void onEvent(const CmEvent& event) override;
+  void onReady(std::uint32_t events) override;
+
+  Status prepareQueuePair();
+  rdma_conn_param parameters(ConstBytes privateData) const;
+  void startConnect();
+  void establish(ConstBytes privateData);
+  void pollCompletions();
+  void handleReceive(const ibv_wc& completion);
+  Status postReceive(std::uint32_t index);
+  Error failureOf(const ibv_wc& completion) const;
+  Error flushedFailure() const;
+  ConnectionCounters countersNow() const;  // with the mutex
+  void deliver(std::vector<Completion>& completions);
+  void watchDeadlines(Clock::time_point next);
+  void checkDeadlines(Clock::time_point watched);
+  void startSetupTimer();
+  void finishIfDrained();
+  void breakWith(Error reason);
+  void releaseDevice();
+
+  const Library& library_;
+  std::shared_ptr<DeviceTable> devices_;
+  EventLoop& loop_;
+  std::shared_ptr<CmChannel> channel_;  // until onClosed has returned
+  const ConnectionOptions options_;
+  std::shared_ptr<ConnectionHandler> handler_;
+  std::shared_ptr<VerbsConnection> self_;  // from the start until onClosed has returned
+  std::function<void()> released_;
+
+  // Loop thread.
+  State state_ = State::resolving;
+  std::shared_ptr<Device> device_;
+  std::vector<std::byte> privateData_;  // to send, with the preamble; on the unit's side what was received
+  std::uint8_t offeredResources_ = 0, offeredDepth_ = 0;
+  SocketAddress peer_;
+  ProtectionDomain ownDomain_;
+  CompletionChannel completionChannel_;
+  CompletionQueue completionQueue_;
+  Mapping receiveMemory_;
+  Registration receiveRegistration_;
+  std::map<std::uint32_t, GrantedKey> keys_;
+  std::vector<std::function<void()>> fenceDone_;
+  EventLoop::TimerId setupTimer_ = 0;
+  EventLoop::TimerId drainTimer_ = 0;
+  bool disconnecting_ = false;
+
+  std::atomic<std::uint32_t> outboundReads_{0};
+  std::atomic<std::uint64_t> receivedBytes_{0}, receivedMessages_{0};
+
+  mutable std::mutex mutex_;  // guards what follows
+  ConnectionId id_;           // its queue pair is posted to under the mutex
+  std::unique_ptr<TransmitQueue> transmit_;
+  bool open_ = false;         // posts are taken
+  bool closing_ = false;      // close() was called
+  bool gone_ = false;         // nothing of the device's is left
+  ConnectionCounters total_;  // once the transmit queue is gone
+  Error overReason_{ErrorCode::invalidArgument, "the connection is not established yet", 0};
+  Clock::time_point watchedDeadline_ = Clock::time_point::max();
+};
+
+}  // namespace rdmacp::fabric::verbs

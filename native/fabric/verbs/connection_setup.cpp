@@ -1,0 +1,271 @@
+// connection_setup.cpp -- how a verbs connection comes to stand, on either side, and its connection manager's events.
+#include "connection.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "../preamble.h"
+
+namespace rdmacp::fabric::verbs {
+namespace {
+
+constexpr std::uint32_t kQueuePairDepth = 128;
+constexpr std::uint32_t kInlineWanted = 64;
+// 7 means for ever. With a timeout of 4.096 us * 2^16 = 0.27 s a peer that is gone is noticed in about two seconds.
+constexpr std::uint8_t kRetries = 6;
+constexpr std::uint8_t kAckTimeout = 16;
+
+SocketAddress addressOf(const sockaddr* address) {
+  SocketAddress out;
+  out.length = address->sa_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+  std::memcpy(&out.storage, address, out.length);
+  return out;
+}
+
+}  // namespace
+
+Status VerbsConnection::connect(const SocketAddress& address, ConstBytes privateData) {
+  auto id = channel_->createId(*this);
+  if (!id) return id.error();
+  peer_ = address;
+  privateData_ = preamble::prepend(Transport::verbs, privateData);
+  {
+    const std::lock_guard lock(mutex_);
+    id_ = std::move(id).value();
+  }
+  self_ = shared_from_this();
+  const auto start = [this] {
+    const auto milliseconds = static_cast<int>(options_.setupTimeout.count());
+    auto* to = reinterpret_cast<sockaddr*>(&peer_.storage);
+    startSetupTimer();
+    if (library_.resolveAddress(id_.get(), nullptr, to, milliseconds) != 0) {
+      const int number = errno;
+      Error error = verbsError("rdma_resolve_addr", number);
+      if (number == ENODEV) error.code = ErrorCode::notSupported;
+      error.message += " (" + peer_.text() + "): no RDMA device of this machine reaches the address";
+      breakWith(std::move(error));
+    }
+  };
+  if (!loop().post(start)) {
+    self_.reset();
+    return Error{ErrorCode::stopped, "the event loop has stopped", 0};
+  }
+  return {};
+}
+
+void VerbsConnection::receiveRequest(IncomingRequest request, AcceptHandler& decider, std::function<void()> released) {
+  self_ = shared_from_this();
+  released_ = std::move(released);
+  request.id->context = static_cast<CmHandler*>(this);
+  peer_ = addressOf(rdma_get_peer_addr(request.id.get()));
+  offeredResources_ = request.responderResources;
+  offeredDepth_ = request.initiatorDepth;
+  ConnectionRequest asked;
+  asked.privateData = preamble::strip(request.privateData);
+  asked.peer = peer_;
+  asked.sameProduct = preamble::present(request.privateData);
+  AcceptDecision decision = decider.onRequest(asked);
+  {
+    const std::lock_guard lock(mutex_);
+    id_ = std::move(request.id);
+  }
+  const std::vector<std::byte> answer = preamble::prepend(Transport::verbs, decision.privateData);
+  if (!decision.accept) {
+    // No handler was named, so nobody is told of the end.
+    (void)library_.reject(id_.get(), answer.data(), static_cast<std::uint8_t>(answer.size()));
+    breakWith(Error{ErrorCode::connectionRefused, "rejected", 0});
+    return;
+  }
+  handler_ = std::move(decision.handler);
+  privateData_.assign(asked.privateData.begin(), asked.privateData.end());
+  state_ = State::accepting;
+  startSetupTimer();
+  if (Status prepared = prepareQueuePair(); !prepared) {
+    (void)library_.reject(id_.get(), nullptr, 0);
+    breakWith(prepared.error());
+    return;
+  }
+  rdma_conn_param accept = parameters(answer);
+  accept.responder_resources = std::min<std::uint8_t>(accept.responder_resources, offeredDepth_);
+  accept.initiator_depth = std::min<std::uint8_t>(accept.initiator_depth, offeredResources_);
+  outboundReads_ = accept.initiator_depth;
+  if (library_.accept(id_.get(), &accept) != 0) breakWith(verbsError("rdma_accept", errno));
+}
+
+void VerbsConnection::startSetupTimer() {
+  setupTimer_ = loop().after(options_.setupTimeout, [this] {
+    setupTimer_ = 0;
+    breakWith(Error{
+        ErrorCode::timedOut,
+        "no RDMA connection with " + peer_.text() + " within " + std::to_string(options_.setupTimeout.count()) + " ms",
+        0});
+  });
+}
+
+Status VerbsConnection::prepareQueuePair() {
+  auto device = devices_->find(id_->verbs);
+  if (!device) return device.error();
+  device_ = std::move(device).value();
+  const ibv_device_attr& limits = device_->limits();
+  ibv_context* context = device_->context();
+
+  ibv_pd* domain = device_->sharedDomain();
+  if (domain == nullptr) {
+    ownDomain_ = ProtectionDomain(library_.allocPd(context), {&library_});
+    if (ownDomain_ == nullptr) return verbsError("ibv_alloc_pd", errno);
+    domain = ownDomain_.get();
+  }
+  completionChannel_ = CompletionChannel(library_.createCompChannel(context), {&library_});
+  if (completionChannel_ == nullptr) return verbsError("ibv_create_comp_channel", errno);
+  const int fd = completionChannel_->fd;
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+
+  const auto maxWork = static_cast<std::uint32_t>(std::max(limits.max_qp_wr, 16));
+  const std::uint32_t sends = std::min(kQueuePairDepth, maxWork);
+  const std::uint32_t receives = std::min(options_.receiveDepth, maxWork);
+  const int entries = static_cast<int>(sends + receives + 16);
+  completionQueue_ = CompletionQueue(
+      library_.createCq(context, std::min(entries, limits.max_cqe), nullptr, completionChannel_.get(), 0), {&library_});
+  if (completionQueue_ == nullptr) return verbsError("ibv_create_cq", errno);
+
+  ibv_qp_init_attr attributes{};
+  attributes.qp_type = IBV_QPT_RC;
+  attributes.send_cq = completionQueue_.get();
+  attributes.recv_cq = completionQueue_.get();
+  attributes.cap.max_send_wr = sends;
+  attributes.cap.max_recv_wr = receives;
+  attributes.cap.max_send_sge = static_cast<std::uint32_t>(std::clamp(limits.max_sge, 1, 16));
+  attributes.cap.max_recv_sge = 1;
+  attributes.cap.max_inline_data = kInlineWanted;
+  if (library_.createQp(id_.get(), domain, &attributes) != 0) {
+    attributes.cap.max_inline_data = 0;
+    if (library_.createQp(id_.get(), domain, &attributes) != 0) return verbsError("rdma_create_qp", errno);
+  }
+
+  TransmitQueue::Limits transmitLimits;
+  transmitLimits.depth = sends;
+  transmitLimits.segments = attributes.cap.max_send_sge;
+  transmitLimits.readSegments = static_cast<std::uint32_t>(std::clamp(limits.max_sge_rd, 1, 16));
+  transmitLimits.inlineBytes = attributes.cap.max_inline_data;
+  transmitLimits.messageBytes = device_->maxMessage(id_->port_num);
+  auto transmit = std::make_unique<TransmitQueue>(device_, domain, transmitLimits);
+  transmit->attach(id_->qp);
+
+  auto mapping = Mapping::make(std::size_t{receives} * options_.maxMessage);
+  if (!mapping) return mapping.error();
+  receiveMemory_ = std::move(mapping).value();
+  auto registration = registerOn(library_, domain, receiveMemory_.memory(), IBV_ACCESS_LOCAL_WRITE);
+  if (!registration) return registration.error();
+  receiveRegistration_ = std::move(registration).value();
+  for (std::uint32_t i = 0; i < receives; ++i) {
+    if (Status posted = postReceive(i); !posted) return posted;
+  }
+  if (const int number = ibv_req_notify_cq(completionQueue_.get(), 0); number != 0) {
+    return verbsError("ibv_req_notify_cq", number);
+  }
+  if (Status added = loop().add(fd, EPOLLIN, this); !added) return added;
+
+  std::uint8_t timeout = kAckTimeout;
+  // Not known to every connection manager; librdmacm's own time-out (19, 2.1 s a try) is then what counts.
+  (void)library_.setOption(id_.get(), RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
+  const std::lock_guard lock(mutex_);
+  transmit_ = std::move(transmit);
+  return {};
+}
+
+rdma_conn_param VerbsConnection::parameters(ConstBytes privateData) const {
+  rdma_conn_param parameters{};
+  parameters.private_data = privateData.data();
+  parameters.private_data_len = static_cast<std::uint8_t>(privateData.size());
+  const auto within = [](std::uint32_t wanted, int most) {
+    return static_cast<std::uint8_t>(
+        std::min<std::uint32_t>(wanted, static_cast<std::uint32_t>(std::clamp(most, 1, 255))));
+  };
+  parameters.responder_resources = within(options_.inboundReads, device_->limits().max_qp_rd_atom);
+  parameters.initiator_depth = within(options_.outboundReads, device_->limits().max_qp_init_rd_atom);
+  parameters.retry_count = kRetries;
+  parameters.rnr_retry_count = kRetries;
+  return parameters;
+}
+
+void VerbsConnection::startConnect() {
+  if (Status prepared = prepareQueuePair(); !prepared) return breakWith(prepared.error());
+  rdma_conn_param connect = parameters(privateData_);
+  outboundReads_ = connect.initiator_depth;
+  if (library_.connect(id_.get(), &connect) == 0) return;
+  // Where the kernel connects at once, as for iWARP, the answer of the network is here already.
+  const int number = errno;
+  Error error = verbsError("rdma_connect", number);
+  const bool refused = number == ECONNREFUSED || number == EHOSTUNREACH || number == ENETUNREACH ||
+                       number == ECONNRESET || number == ETIMEDOUT;
+  if (refused) error.code = ErrorCode::connectionRefused;
+  error.message += " (" + peer_.text() + ")";
+  breakWith(std::move(error));
+}
+
+void VerbsConnection::establish(ConstBytes privateData) {
+  state_ = State::established;
+  loop().cancel(setupTimer_);
+  setupTimer_ = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    open_ = !closing_;
+  }
+  handler_->onEstablished(*this, privateData);
+}
+
+void VerbsConnection::onEvent(const CmEvent& event) {
+  const auto keep = shared_from_this();
+  const auto refused = [&](ErrorCode code) {
+    breakWith(Error{code,
+                    std::string(library_.eventText(event.type)) + " for " + peer_.text() + " (status " +
+                        std::to_string(event.status) + ")",
+                    event.status < 0 ? -event.status : 0});
+  };
+  switch (event.type) {
+    case RDMA_CM_EVENT_ADDR_RESOLVED:
+      if (library_.resolveRoute(id_.get(), static_cast<int>(options_.setupTimeout.count())) != 0) {
+        breakWith(verbsError("rdma_resolve_route", errno));
+      }
+      return;
+    case RDMA_CM_EVENT_ROUTE_RESOLVED:
+      return startConnect();
+    case RDMA_CM_EVENT_ESTABLISHED:
+      if (state_ == State::resolving) {
+        establish(preamble::strip(event.privateData));
+        return pollCompletions();  // what came before was left in the queue
+      }
+      if (state_ == State::accepting) establish(privateData_);
+      return;
+    case RDMA_CM_EVENT_REJECTED: {
+      if (handler_ != nullptr) handler_->onRejected(*this, preamble::strip(event.privateData));
+      return refused(ErrorCode::connectionRefused);
+    }
+    case RDMA_CM_EVENT_ADDR_ERROR:
+    case RDMA_CM_EVENT_ROUTE_ERROR:
+    case RDMA_CM_EVENT_CONNECT_ERROR:
+    case RDMA_CM_EVENT_UNREACHABLE:
+      return refused(ErrorCode::connectionRefused);
+    case RDMA_CM_EVENT_DISCONNECTED:
+      // What had arrived before the end is still in the completion queue.
+      if (state_ == State::established || state_ == State::draining) pollCompletions();
+      return breakWith(disconnecting_ ? Error{ErrorCode::localClosed, "closed by this side"}
+                                      : Error{ErrorCode::connectionClosed, "the peer ended the connection", 0});
+    case RDMA_CM_EVENT_DEVICE_REMOVAL:
+      return refused(ErrorCode::connectionBroken);
+    case RDMA_CM_EVENT_TIMEWAIT_EXIT:
+    case RDMA_CM_EVENT_ADDR_CHANGE:
+    case RDMA_CM_EVENT_CONNECT_REQUEST:
+    case RDMA_CM_EVENT_CONNECT_RESPONSE:
+    case RDMA_CM_EVENT_MULTICAST_JOIN:
+    case RDMA_CM_EVENT_MULTICAST_ERROR:
+      return;
+  }
+}
+
+}  // namespace rdmacp::fabric::verbs

@@ -1,0 +1,76 @@
+// device.cpp -- limits and abilities of a device, and registrations on it. Any thread.
+#include "device.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace rdmacp::fabric::verbs {
+
+Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context* context) {
+  std::shared_ptr<Device> device(new Device(library, context));
+  if (const int number = library.queryDevice(context, &device->limits_); number != 0) {
+    return verbsError("ibv_query_device", number);
+  }
+  device->iwarp_ = context->device->transport_type == IBV_TRANSPORT_IWARP;
+  ::fcntl(context->async_fd, F_SETFL, ::fcntl(context->async_fd, F_GETFL) | O_NONBLOCK);
+  const bool windows = (device->limits_.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0;
+  if (windows && device->limits_.max_mw > 0 && !device->iwarp_) {
+    device->shared_ = ProtectionDomain(library.allocPd(context), {&library});
+    if (device->shared_ == nullptr) return verbsError("ibv_alloc_pd", errno);
+  }
+  return device;
+}
+
+std::size_t Device::maxMessage(std::uint8_t port) const {
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  ibv_port_attr attributes{};
+  // The library's own symbol fills the fields of its first version, of which this is one.
+  if (library_.queryPort(context_, port, reinterpret_cast<_compat_ibv_port_attr*>(&attributes)) != 0 ||
+      attributes.max_msg_sz == 0) {
+    return kMost;
+  }
+  return std::min<std::size_t>(attributes.max_msg_sz, kMost);
+}
+
+bool Device::violated(std::uint32_t queuePair) {
+  const std::lock_guard lock(eventsMutex_);
+  ibv_async_event event{};
+  while (library_.getAsyncEvent(context_, &event) == 0) {
+    const bool ofPeer = event.event_type == IBV_EVENT_QP_ACCESS_ERR || event.event_type == IBV_EVENT_QP_REQ_ERR;
+    if (ofPeer) violated_.insert(event.element.qp->qp_num);
+    library_.ackAsyncEvent(&event);
+  }
+  return violated_.erase(queuePair) > 0;
+}
+
+Result<std::shared_ptr<Device>> DeviceTable::find(ibv_context* context) {
+  const std::lock_guard lock(mutex_);
+  if (const auto known = devices_.find(context); known != devices_.end()) return known->second;
+  auto made = Device::make(library_, context);
+  if (made) devices_.emplace(context, made.value());
+  return made;
+}
+
+Result<Registration> registerOn(const Library& library, ibv_pd* domain, Bytes memory, int access) {
+  Registration registration(library.registerMemory(domain, memory.data(), memory.size(), access), {&library});
+  if (registration == nullptr) return verbsError("ibv_reg_mr", errno);
+  return registration;
+}
+
+Result<ibv_mr*> VerbsMemoryRegion::on(const std::shared_ptr<Device>& device) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto known = registrations_.find(device.get()); known != registrations_.end()) {
+    return known->second.registration.get();
+  }
+  auto made =
+      registerOn(device->library(), device->sharedDomain(), memory_, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
+  if (!made) return made.error();
+  ibv_mr* registration = made.value().get();
+  registrations_.emplace(device.get(), OnDevice{device, std::move(made).value()});
+  return registration;
+}
+
+}  // namespace rdmacp::fabric::verbs

@@ -1,0 +1,1 @@
+export function onDevice(unit: { start(options: never): Promise<unknown> }): void
