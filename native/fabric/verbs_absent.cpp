@@ -1,4 +1,4 @@
-// verbs_absent.cpp -- stands for the verbs fabric in a build for which its headers were not found. Any thread.
+// verbs_absent.cpp -- stands for the verbs fabric in a build without it (see native/build/gyp-inputs.cjs). Any thread.
 #include "fabric.h"
 
 #ifndef RC_HAVE_VERBS
@@ -9,9 +9,9 @@ namespace {
 
 Error absent() {
   return Error{ErrorCode::notSupported,
-               "this build has no verbs fabric, because the headers of libibverbs and librdmacm were not found when it "
-               "was made. Install them (apt-get install libibverbs-dev librdmacm-dev, or dnf install rdma-core-devel) "
-               "and build again: npm rebuild rdma-checkpoint --build-from-source; or use transport 'iwarp'",
+               "this build has no verbs fabric, which is experimental and built only where it is asked for. Install "
+               "the headers (apt-get install libibverbs-dev librdmacm-dev, or dnf install rdma-core-devel) and build "
+               "with RC_VERBS=1 npm run addon; or use transport 'iwarp'",
                0};
 }
 
