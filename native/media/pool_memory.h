@@ -18,6 +18,8 @@ class PoolMemory {
  public:
   // bytes: a multiple of kBlockSize, not 0.
   static Result<PoolMemory> create(std::uint64_t bytes);
+  PoolMemory(const PoolMemory&) = delete;
+  PoolMemory& operator=(const PoolMemory&) = delete;
   PoolMemory(PoolMemory&& other) noexcept;
   PoolMemory& operator=(PoolMemory&&) = delete;
   ~PoolMemory();

@@ -326,7 +326,7 @@ void IwarpConnection::violate(rdmap::TerminateCode code) {
          std::move(words));
 }
 
-void IwarpConnection::finish(Error reason, Ending ending, std::vector<std::byte> lastWords) {
+void IwarpConnection::finish(const Error& reason, Ending ending, std::vector<std::byte> lastWords) {
   const auto self = shared_from_this();
   std::vector<std::byte> words;
   std::vector<Completion> completions;

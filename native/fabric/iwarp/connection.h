@@ -38,6 +38,8 @@ class IwarpConnection final : public Connection,
   IwarpConnection(EventLoop& loop, FileDescriptor socket, const SocketAddress& peer, const ConnectionOptions& options,
                   std::shared_ptr<ConnectionHandler> handler, std::shared_ptr<void> slot);
   ~IwarpConnection() override;
+  IwarpConnection(const IwarpConnection&) = delete;
+  IwarpConnection& operator=(const IwarpConnection&) = delete;
 
   // The connecting side: the socket is connecting. revision: of MPA, 2 unless a test asks for 1.
   Status startConnecting(ConstBytes privateData, std::uint8_t revision);
@@ -94,7 +96,7 @@ class IwarpConnection final : public Connection,
   enum class Ending : std::uint8_t { orderly, abrupt };
   void violate(rdmap::TerminateCode code);
   // The one way out; loop thread. lastWords follow a frame that was sent in part.
-  void finish(Error reason, Ending ending, std::vector<std::byte> lastWords = {});
+  void finish(const Error& reason, Ending ending, std::vector<std::byte> lastWords = {});
 
   EventLoop& loop_;
   FileDescriptor socket_;

@@ -124,6 +124,8 @@ class IwarpListener final : public Listener {
   IwarpListener(std::shared_ptr<Acceptor> acceptor, const SocketAddress& address)
       : acceptor_(std::move(acceptor)), address_(address) {}
   ~IwarpListener() override { acceptor_->stop(); }
+  IwarpListener(const IwarpListener&) = delete;
+  IwarpListener& operator=(const IwarpListener&) = delete;
   SocketAddress address() const override { return address_; }
 
  private:
