@@ -61,5 +61,6 @@ test('open and close, start and stop, leave no descriptor, no thread and no memo
   const cycles = rounds.length * (unitCycles + regionCycles)
   const growth = ((rounds.at(-1)?.resident ?? 0) - first.resident) / cycles
   console.log(`resident memory grew by ${growth.toFixed(0)} bytes a cycle over ${cycles} cycles`)
-  expect(growth).toBeLessThan(1024)
+  // AddressSanitizer keeps what was freed, so that resident memory says nothing there.
+  if (!(process.env.LD_PRELOAD ?? '').includes('libasan')) expect(growth).toBeLessThan(1024)
 })
