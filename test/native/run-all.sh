@@ -15,6 +15,7 @@ if [ "$mode" = tsan ] && setarch -R true 2>/dev/null; then launcher=(setarch -R)
 
 passed=0
 failed=0
+skipped=0
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 for program in "$@"; do
@@ -22,6 +23,9 @@ for program in "$@"; do
   echo "== $name ($mode)"
   timeout --kill-after=10 "$limit" "${launcher[@]}" "$program" 2>&1 | tee "$output"
   status=${PIPESTATUS[0]}
+  # A program says itself what it leaves out, and why: `# skipped N tests of ...`.
+  left=$(sed -nE 's/^# skipped ([0-9]+) .*/\1/p' "$output" | awk '{ sum += $1 } END { print sum + 0 }')
+  skipped=$((skipped + left))
   if summary=$(grep -E '^# [0-9]+ passed, [0-9]+ failed$' "$output" | tail -1) && [ -n "$summary" ]; then
     read -r _ ok _ bad _ <<<"$summary"
     passed=$((passed + ok))
@@ -40,5 +44,5 @@ for program in "$@"; do
     fi
   fi
 done
-echo "$passed passed, $failed failed, 0 skipped"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]
