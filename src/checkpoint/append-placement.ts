@@ -1,5 +1,5 @@
 /** The writing end of an append log: the ring's next position, its directory, and what may not be overwritten yet. */
-import type { AppendView } from './append-view.js'
+import type { AppendSurvey, AppendView } from './append-view.js'
 import type { Deadline } from './deadline.js'
 import { opens, writeEntry } from './directory.js'
 import { type AppendGeometry, cellBytes, entryBytes, physicalRanges } from './geometry.js'
@@ -37,8 +37,7 @@ export class AppendPlacement implements Placement {
   }
 
   async load(deadline: Deadline): Promise<Loaded> {
-    const survey = await this.#view.survey(deadline, { writing: true })
-    const { header, newest, entries } = survey
+    const { header, newest, entries, ...survey } = await this.#survey(deadline)
     const { segments } = this.#geometry
     this.#directory = survey.directory.slice()
     this.#dirty = new Set()
@@ -88,6 +87,21 @@ export class AppendPlacement implements Placement {
       this.#pendingEntries = { from: 0, to: segments + this.#geometry.marks }
     }
     return { header, newest, greatestSequence }
+  }
+
+  /** With an entry for every kept segment, before anything is overwritten by which a segment without one can be found. */
+  async #survey(deadline: Deadline): Promise<AppendSurvey> {
+    const survey = await this.#view.survey(deadline, { writing: true })
+    const unnamed = await this.#view.unnamed(survey, deadline)
+    if (unnamed.length === 0) return survey
+    const ranges = unnamed.map(({ first, previousSequence }) => {
+      const bytes = new Uint8Array(entryBytes)
+      writeEntry(bytes, first, previousSequence, this.#instanceCrc, this.#crc32c)
+      const index = this.#segmentOf(first.position) % this.#geometry.segments
+      return { offset: this.#geometry.directoryOffset + index * entryBytes, bytes }
+    })
+    await this.#access.writeAll(ranges, { ...deadline.rest(), durability: this.#access.strongest })
+    return await this.#view.survey(deadline, { writing: true })
   }
 
   guarded(cells: number): boolean {

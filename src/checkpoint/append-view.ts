@@ -32,6 +32,12 @@ export interface AppendSurvey extends Survey {
   readonly directory: Uint8Array
 }
 
+export interface UnnamedSegment {
+  readonly first: RecordHeader
+  /** Sequence of the record before it in the log. */
+  readonly previousSequence: bigint
+}
+
 interface Snapshot {
   readonly bytes: Uint8Array
   readonly header: LogHeader
@@ -162,6 +168,36 @@ export class AppendView implements LogView<AppendSurvey> {
     return last.sequence
   }
 
+  /**
+   * For each kept segment whose entry a crash took, and whose records it left: the first record that starts there, found
+   * by the chain from the entry before it. Oldest first.
+   */
+  async unnamed({ newest, entries }: AppendSurvey, deadline: Deadline): Promise<UnnamedSegment[]> {
+    if (newest === undefined) return []
+    const { segments, segmentCells } = this.#geometry
+    const segmentOf = (position: number) => Math.floor(position / segmentCells)
+    const end = newest.last.position + newest.last.cells
+    const unnamed: UnnamedSegment[] = []
+    const bySegment = entries.filter(({ index }) => index < segments).toReversed()
+    for (const [index, entry] of bySegment.entries()) {
+      const following = bySegment[index + 1]
+      const lastSegment = following === undefined ? segmentOf(newest.last.position) : segmentOf(following.position) - 1
+      if (lastSegment === segmentOf(entry.position)) continue
+      const through = following?.position ?? end
+      const window = this.#window(deadline)
+      let last = await window.header(entry.position)
+      if (last?.headerCrc !== entry.headerCrc) continue
+      for (let next = await window.next(last); next !== undefined && next.position < through; ) {
+        if (segmentOf(next.position) > segmentOf(last.position)) {
+          unnamed.push({ first: next, previousSequence: last.sequence })
+        }
+        last = next
+        next = await window.next(last)
+      }
+    }
+    return unnamed
+  }
+
   async judge(header: RecordHeader, deadline: Deadline): Promise<Verdict> {
     return this.#verdict(header, header, await this.#window(deadline).next(header), deadline)
   }
@@ -185,7 +221,11 @@ export class AppendView implements LogView<AppendSurvey> {
     const { segmentCells, segments, area } = this.#geometry
     const reach = newest.last.position + newest.last.cells + area.maximumCells - 1
     const safeFrom = (Math.floor(reach / segmentCells) - segments + 1) * segmentCells
-    if (missing.position >= safeFrom) return durable ? 'damaged' : 'lost'
+    if (missing.position >= safeFrom && !durable) return 'lost'
+    // A writer may go on as far as to the segment of the newest durable record, and a crash may take all that but leave
+    // what it did to the lap before. Only what lies in the newest record's segment or behind cannot have been overwritten.
+    const newestSegment = Math.floor(newest.parts[0].position / segmentCells)
+    if (durable && missing.position >= newestSegment * segmentCells) return 'damaged'
     if (durable || before === undefined) return 'lapped'
     // A writer that came round would have met the record before it first.
     const now = await this.#window(deadline).header(before.position)

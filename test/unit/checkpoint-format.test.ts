@@ -326,13 +326,31 @@ test('bytes of no log, and of every damaged one, are survived', async () => {
   }
 })
 
-test('durable damage is told from a hole', async () => {
+test('damage where nothing can have been overwritten is called so', async () => {
+  const memory = new MemoryRegion({ bytes: 64 * kib })
+  const log = openLog(memory.owner())
+  for (let count = 0; count < 12; count++) await log.append(new Uint8Array(200).fill(count))
+  const { area } = geometry
+  memory.visible[area.offset + (10 * cellsOf(200) + 1) * cellBytes] = 99
+  await expect(openReader(memory.reader()).at(11n)).rejects.toMatchObject({ code: 'CHECKPOINT_DAMAGED' })
+  await expect(openReader(memory.reader()).all()).rejects.toMatchObject({ code: 'CHECKPOINT_DAMAGED' })
+  expect((await openReader(memory.reader()).at(10n)).sequence).toBe(10n)
+})
+
+test('a durable record that a lost suffix may have overwritten is lapped, not damaged', async () => {
   const memory = new MemoryRegion({ bytes: 64 * kib })
   const log = openLog(memory.owner())
   for (let count = 0; count < 12; count++) await log.append(new Uint8Array(1000).fill(count))
   const { area } = geometry
   memory.visible[area.offset + (4 * cellsOf(1000) + 3) * cellBytes] = 99
-  await expect(openReader(memory.reader()).at(5n)).rejects.toMatchObject({ code: 'CHECKPOINT_DAMAGED' })
-  await expect(openReader(memory.reader()).all()).rejects.toMatchObject({ code: 'CHECKPOINT_DAMAGED' })
-  expect((await openReader(memory.reader()).at(6n)).sequence).toBe(6n)
+  await expect(openReader(memory.reader()).at(5n)).rejects.toMatchObject({ code: 'CHECKPOINT_LAPPED' })
+  expect((await openReader(memory.reader()).all()).map(({ sequence }) => sequence)).toEqual([
+    6n,
+    7n,
+    8n,
+    9n,
+    10n,
+    11n,
+    12n,
+  ])
 })
