@@ -1,5 +1,6 @@
 /** Reading an append log: its newest record by the directory, others by walking the chain from the entry before them. */
 import { CheckpointError } from '../errors.js'
+import { AppendTail } from './append-tail.js'
 import { type Deadline, pause } from './deadline.js'
 import { type DirectoryEntry, orderEntries, parseEntry } from './directory.js'
 import { type AppendGeometry, cellBytes, entryBytes } from './geometry.js'
@@ -162,6 +163,10 @@ export class AppendView implements LogView<AppendSurvey> {
     return last.sequence
   }
 
+  tail(survey: AppendSurvey): AppendTail {
+    return new AppendTail(this.#access, this.#geometry, this.#instance, survey)
+  }
+
   async judge(header: RecordHeader, deadline: Deadline): Promise<Verdict> {
     return this.#verdict(header, header, await this.#window(deadline).next(header), deadline)
   }
@@ -240,7 +245,7 @@ export class AppendView implements LogView<AppendSurvey> {
     let droppedThrough = newest.sequence - 1n
     if (oldest !== undefined) droppedThrough = oldest.part > 0 ? oldest.sequence : oldest.previousSequence
     const entriesBeyond = snapshot.entries.filter(({ position }) => position >= end)
-    return { header, newest, directory, entries, entriesBeyond, droppedThrough }
+    return { header, newest, directory, entries, entriesBeyond, droppedThrough, oldest }
   }
 
   /** The newest whole checkpoint; certain when it was found by the directory's newest entry. */

@@ -25,6 +25,8 @@ export interface Survey {
   readonly newest: Found | undefined
   /** Sequence of the newest that is dropped; 0 when none was. What is kept begins behind it. */
   readonly droppedThrough: bigint
+  /** The first record that is kept, as far as the directory knows. */
+  readonly oldest?: Age | undefined
 }
 
 /**
@@ -55,6 +57,19 @@ export interface SurveyOptions {
   accept?: Accept
 }
 
+/** A place behind the newest checkpoint of a survey, to wait at for the next. */
+export interface Tail {
+  /** Of the log when it was last polled. */
+  readonly header: LogHeader
+  /**
+   * One small batch of reads where the log would go on. Gives the next checkpoint, whose payload may not have landed yet;
+   * `moved` when the log may go on elsewhere, so that it has to be surveyed again; undefined when there is nothing new.
+   */
+  poll(deadline: Deadline): Promise<Item | 'moved' | undefined>
+  /** Goes on behind a checkpoint that poll gave. Until then poll gives it again. */
+  advance(found: Found): void
+}
+
 export interface LogView<S extends Survey = Survey> {
   survey(deadline: Deadline, options?: SurveyOptions): Promise<S>
   /** The checkpoint of that number, if all of it is there. */
@@ -66,6 +81,7 @@ export interface LogView<S extends Survey = Survey> {
   checkpoints(survey: S, after: Age | undefined, deadline: Deadline, wholeBatch: boolean): AsyncGenerator<Item | Gap>
   /** Looks again for a record that was found and then failed its checksum. */
   judge(header: RecordHeader, deadline: Deadline): Promise<Verdict>
+  tail(survey: S): Tail
 }
 
 export const largestAssembledBytes = 2 ** 31

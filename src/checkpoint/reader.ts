@@ -5,8 +5,10 @@ import { AppendView } from './append-view.js'
 import { type Checkpoint, type CheckpointInfo, infoOf } from './checkpoint.js'
 import { type Codec, decodeWith, raw, requireCodec } from './codec.js'
 import { Deadline } from './deadline.js'
+import { Follow, type FollowOptions } from './follow.js'
 import { appendGeometry, overwriteGeometry } from './geometry.js'
 import { type Age, type Found, type Item, type LogView, requireAssemblable } from './log-view.js'
+import { damaged, lapped, notFound } from './missing.js'
 import { OverwriteView } from './overwrite-view.js'
 import { instanceBytes } from './record-header.js'
 import type { RegionReadAccess } from './region-access.js'
@@ -148,6 +150,33 @@ export class CheckpointReader<T> {
   }
 
   /**
+   * Checkpoints as they are written, by reads of the region only: the unit's CPU and its control plane are not asked. Each
+   * comes once and in order; cleared ones are left out; in overwrite mode it is the newest each time. While nothing comes,
+   * one small batch of reads looks for the next, at first without a pause and then every 25 ms, and the directory is read
+   * once a second. It ends by `return()` (leaving a `for await` does that), by disposal, by the signal with `ABORTED`, or
+   * by an error:
+   * @throws CheckpointError `CHECKPOINT_LAPPED` (details `oldest`, `newest`) when the writer has gone round the ring past
+   * the cursor: follow again from `oldest`; `CURSOR_INVALID`, `CHECKPOINT_DAMAGED`, `CONNECTION_LOST`, `CODEC_MISMATCH`
+   */
+  follow(options: FollowOptions = {}): Follow<T> {
+    const { from = 'latest', signal } = options
+    const word = from === 'oldest' || from === 'latest'
+    const cursor = typeof from === 'string' ? undefined : this.#requireCursor(from)
+    return new Follow(
+      {
+        access: this.access,
+        view: this.view,
+        start: async (deadline) => cursor ?? this.#savedCursor(from as string, deadline),
+        payload: (found, window) => window.payloads(found.parts, found.bytes),
+        checkpoint: (found, payload) => this.#checkpoint(found, payload),
+        save: (name, at, call) => this.saveCursor(name, at, call),
+      },
+      word ? from : 'cursor',
+      signal,
+    )
+  }
+
+  /**
    * The bytes of a checkpoint of any size and codec, each part verified before it is handed out. Errors as of
    * {@link at}, through the stream; a stream that ends without an error was whole. The timeout holds for each read.
    */
@@ -278,39 +307,4 @@ export function openView(access: RegionReadAccess): LogView {
   throw new CheckpointError('REGION_MODE', `Region ${JSON.stringify(access.name)} is raw: it holds no checkpoints.`, {
     help: 'Create the region with mode append or overwrite.',
   })
-}
-
-type SurveyLike = Awaited<ReturnType<LogView['survey']>>
-
-function rangeOf({ newest, header, droppedThrough }: SurveyLike): { oldest?: bigint; newest?: bigint } {
-  if (newest === undefined || newest.sequence < header.firstSequence) return {}
-  const kept = droppedThrough + 1n
-  return { oldest: kept > header.firstSequence ? kept : header.firstSequence, newest: newest.sequence }
-}
-
-function rangeText(survey: SurveyLike): string {
-  const { oldest, newest } = rangeOf(survey)
-  return oldest === undefined ? 'the log is empty' : `the log keeps ${oldest} to ${newest}`
-}
-
-function notFound(sequence: bigint, survey: SurveyLike, why: string): CheckpointError {
-  return new CheckpointError('CHECKPOINT_NOT_FOUND', `Checkpoint ${sequence} ${why}; ${rangeText(survey)}.`, {
-    details: { sequence, ...rangeOf(survey) },
-  })
-}
-
-function lapped(sequence: bigint, survey: SurveyLike): CheckpointError {
-  return new CheckpointError(
-    'CHECKPOINT_LAPPED',
-    `The log has gone past checkpoint ${sequence}; ${rangeText(survey)}.`,
-    { help: 'Restart from the oldest, with all() or latest().', details: { sequence, ...rangeOf(survey) } },
-  )
-}
-
-function damaged(sequence: bigint): CheckpointError {
-  return new CheckpointError(
-    'CHECKPOINT_DAMAGED',
-    `The record of checkpoint ${sequence} was durable, and fails its checksum though nothing overwrites it.`,
-    { help: 'The medium is damaged, or something else wrote to the region.', details: { sequence } },
-  )
 }
