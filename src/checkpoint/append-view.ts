@@ -23,6 +23,7 @@ import {
 import { type Crc32c, compareAge, greater, isLast, type RecordHeader } from './record-header.js'
 import { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
+import { isDelta, Restorer } from './restore.js'
 
 export interface AppendSurvey extends Survey {
   /** Entries of what is kept, newest first. */
@@ -63,7 +64,7 @@ export class AppendView implements LogView<AppendSurvey> {
 
   async survey(
     deadline: Deadline,
-    { writing = false, newestOnly = false, accept = verifyFound }: SurveyOptions = {},
+    { writing = false, newestOnly = false, accept = this.#holds(deadline) }: SurveyOptions = {},
   ): Promise<AppendSurvey> {
     let snapshot = await this.#snapshot(deadline, writing)
     for (let attempt = 0; ; attempt++) {
@@ -82,6 +83,24 @@ export class AppendView implements LogView<AppendSurvey> {
       snapshot = again
       if (attempt > 2) await pause(1, deadline.signal)
     }
+  }
+
+  /** Position of the first record that a checkpoint needs. */
+  async startOf(found: Found, deadline: Deadline): Promise<number> {
+    const [{ position, baseSequence }] = found.parts
+    if (!isDelta(found)) return position
+    return (await this.find(baseSequence, deadline))?.found.parts[0].position ?? position
+  }
+
+  /** Whether all of a checkpoint is there, what a delta builds on too. */
+  async isWhole(found: Found, window: RecordWindow, deadline: Deadline): Promise<boolean> {
+    if (!isDelta(found)) return verifyFound(found, window)
+    const restorer = new Restorer((sequence, until) => this.find(sequence, until))
+    return (await restorer.bytes(found, window, deadline)) instanceof Uint8Array
+  }
+
+  #holds(deadline: Deadline): Accept {
+    return (found, window) => this.isWhole(found, window, deadline)
   }
 
   async find(sequence: bigint, deadline: Deadline): Promise<Item | undefined> {
@@ -186,15 +205,23 @@ export class AppendView implements LogView<AppendSurvey> {
     if (newest === undefined || missing.sequence < header.firstSequence) return 'lost'
     // Not the newest record's word: the owner may have gone on behind what a crash had taken.
     const durable = next !== undefined && missing.sequence <= next.durableSequence
-    // A record being written, or left torn, may reach as far as the largest would.
-    const { segmentCells, segments, area } = this.#geometry
-    const reach = newest.last.position + newest.last.cells + area.maximumCells - 1
-    const safeFrom = (Math.floor(reach / segmentCells) - segments + 1) * segmentCells
-    if (missing.position >= safeFrom) return durable ? 'damaged' : 'lost'
+    if (missing.position >= this.#safeFrom(newest)) return durable ? 'damaged' : 'lost'
     if (durable || before === undefined) return 'lapped'
     // A writer that came round would have met the record before it first.
     const now = await this.#window(deadline).header(before.position)
     return now?.headerCrc === before.headerCrc ? 'lost' : 'lapped'
+  }
+
+  async isExposed(position: number, deadline: Deadline): Promise<boolean> {
+    const { newest } = await this.survey(deadline, { accept: async () => true })
+    return newest !== undefined && position < this.#safeFrom(newest)
+  }
+
+  /** A record being written, or left torn, may reach as far as the largest would: nothing is safe below this position. */
+  #safeFrom({ last }: Found): number {
+    const { segmentCells, segments, area } = this.#geometry
+    const reach = last.position + last.cells + area.maximumCells - 1
+    return (Math.floor(reach / segmentCells) - segments + 1) * segmentCells
   }
 
   async #snapshot(deadline: Deadline, writing: boolean): Promise<Snapshot> {

@@ -4,11 +4,20 @@ import type { CallOptions, Cursor } from '../types.js'
 import type { Checkpoint } from './checkpoint.js'
 import { Deadline, pause } from './deadline.js'
 import { cellBytes } from './geometry.js'
-import { type Age, type Found, type LogView, requireAssemblable, type Survey, type Tail } from './log-view.js'
+import {
+  type Age,
+  type Found,
+  type LogView,
+  requireAssemblable,
+  type Survey,
+  type Tail,
+  type Verdict,
+  verifyFound,
+} from './log-view.js'
 import { damaged, lapped } from './missing.js'
 import { compareAge } from './record-header.js'
-import type { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
+import { isCut, isDelta, type Restorer, type Unrestorable } from './restore.js'
 
 export interface FollowOptions {
   /**
@@ -35,8 +44,8 @@ export interface FollowSource<T> {
   readonly access: RegionReadAccess
   readonly view: LogView
   start(deadline: Deadline): Promise<Age>
-  /** The checkpoint's bytes; undefined when a checksum does not hold. */
-  payload(found: Found, window: RecordWindow, deadline: Deadline): Promise<Uint8Array | undefined>
+  readonly restorer: Restorer
+  verdict(found: Found, why: Unrestorable, deadline: Deadline): Promise<Verdict>
   checkpoint(found: Found, payload: Uint8Array): Checkpoint<T>
   save(name: string, cursor: Cursor, options?: CallOptions): Promise<void>
 }
@@ -140,7 +149,7 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
   }
 
   async *#checkpoints(): AsyncGenerator<Checkpoint<T>, void> {
-    const { view, access } = this.#source
+    const { view, access, restorer } = this.#source
     const deadline = new Deadline({ signal: this.#stop.signal })
     if (this.#from === 'cursor') this.#after = await this.#source.start(deadline)
     let began = false
@@ -157,9 +166,12 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
           // It was whole when it was returned, or when what follows it was.
           if (compareAge(found, this.#after) <= 0) return true
           requireAssemblable(found)
-          const payload = await this.#source.payload(found, window, deadline)
-          if (payload !== undefined) kept = { found, payload }
-          return payload !== undefined
+          // What lies between has to be restored first; if it cannot be, the iteration finds out.
+          if (isDelta(found) && !newestOnly) return verifyFound(found, window)
+          const payload = await restorer.bytes(found, window, deadline)
+          if (!(payload instanceof Uint8Array)) return false
+          kept = { found, payload }
+          return true
         },
       })
       this.#measure(survey.newest)
@@ -180,13 +192,14 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
               continue
             }
             const { found, window } = item
+            if (!began && this.#from === 'oldest' && isCut(found, survey)) continue
             requireAssemblable(found)
             const payload =
               kept?.found.last.headerCrc === found.last.headerCrc
                 ? kept.payload
-                : await this.#source.payload(found, window, deadline)
-            if (payload === undefined) {
-              const verdict = await view.judge(found.last, deadline)
+                : await restorer.bytes(found, window, deadline)
+            if (!(payload instanceof Uint8Array)) {
+              const verdict = await this.#source.verdict(found, payload, deadline)
               if (verdict === 'damaged') throw damaged(found.sequence)
               if (verdict === 'lapped') throw lapped(found.sequence, await view.survey(deadline))
               continue
@@ -210,7 +223,7 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
 
   /** Until the log has to be surveyed again. */
   async *#wait(tail: Tail, deadline: Deadline, pace: Pace): AsyncGenerator<Checkpoint<T>, void> {
-    const { view } = this.#source
+    const { view, restorer } = this.#source
     let surveyAt = performance.now() + surveyEveryMs
     for (;;) {
       deadline.restart()
@@ -224,8 +237,8 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
           continue
         }
         requireAssemblable(found)
-        const payload = await this.#source.payload(found, window, deadline)
-        if (payload !== undefined) {
+        const payload = await restorer.bytes(found, window, deadline)
+        if (payload instanceof Uint8Array) {
           tail.advance(found)
           if (performance.now() - this.#measuredAt > measureEveryMs) {
             const { newest } = await view.survey(deadline, { newestOnly: true, accept: async () => true })
@@ -237,6 +250,11 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
           continue
         }
         pace.torn()
+        // That does not mend itself: a survey tells why.
+        if (payload.why !== 'torn') {
+          await pace.rest()
+          return
+        }
       }
       if (performance.now() > surveyAt) return
       await pace.rest()

@@ -76,6 +76,14 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     if (after === undefined || compareAge(newest, after) > 0) yield { found: newest, window }
   }
 
+  isWhole(found: Found, window: RecordWindow): Promise<boolean> {
+    return verifyFound(found, window)
+  }
+
+  async isExposed(): Promise<boolean> {
+    return true
+  }
+
   tail(survey: OverwriteSurvey): OverwriteTail {
     return new OverwriteTail(this.#access, this.#geometry, this.#instance, survey)
   }
