@@ -26,6 +26,12 @@ export interface NativeModule {
    */
   copyCrc32c(target: Uint8Array, targetOffset: number, source: Uint8Array, seed?: number): number
   /**
+   * What is in state and not in base, compared in blocks: runs of an offset, a length (8 bytes each, little-endian) and
+   * the bytes, ascending, neighbours joined; blocks beyond base count as changed. Brings base up to date as far as it
+   * reaches. Undefined when that would be more than mostBytes; then base is of no use any more.
+   */
+  takeChanges(base: Uint8Array, state: Uint8Array, blockBytes: number, mostBytes: number): Uint8Array | undefined
+  /**
    * Zeroed memory as one ArrayBuffer of 0 to 2^32 bytes, for allocate() and staging: a page-aligned anonymous mapping,
    * unmapped when it is collected; an ordinary ArrayBuffer where the runtime allows no external ones.
    */

@@ -40,6 +40,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("shadowFileIo", kShadowFileIo);
   exports.Set("crc32c", Napi::Function::New<crc32cOf>(env, "crc32c"));
   exports.Set("copyCrc32c", Napi::Function::New<copyCrc32cOf>(env, "copyCrc32c"));
+  exports.Set("takeChanges", Napi::Function::New<takeChangesOf>(env, "takeChanges"));
   exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
   exports.Set("verbsDevices", Napi::Function::New<verbsDevices>(env, "verbsDevices"));
   Medium::define(environment, exports);

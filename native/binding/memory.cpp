@@ -1,4 +1,4 @@
-// memory.cpp -- checksums, and page-aligned memory that JavaScript and native threads share. The JavaScript thread.
+// memory.cpp -- checksums, comparisons, and page-aligned memory that JavaScript and native threads share. The JavaScript thread.
 #include "binding/memory.h"
 
 #include <sys/mman.h>
@@ -7,7 +7,10 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <new>
+#include <vector>
 
+#include "base/block_changes.h"
 #include "base/crc32c.h"
 #include "binding/argument_reader.h"
 #include "binding/environment.h"
@@ -85,6 +88,26 @@ Napi::Value copyCrc32cOf(const Napi::CallbackInfo& info) {
   if (overlap(place, source)) return throwInvalid(info.Env(), "source and target overlap");
   if (source.empty()) return Napi::Number::New(info.Env(), seed);
   return Napi::Number::New(info.Env(), copyCrc32c(seed, place.data(), source));
+}
+
+Napi::Value takeChangesOf(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  ArgumentReader read(env);
+  const auto base = read.bytes(info[0], "base");
+  const auto state = read.bytes(info[1], "state");
+  const std::uint64_t blockBytes = read.integer(info[2], "blockBytes", 1);
+  const std::uint64_t mostBytes = read.integer(info[3], "mostBytes", 0, kMaxAllocation);
+  if (!read.ok()) return read.fail();
+  if (overlap(base, state)) return throwInvalid(env, "base and state overlap");
+  try {
+    std::vector<std::byte> runs;
+    if (!takeChanges(base, state, blockBytes, mostBytes, runs)) return env.Undefined();
+    Napi::Uint8Array taken = Napi::Uint8Array::New(env, runs.size());
+    if (!runs.empty()) std::memcpy(taken.Data(), runs.data(), runs.size());
+    return taken;
+  } catch (const std::bad_alloc&) {
+    return throwError(env, {ErrorCode::noMemory, "no memory for what changed"});
+  }
 }
 
 Napi::Value allocate(const Napi::CallbackInfo& info) {

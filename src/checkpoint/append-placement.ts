@@ -71,7 +71,7 @@ export class AppendPlacement implements Placement {
       }
       this.#segments.unshift({ segment: this.#segmentOf(entry.position), last })
     }
-    const start = newest.parts[0].position
+    const start = await this.#view.startOf(newest, deadline)
     this.#newestSettled = start
     if (this.#access.strongest === 'visible') {
       this.#guard = start

@@ -1,5 +1,6 @@
 /** Reading an append log: its newest record by the directory, others by walking the chain from the entry before them. */
 import { CheckpointError } from '../errors.js'
+import { AppendTail } from './append-tail.js'
 import { type Deadline, pause } from './deadline.js'
 import { type DirectoryEntry, orderEntries, parseEntry } from './directory.js'
 import { type AppendGeometry, cellBytes, entryBytes } from './geometry.js'
@@ -22,6 +23,7 @@ import {
 import { type Crc32c, compareAge, greater, isLast, type RecordHeader } from './record-header.js'
 import { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
+import { isDelta, Restorer } from './restore.js'
 
 export interface AppendSurvey extends Survey {
   /** Entries of what is kept, newest first. */
@@ -68,7 +70,7 @@ export class AppendView implements LogView<AppendSurvey> {
 
   async survey(
     deadline: Deadline,
-    { writing = false, newestOnly = false, accept = verifyFound }: SurveyOptions = {},
+    { writing = false, newestOnly = false, accept = this.#holds(deadline) }: SurveyOptions = {},
   ): Promise<AppendSurvey> {
     let snapshot = await this.#snapshot(deadline, writing)
     for (let attempt = 0; ; attempt++) {
@@ -87,6 +89,24 @@ export class AppendView implements LogView<AppendSurvey> {
       snapshot = again
       if (attempt > 2) await pause(1, deadline.signal)
     }
+  }
+
+  /** Position of the first record that a checkpoint needs. */
+  async startOf(found: Found, deadline: Deadline): Promise<number> {
+    const [{ position, baseSequence }] = found.parts
+    if (!isDelta(found)) return position
+    return (await this.find(baseSequence, deadline))?.found.parts[0].position ?? position
+  }
+
+  /** Whether all of a checkpoint is there, what a delta builds on too. */
+  async isWhole(found: Found, window: RecordWindow, deadline: Deadline): Promise<boolean> {
+    if (!isDelta(found)) return verifyFound(found, window)
+    const restorer = new Restorer((sequence, until) => this.find(sequence, until))
+    return (await restorer.bytes(found, window, deadline)) instanceof Uint8Array
+  }
+
+  #holds(deadline: Deadline): Accept {
+    return (found, window) => this.isWhole(found, window, deadline)
   }
 
   async find(sequence: bigint, deadline: Deadline): Promise<Item | undefined> {
@@ -198,6 +218,10 @@ export class AppendView implements LogView<AppendSurvey> {
     return unnamed
   }
 
+  tail(survey: AppendSurvey): AppendTail {
+    return new AppendTail(this.#access, this.#geometry, this.#instance, survey)
+  }
+
   async judge(header: RecordHeader, deadline: Deadline): Promise<Verdict> {
     return this.#verdict(header, header, await this.#window(deadline).next(header), deadline)
   }
@@ -217,19 +241,28 @@ export class AppendView implements LogView<AppendSurvey> {
     if (newest === undefined || missing.sequence < header.firstSequence) return 'lost'
     // Not the newest record's word: the owner may have gone on behind what a crash had taken.
     const durable = next !== undefined && missing.sequence <= next.durableSequence
-    // A record being written, or left torn, may reach as far as the largest would.
-    const { segmentCells, segments, area } = this.#geometry
-    const reach = newest.last.position + newest.last.cells + area.maximumCells - 1
-    const safeFrom = (Math.floor(reach / segmentCells) - segments + 1) * segmentCells
-    if (missing.position >= safeFrom && !durable) return 'lost'
+    if (missing.position >= this.#safeFrom(newest) && !durable) return 'lost'
     // A writer may go on as far as to the segment of the newest durable record, and a crash may take all that but leave
     // what it did to the lap before. Only what lies in the newest record's segment or behind cannot have been overwritten.
+    const { segmentCells } = this.#geometry
     const newestSegment = Math.floor(newest.parts[0].position / segmentCells)
     if (durable && missing.position >= newestSegment * segmentCells) return 'damaged'
     if (durable || before === undefined) return 'lapped'
     // A writer that came round would have met the record before it first.
     const now = await this.#window(deadline).header(before.position)
     return now?.headerCrc === before.headerCrc ? 'lost' : 'lapped'
+  }
+
+  async isExposed(position: number, deadline: Deadline): Promise<boolean> {
+    const { newest } = await this.survey(deadline, { accept: async () => true })
+    return newest !== undefined && position < this.#safeFrom(newest)
+  }
+
+  /** A record being written, or left torn, may reach as far as the largest would: nothing is safe below this position. */
+  #safeFrom({ last }: Found): number {
+    const { segmentCells, segments, area } = this.#geometry
+    const reach = last.position + last.cells + area.maximumCells - 1
+    return (Math.floor(reach / segmentCells) - segments + 1) * segmentCells
   }
 
   async #snapshot(deadline: Deadline, writing: boolean): Promise<Snapshot> {
@@ -280,7 +313,7 @@ export class AppendView implements LogView<AppendSurvey> {
     let droppedThrough = newest.sequence - 1n
     if (oldest !== undefined) droppedThrough = oldest.part > 0 ? oldest.sequence : oldest.previousSequence
     const entriesBeyond = snapshot.entries.filter(({ position }) => position >= end)
-    return { header, newest, directory, entries, entriesBeyond, droppedThrough }
+    return { header, newest, directory, entries, entriesBeyond, droppedThrough, oldest }
   }
 
   /** The newest whole checkpoint; certain when it was found by the directory's newest entry. */

@@ -1,6 +1,7 @@
 /** What reading a log gives. */
 import type { Cursor } from '../types.js'
 import type { Found } from './log-view.js'
+import { isDelta } from './restore.js'
 
 /** One saved state. */
 export interface Checkpoint<T> {
@@ -22,10 +23,16 @@ export interface Checkpoint<T> {
 export interface CheckpointInfo extends Omit<Checkpoint<never>, 'value'> {
   /** Id of the codec it was written with. */
   readonly codec: number
+  /** Bytes that it takes in the log, without headers: fewer than `bytes` for a delta. */
+  readonly storedBytes: number
+  /** Of a delta: the full checkpoint that its chain begins with. */
+  readonly baseSequence?: bigint
 }
 
 export function infoOf(found: Found, region: string): CheckpointInfo {
-  const { sequence, epoch, bytes } = found
-  const { schema, codec, timeMs } = found.parts[0]
-  return { sequence, epoch, schema, codec, writtenAt: new Date(timeMs), bytes, cursor: { region, epoch, sequence } }
+  const { sequence, epoch, bytes, storedBytes } = found
+  const { schema, codec, timeMs, baseSequence } = found.parts[0]
+  const cursor = { region, epoch, sequence }
+  const info = { sequence, epoch, schema, codec, writtenAt: new Date(timeMs), bytes, storedBytes, cursor }
+  return isDelta(found) ? { ...info, baseSequence } : info
 }

@@ -6,7 +6,8 @@ export const defaultTimeoutMs = 30_000
 
 export class Deadline {
   readonly signal: AbortSignal | undefined
-  readonly #end: number
+  readonly #timeoutMs: number
+  #end = Number.POSITIVE_INFINITY
 
   /** @throws CheckpointError `INVALID_ARGUMENT`; `ABORTED` when the signal is already */
   constructor(options: CallOptions = {}) {
@@ -15,8 +16,14 @@ export class Deadline {
       throw new CheckpointError('INVALID_ARGUMENT', `timeoutMs is a number of milliseconds from 0, not ${timeoutMs}.`)
     }
     this.signal = options.signal
-    this.#end = timeoutMs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs
+    this.#timeoutMs = timeoutMs
+    this.restart()
     this.check('none')
+  }
+
+  /** The time begins again: for one that covers many steps with the caller's own work in between. */
+  restart(): void {
+    if (this.#timeoutMs > 0) this.#end = performance.now() + this.#timeoutMs
   }
 
   /** @throws CheckpointError `ABORTED` or `TIMEOUT` */

@@ -2,6 +2,7 @@
 import { CheckpointError, type Outcome } from '../errors.js'
 import type { Ack, Durability, WriteOptions } from '../types.js'
 import { defaultTimeoutMs } from './deadline.js'
+import type { ChainLink } from './delta-chain.js'
 import type { RegionWriteAccess } from './region-access.js'
 
 export type Appended = Ack & { sequence: bigint }
@@ -95,6 +96,8 @@ export interface RecordJob {
   readonly codec: number
   readonly schema: number
   readonly cells: number
+  /** Of a log that writes deltas: what the next may build on. With a base it is a delta itself. */
+  readonly link?: ChainLink
 }
 
 export interface StreamJob {

@@ -8,7 +8,7 @@ import { type Crc32c, safeNumber } from './record-header.js'
 
 const headerMagic = 0x4c4b4352 // "RCKL"
 const headerVersion = 1
-const usedBytes = 128
+export const logHeaderUsedBytes = 128
 
 export interface LogHeader {
   /** Grows by one with each clear; 0 when there was none. */
@@ -33,11 +33,11 @@ export function writeLogHeader(
   instance: Uint8Array,
   crc32c: Crc32c,
 ): void {
-  const view = new DataView(target.buffer, target.byteOffset, usedBytes)
+  const view = new DataView(target.buffer, target.byteOffset, logHeaderUsedBytes)
   target.fill(0)
   view.setUint32(0, headerMagic, true)
   view.setUint16(4, headerVersion, true)
-  view.setUint16(6, usedBytes, true)
+  view.setUint16(6, logHeaderUsedBytes, true)
   view.setUint8(8, geometry.mode === 'append' ? 1 : 2)
   target.set(instance, 16)
   view.setBigUint64(32, header.generation, true)
@@ -84,9 +84,9 @@ function parseCopy(
   writing: boolean,
   crc32c: Crc32c,
 ): LogHeader | 'empty' | 'damaged' {
-  const used = bytes.subarray(0, usedBytes)
+  const used = bytes.subarray(0, logHeaderUsedBytes)
   if (used.every((byte) => byte === 0)) return 'empty'
-  const view = new DataView(used.buffer, used.byteOffset, usedBytes)
+  const view = new DataView(used.buffer, used.byteOffset, logHeaderUsedBytes)
   if (view.getUint32(0, true) !== headerMagic || crc32c(used.subarray(0, 124)) !== view.getUint32(124, true)) {
     return 'damaged'
   }

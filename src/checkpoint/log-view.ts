@@ -2,7 +2,7 @@
 import { CheckpointError } from '../errors.js'
 import type { Deadline } from './deadline.js'
 import type { LogHeader } from './log-header.js'
-import { isLast, type RecordHeader } from './record-header.js'
+import { isLast, type RecordHeader, recordKind } from './record-header.js'
 import type { RecordWindow } from './record-window.js'
 
 /** A place in the order of records. */
@@ -15,7 +15,10 @@ export interface Age {
 export interface Found extends Age {
   readonly parts: readonly [RecordHeader, ...RecordHeader[]]
   readonly last: RecordHeader
+  /** Of the checkpoint. */
   readonly bytes: number
+  /** Of the payloads that hold it: fewer for a delta. */
+  readonly storedBytes: number
 }
 
 /** What a log held when it was looked at. */
@@ -25,6 +28,8 @@ export interface Survey {
   readonly newest: Found | undefined
   /** Sequence of the newest that is dropped; 0 when none was. What is kept begins behind it. */
   readonly droppedThrough: bigint
+  /** The first record that is kept, as far as the directory knows. */
+  readonly oldest?: Age | undefined
 }
 
 /**
@@ -55,6 +60,19 @@ export interface SurveyOptions {
   accept?: Accept
 }
 
+/** A place behind the newest checkpoint of a survey, to wait at for the next. */
+export interface Tail {
+  /** Of the log when it was last polled. */
+  readonly header: LogHeader
+  /**
+   * One small batch of reads where the log would go on. Gives the next checkpoint, whose payload may not have landed yet;
+   * `moved` when the log may go on elsewhere, so that it has to be surveyed again; undefined when there is nothing new.
+   */
+  poll(deadline: Deadline): Promise<Item | 'moved' | undefined>
+  /** Goes on behind a checkpoint that poll gave. Until then poll gives it again. */
+  advance(found: Found): void
+}
+
 export interface LogView<S extends Survey = Survey> {
   survey(deadline: Deadline, options?: SurveyOptions): Promise<S>
   /** The checkpoint of that number, if all of it is there. */
@@ -66,6 +84,11 @@ export interface LogView<S extends Survey = Survey> {
   checkpoints(survey: S, after: Age | undefined, deadline: Deadline, wholeBatch: boolean): AsyncGenerator<Item | Gap>
   /** Looks again for a record that was found and then failed its checksum. */
   judge(header: RecordHeader, deadline: Deadline): Promise<Verdict>
+  /** Whether its checksums hold, and those of all that it builds on. */
+  isWhole(found: Found, window: RecordWindow, deadline: Deadline): Promise<boolean>
+  /** Whether a writer that goes round may have reached a record at that position, in cells. */
+  isExposed(position: number, deadline: Deadline): Promise<boolean>
+  tail(survey: S): Tail
 }
 
 export const largestAssembledBytes = 2 ** 31
@@ -74,12 +97,14 @@ export function foundOf(parts: readonly RecordHeader[]): Found | undefined {
   const first = parts[0]
   const last = parts.at(-1)
   if (first === undefined || last === undefined || first.part !== 0 || !isLast(last)) return undefined
+  const storedBytes = last.offset + last.payloadBytes
   return {
     parts: parts as readonly [RecordHeader, ...RecordHeader[]],
     last,
     sequence: first.sequence,
     epoch: first.epoch,
-    bytes: last.offset + last.payloadBytes,
+    bytes: first.kind === recordKind.delta ? (first.totalBytes ?? 0) : storedBytes,
+    storedBytes,
   }
 }
 

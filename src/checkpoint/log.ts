@@ -2,6 +2,8 @@
 import { CheckpointError } from '../errors.js'
 import type { Ack, CallOptions, Size, WriteOptions } from '../types.js'
 import { type Codec, raw } from './codec.js'
+import { mostDeltas } from './delta.js'
+import { DeltaChain } from './delta-chain.js'
 import type { Appended } from './jobs.js'
 import { CheckpointReader } from './reader.js'
 import { greater } from './record-header.js'
@@ -14,6 +16,13 @@ export interface LogOptions<T> {
   codec?: Codec<T>
   /** The application's number for the form of its values, given back to `decode`: 0 (default) to 2^32-1. */
   schema?: number
+  /**
+   * Of `fullEvery` checkpoints (1 to 1024) at most one is written in full; the others, which `append` writes, hold the blocks of 512 bytes
+   * that changed since the one before, found by comparing all bytes. A checkpoint is full also when more than half has
+   * changed, after a failure, and when the chain would get longer than the largest checkpoint. Readers restore the exact
+   * bytes without an option. The log keeps a copy of the last state in memory. Append regions with `drop-oldest` only.
+   */
+  delta?: { readonly fullEvery: number }
 }
 
 /** All logs of one region handle share its writer, so that they do not write over each other. */
@@ -30,9 +39,10 @@ const writers = new WeakMap<RegionWriteAccess, LogWriter>()
 export class CheckpointLog<T> extends CheckpointReader<T> {
   readonly #writer: LogWriter
   readonly #schema: number
+  readonly #chain: DeltaChain | undefined
 
   /** @internal Use `region.log()`. */
-  constructor(access: RegionWriteAccess, codec: Codec<T>, schema: number) {
+  constructor(access: RegionWriteAccess, codec: Codec<T>, schema: number, delta?: { readonly fullEvery: number }) {
     super(access, codec)
     if (!Number.isInteger(schema) || schema < 0 || schema > 0xffff_ffff) {
       throw new CheckpointError('INVALID_ARGUMENT', `schema is an integer from 0 to 2^32-1, not ${schema}.`)
@@ -44,6 +54,7 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
     }
     this.#writer = writer
     this.#schema = schema
+    this.#chain = delta === undefined ? undefined : openChain(access, delta.fullEvery)
   }
 
   /**
@@ -55,7 +66,9 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
    */
   async append(value: T, options: WriteOptions = {}): Promise<Appended> {
     const encoded = this.codec.encode(value)
-    if (encoded instanceof Uint8Array) return this.#writer.append(encoded, this.codec.id, this.#schema, options)
+    if (encoded instanceof Uint8Array) {
+      return this.#writer.append(encoded, this.codec.id, this.#schema, options, this.#chain)
+    }
     if (typeof encoded?.[Symbol.asyncIterator] !== 'function') {
       throw new CheckpointError('INVALID_ARGUMENT', 'A codec encodes to a Uint8Array or an async iterable of them.')
     }
@@ -99,5 +112,19 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
 
 /** A log over a region's access. Logs of one access share their writer. */
 export function openLog<T = Uint8Array>(access: RegionWriteAccess, options: LogOptions<T> = {}): CheckpointLog<T> {
-  return new CheckpointLog(access, options.codec ?? (raw as unknown as Codec<T>), options.schema ?? 0)
+  return new CheckpointLog(access, options.codec ?? (raw as unknown as Codec<T>), options.schema ?? 0, options.delta)
+}
+
+function openChain({ mode, onFull, name }: RegionWriteAccess, fullEvery: number): DeltaChain {
+  if (!Number.isInteger(fullEvery) || fullEvery < 1 || fullEvery > mostDeltas + 1) {
+    throw new CheckpointError(
+      'INVALID_ARGUMENT',
+      `fullEvery is an integer from 1 to ${mostDeltas + 1}, not ${fullEvery}.`,
+    )
+  }
+  // Elsewhere a base could be released, or overwritten, before what builds on it.
+  if (mode === 'append' && onFull === 'drop-oldest') return new DeltaChain(fullEvery)
+  throw new CheckpointError('REGION_MODE', `Region ${JSON.stringify(name)} (${mode}, ${onFull}) takes no deltas.`, {
+    help: 'Create it with mode append and onFull drop-oldest, or write full checkpoints.',
+  })
 }

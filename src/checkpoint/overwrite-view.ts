@@ -15,6 +15,7 @@ import {
   type Verdict,
   verifyFound,
 } from './log-view.js'
+import { OverwriteTail } from './overwrite-tail.js'
 import { compareAge, type RecordHeader } from './record-header.js'
 import { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
@@ -73,6 +74,18 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     const { newest, window, header } = survey
     if (newest === undefined || window === undefined || newest.sequence < header.firstSequence) return
     if (after === undefined || compareAge(newest, after) > 0) yield { found: newest, window }
+  }
+
+  isWhole(found: Found, window: RecordWindow): Promise<boolean> {
+    return verifyFound(found, window)
+  }
+
+  async isExposed(): Promise<boolean> {
+    return true
+  }
+
+  tail(survey: OverwriteSurvey): OverwriteTail {
+    return new OverwriteTail(this.#access, this.#geometry, this.#instance, survey)
   }
 
   async judge(header: RecordHeader, deadline: Deadline): Promise<Verdict> {

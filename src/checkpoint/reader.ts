@@ -5,11 +5,14 @@ import { AppendView } from './append-view.js'
 import { type Checkpoint, type CheckpointInfo, infoOf } from './checkpoint.js'
 import { type Codec, decodeWith, raw, requireCodec } from './codec.js'
 import { Deadline } from './deadline.js'
+import { Follow, type FollowOptions } from './follow.js'
 import { appendGeometry, overwriteGeometry } from './geometry.js'
-import { type Age, type Found, type Item, type LogView, requireAssemblable } from './log-view.js'
+import { type Age, type Found, type Item, type LogView, requireAssemblable, type Verdict } from './log-view.js'
+import { damaged, lapped, notFound } from './missing.js'
 import { OverwriteView } from './overwrite-view.js'
 import { instanceBytes } from './record-header.js'
 import type { RegionReadAccess } from './region-access.js'
+import { isCut, Restorer, type Unrestorable } from './restore.js'
 
 export interface ReaderOptions<T> {
   /** Default: raw bytes. */
@@ -31,6 +34,7 @@ export class CheckpointReader<T> {
   protected readonly view: LogView
   /** @internal */
   protected readonly codec: Codec<T>
+  readonly #maximumCells: number
 
   /** @internal Use `region.checkpoints()` or `region.log()`. */
   constructor(access: RegionReadAccess, codec: Codec<T>) {
@@ -38,17 +42,19 @@ export class CheckpointReader<T> {
     this.access = access
     this.codec = codec
     this.view = openView(access)
+    this.#maximumCells = access.mode === 'append' ? appendGeometry(access.bytes).area.maximumCells : 0
   }
 
   /** The newest whole checkpoint; undefined when the log is empty or cleared. */
   async latest(options?: CallOptions): Promise<Checkpoint<T> | undefined> {
     const deadline = new Deadline(options)
-    let payload: Uint8Array<ArrayBuffer> | undefined
+    let payload: Uint8Array | undefined
     const { newest, header } = await this.view.survey(deadline, {
       newestOnly: true,
       accept: async (found, window) => {
         requireAssemblable(found)
-        payload = await window.payloads(found.parts, found.bytes)
+        const restored = await this.#restorer().bytes(found, window, deadline)
+        payload = restored instanceof Uint8Array ? restored : undefined
         return payload !== undefined
       },
     })
@@ -65,8 +71,8 @@ export class CheckpointReader<T> {
     const deadline = new Deadline(options)
     const { found, window } = await this.#find(sequence, deadline)
     requireAssemblable(found)
-    const payload = await window.payloads(found.parts, found.bytes)
-    if (payload === undefined) throw await this.#missing(found, deadline)
+    const payload = await this.#restorer().bytes(found, window, deadline)
+    if (!(payload instanceof Uint8Array)) throw await this.#missing(found, payload, deadline)
     return this.#checkpoint(found, payload)
   }
 
@@ -78,6 +84,7 @@ export class CheckpointReader<T> {
   async all(options?: CallOptions): Promise<Checkpoint<T>[]> {
     const deadline = new Deadline(options)
     const survey = await this.view.survey(deadline)
+    const restorer = this.#restorer(true)
     let checkpoints: Checkpoint<T>[] = []
     for await (const item of this.view.checkpoints(survey, undefined, deadline, true)) {
       if ('gap' in item) {
@@ -87,14 +94,16 @@ export class CheckpointReader<T> {
         continue
       }
       requireAssemblable(item.found)
-      const payload = await item.window.payloads(item.found.parts, item.found.bytes)
-      if (payload !== undefined) {
+      if (isCut(item.found, survey)) continue
+      const payload = await restorer.bytes(item.found, item.window, deadline)
+      if (payload instanceof Uint8Array) {
         checkpoints.push(this.#checkpoint(item.found, payload))
         continue
       }
-      const verdict = await this.view.judge(item.found.last, deadline)
+      const verdict = await this.#verdict(item.found, payload, deadline)
       if (verdict === 'damaged') throw damaged(item.found.sequence)
-      if (verdict === 'lapped') checkpoints = []
+      // Of a delta it is the base that went, and that says nothing of what lies between.
+      if (verdict === 'lapped' && payload.why === 'torn') checkpoints = []
     }
     return checkpoints
   }
@@ -105,8 +114,9 @@ export class CheckpointReader<T> {
     const survey = await this.view.survey(deadline)
     let infos: CheckpointInfo[] = []
     for await (const item of this.view.checkpoints(survey, undefined, deadline, false)) {
-      if (!('gap' in item)) infos.push(infoOf(item.found, this.access.id))
-      else if (item.gap === 'damaged') throw damaged(item.sequence)
+      if (!('gap' in item)) {
+        if (!isCut(item.found, survey)) infos.push(infoOf(item.found, this.access.id))
+      } else if (item.gap === 'damaged') throw damaged(item.sequence)
       else if (item.gap === 'lapped') infos = []
     }
     return infos
@@ -129,6 +139,9 @@ export class CheckpointReader<T> {
     if (dropped && this.access.mode === 'append' && after.sequence + after.epoch > 0n) {
       throw await this.#lapped(after.sequence + 1n, deadline)
     }
+    const restorer = this.#restorer(true)
+    const fromOldest = after.epoch + after.sequence === 0n
+    let began = false
     for await (const item of this.view.checkpoints(survey, after, deadline, false)) {
       if ('gap' in item) {
         if (item.gap === 'damaged') throw damaged(item.sequence)
@@ -136,15 +149,45 @@ export class CheckpointReader<T> {
         continue
       }
       requireAssemblable(item.found)
-      const payload = await item.window.payloads(item.found.parts, item.found.bytes)
-      if (payload !== undefined) {
+      if (fromOldest && !began && isCut(item.found, survey)) continue
+      const payload = await restorer.bytes(item.found, item.window, deadline)
+      if (payload instanceof Uint8Array) {
         yield this.#checkpoint(item.found, payload)
+        began = true
         continue
       }
-      const verdict = await this.view.judge(item.found.last, deadline)
+      const verdict = await this.#verdict(item.found, payload, deadline)
       if (verdict === 'damaged') throw damaged(item.found.sequence)
       if (verdict === 'lapped') throw await this.#lapped(item.found.sequence, deadline)
     }
+  }
+
+  /**
+   * Checkpoints as they are written, by reads of the region only: the unit's CPU and its control plane are not asked. Each
+   * comes once and in order; cleared ones are left out; in overwrite mode it is the newest each time. While nothing comes,
+   * one small batch of reads looks for the next, at first without a pause and then every 25 ms, and the directory is read
+   * once a second. It ends by `return()` (leaving a `for await` does that), by disposal, by the signal with `ABORTED`, or
+   * by an error:
+   * @throws CheckpointError `CHECKPOINT_LAPPED` (details `oldest`, `newest`) when the writer has gone round the ring past
+   * the cursor: follow again from `oldest`; `CURSOR_INVALID`, `CHECKPOINT_DAMAGED`, `CONNECTION_LOST`, `CODEC_MISMATCH`
+   */
+  follow(options: FollowOptions = {}): Follow<T> {
+    const { from = 'latest', signal } = options
+    const word = from === 'oldest' || from === 'latest'
+    const cursor = typeof from === 'string' ? undefined : this.#requireCursor(from)
+    return new Follow(
+      {
+        access: this.access,
+        view: this.view,
+        start: async (deadline) => cursor ?? this.#savedCursor(from as string, deadline),
+        restorer: this.#restorer(true),
+        verdict: (found, why, deadline) => this.#verdict(found, why, deadline),
+        checkpoint: (found, payload) => this.#checkpoint(found, payload),
+        save: (name, at, call) => this.saveCursor(name, at, call),
+      },
+      word ? from : 'cursor',
+      signal,
+    )
   }
 
   /**
@@ -166,10 +209,18 @@ export class CheckpointReader<T> {
               controller.close()
               return
             }
-            if (item.found.parts.length === 1) requireAssemblable(item.found)
-            const bytes = new Uint8Array(part.payloadBytes)
             item.window.renew(deadline)
-            if (!(await item.window.payloadInto(part, bytes))) throw await this.#missing(item.found, deadline)
+            if (item.found.parts.length === 1) {
+              requireAssemblable(item.found)
+              const whole = await this.#restorer().bytes(item.found, item.window, deadline)
+              if (!(whole instanceof Uint8Array)) throw await this.#missing(item.found, whole, deadline)
+              rest = whole
+              continue
+            }
+            const bytes = new Uint8Array(part.payloadBytes)
+            if (!(await item.window.payloadInto(part, bytes))) {
+              throw await this.#missing(item.found, { why: 'torn' }, deadline)
+            }
             rest = bytes
           }
           controller.enqueue(rest.subarray(0, streamChunkBytes))
@@ -200,7 +251,7 @@ export class CheckpointReader<T> {
   }
 
   #checkpoint(found: Found, payload: Uint8Array): Checkpoint<T> {
-    const { codec, ...info } = infoOf(found, this.access.id)
+    const { codec, storedBytes: _stored, baseSequence: _base, ...info } = infoOf(found, this.access.id)
     const at = `Checkpoint ${found.sequence} of region ${JSON.stringify(this.access.name)}`
     return { ...info, value: decodeWith(this.codec, codec, payload, info.schema, at) }
   }
@@ -214,6 +265,7 @@ export class CheckpointReader<T> {
     const { newest, header, droppedThrough } = survey
     if (sequence < header.firstSequence) throw notFound(sequence, survey, 'was cleared')
     if (newest === undefined || sequence > newest.sequence) throw notFound(sequence, survey, 'was not written yet')
+    if (item !== undefined && isCut(item.found, survey)) throw lapped(sequence, survey)
     if (item !== undefined && (sequence > droppedThrough || this.access.mode === 'overwrite')) return item
     if (sequence <= droppedThrough) throw lapped(sequence, survey)
     for await (const part of this.view.checkpoints(survey, undefined, deadline, false)) {
@@ -224,8 +276,23 @@ export class CheckpointReader<T> {
     throw notFound(sequence, survey, 'is not in the log: a writer gave it up, or it was lost before it was durable')
   }
 
-  async #missing(found: Found, deadline: Deadline): Promise<CheckpointError> {
-    const verdict = await this.view.judge(found.last, deadline)
+  #restorer(remembers = false): Restorer {
+    return new Restorer((sequence, deadline) => this.view.find(sequence, deadline), remembers)
+  }
+
+  async #verdict(found: Found, why: Unrestorable, deadline: Deadline): Promise<Verdict> {
+    if (why.why !== 'base') return why.why === 'torn' ? this.view.judge(found.last, deadline) : 'damaged'
+    if (isCut(found, await this.view.survey(deadline, { accept: async () => true }))) return 'lapped'
+    const base = await this.view.find(why.missing, deadline)
+    if (base !== undefined) return this.view.judge(base.found.last, deadline)
+    // A chain is no longer than the largest checkpoint.
+    const { position, cells } = found.last
+    if (await this.view.isExposed(position + cells - this.#maximumCells, deadline)) return 'lapped'
+    return why.missing <= found.last.durableSequence ? 'damaged' : 'lost'
+  }
+
+  async #missing(found: Found, why: Unrestorable, deadline: Deadline): Promise<CheckpointError> {
+    const verdict = await this.#verdict(found, why, deadline)
     if (verdict === 'damaged') return damaged(found.sequence)
     const survey = await this.view.survey(deadline)
     return verdict === 'lapped'
@@ -278,39 +345,4 @@ export function openView(access: RegionReadAccess): LogView {
   throw new CheckpointError('REGION_MODE', `Region ${JSON.stringify(access.name)} is raw: it holds no checkpoints.`, {
     help: 'Create the region with mode append or overwrite.',
   })
-}
-
-type SurveyLike = Awaited<ReturnType<LogView['survey']>>
-
-function rangeOf({ newest, header, droppedThrough }: SurveyLike): { oldest?: bigint; newest?: bigint } {
-  if (newest === undefined || newest.sequence < header.firstSequence) return {}
-  const kept = droppedThrough + 1n
-  return { oldest: kept > header.firstSequence ? kept : header.firstSequence, newest: newest.sequence }
-}
-
-function rangeText(survey: SurveyLike): string {
-  const { oldest, newest } = rangeOf(survey)
-  return oldest === undefined ? 'the log is empty' : `the log keeps ${oldest} to ${newest}`
-}
-
-function notFound(sequence: bigint, survey: SurveyLike, why: string): CheckpointError {
-  return new CheckpointError('CHECKPOINT_NOT_FOUND', `Checkpoint ${sequence} ${why}; ${rangeText(survey)}.`, {
-    details: { sequence, ...rangeOf(survey) },
-  })
-}
-
-function lapped(sequence: bigint, survey: SurveyLike): CheckpointError {
-  return new CheckpointError(
-    'CHECKPOINT_LAPPED',
-    `The log has gone past checkpoint ${sequence}; ${rangeText(survey)}.`,
-    { help: 'Restart from the oldest, with all() or latest().', details: { sequence, ...rangeOf(survey) } },
-  )
-}
-
-function damaged(sequence: bigint): CheckpointError {
-  return new CheckpointError(
-    'CHECKPOINT_DAMAGED',
-    `The record of checkpoint ${sequence} was durable, and fails its checksum though nothing overwrites it.`,
-    { help: 'The medium is damaged, or something else wrote to the region.', details: { sequence } },
-  )
 }

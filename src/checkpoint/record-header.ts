@@ -25,6 +25,7 @@ export interface RecordFields {
   generation: bigint
   epoch: bigint
   sequence: bigint
+  /** Of the full checkpoint that a delta's chain begins with; 0 in other records. */
   baseSequence: bigint
   /** Of the part's first byte in the whole checkpoint. */
   offset: number
@@ -119,10 +120,15 @@ export function parseRecordHeader(
   const part = view.getUint32(16, true)
   const last = (flags & lastPartFlag) !== 0
   const end = offset + payloadBytes
-  if (totalBytes === undefined ? last : end > totalBytes || (last && end !== totalBytes)) return undefined
   if (kind !== recordKind.part && (part !== 0 || offset !== 0 || !last)) return undefined
   const sequence = view.getBigUint64(56, true)
+  const baseSequence = view.getBigUint64(64, true)
   if (sequence === 0n) return undefined
+  if (kind === recordKind.delta) {
+    // The length of what it restores, which would have fitted as a whole.
+    if (totalBytes === undefined || totalBytes > area.maximumCells * cellBytes) return undefined
+    if (baseSequence === 0n || baseSequence >= sequence) return undefined
+  } else if (totalBytes === undefined ? last : end > totalBytes || (last && end !== totalBytes)) return undefined
   return {
     kind,
     flags,
@@ -133,7 +139,7 @@ export function parseRecordHeader(
     generation: view.getBigUint64(40, true),
     epoch: view.getBigUint64(48, true),
     sequence,
-    baseSequence: view.getBigUint64(64, true),
+    baseSequence,
     offset,
     timeMs,
     payloadBytes,

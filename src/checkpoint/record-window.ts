@@ -50,6 +50,11 @@ export class RecordWindow {
     this.#position = position
   }
 
+  /** Whether the header at a position can be had without a read. */
+  holds(position: number): boolean {
+    return this.#held(position, 0, recordHeaderBytes) !== undefined
+  }
+
   /** The header at a position, if there is a sound one. */
   async header(position: number, afterLarge = false): Promise<RecordHeader | undefined> {
     let bytes = this.#held(position, 0, recordHeaderBytes)

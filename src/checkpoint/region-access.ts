@@ -42,4 +42,6 @@ export interface RegionWriteAccess extends RegionReadAccess {
   staging(bytes: number): { bytes: Uint8Array<ArrayBuffer>; release(): void }
   /** Copy and CRC32C in one pass. */
   copyCrc32c(target: Uint8Array, targetOffset: number, source: Uint8Array, seed?: number): number
+  /** The native function of that name: runs of what is in state and not in base, which is brought up to date. */
+  takeChanges(base: Uint8Array, state: Uint8Array, blockBytes: number, mostBytes: number): Uint8Array | undefined
 }

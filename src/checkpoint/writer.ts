@@ -7,6 +7,8 @@ import type { Ack, CallOptions, Durability, WriteOptions } from '../types.js'
 import { AppendPlacement } from './append-placement.js'
 import { AppendView } from './append-view.js'
 import { Deadline } from './deadline.js'
+import { deltaHeaderBytes, writeDeltaHeader } from './delta.js'
+import { type ChainLink, type DeltaChain, makeLink } from './delta-chain.js'
 import { cellBytes, cellsOf, type Geometry, geometryOf, logHeaderBytes, recordHeaderBytes } from './geometry.js'
 import { Answer, type Appended, type Job, type RecordJob, type Staging, withOutcome } from './jobs.js'
 import { copyOffset, type LogHeader, writeLogHeader } from './log-header.js'
@@ -25,12 +27,13 @@ import {
   writeRecordHeader,
 } from './record-header.js'
 import type { RegionWriteAccess } from './region-access.js'
+import { isBase } from './restore.js'
 import { StreamSpool } from './stream-spool.js'
 
 /** A record on its way. */
 interface Flight {
   readonly header: RecordHeader
-  /** Position of its checkpoint's first record. */
+  /** Position of the first record that its checkpoint needs. */
   readonly start: number
   readonly ends: boolean
   readonly answer: Answer
@@ -47,7 +50,7 @@ interface Flight {
 export type RecordContent = Pick<
   RecordFields,
   'kind' | 'flags' | 'codec' | 'schema' | 'part' | 'offset' | 'payloadBytes' | 'totalBytes' | 'payloadCrc'
->
+> & { baseSequence?: bigint }
 
 const longestPollMs = 50
 
@@ -65,6 +68,8 @@ export class LogWriter {
   /** The end of the log is known. */
   #loaded = false
   #rollbacks = 0
+  /** Counts looks at the log's end: what was sent before the last is not known to be there. */
+  #era = 0
   #header: LogHeader = { generation: 0n, firstSequence: 1n, position: 0 }
   #nextSequence = 1n
   #newestAcknowledged = 0n
@@ -99,7 +104,13 @@ export class LogWriter {
   }
 
   /** Takes the snapshot before it returns. */
-  append(payload: Uint8Array, codec: number, schema: number, options: WriteOptions): Promise<Appended> {
+  append(
+    payload: Uint8Array,
+    codec: number,
+    schema: number,
+    options: WriteOptions,
+    chain?: DeltaChain,
+  ): Promise<Appended> {
     const payloadBytes = payload.byteLength
     const cells = cellsOf(payloadBytes)
     this.requireFits(cells, payloadBytes)
@@ -109,10 +120,49 @@ export class LogWriter {
       })
     }
     const answer = this.answer(options)
+    if (chain !== undefined && this.#appendDelta(payload, codec, schema, answer, chain)) return answer.promise
     const staging = this.access.staging(recordHeaderBytes + payloadBytes)
     const payloadCrc = this.access.copyCrc32c(staging.bytes, recordHeaderBytes, payload)
-    this.#enqueue({ kind: 'record', answer, staging, payloadBytes, payloadCrc, codec, schema, cells })
+    const job = { kind: 'record', answer, staging, payloadBytes, payloadCrc, codec, schema, cells } as const
+    if (chain === undefined) this.#enqueue(job)
+    else {
+      const link = makeLink(payloadBytes, undefined)
+      chain.remember(staging.bytes.subarray(recordHeaderBytes, recordHeaderBytes + payloadBytes))
+      chain.newest = link
+      this.#enqueue({ ...job, link })
+    }
     return answer.promise
+  }
+
+  /** True when what changed since the chain's newest checkpoint goes to the log instead of all. */
+  #appendDelta(payload: Uint8Array, codec: number, schema: number, answer: Answer, chain: DeltaChain): boolean {
+    const { access } = this
+    const base = chain.open ? chain.newest : undefined
+    chain.newest = undefined
+    // The record goes out next or never, so that its place is known and nothing that it builds on is dropped before.
+    const next = this.#loaded && !this.#pumping && this.#queue.length === 0 && access.rollbacks === this.#rollbacks
+    if (!next || this.#troubled() || base?.header === undefined || base.era !== this.#era) return false
+    if (base.header.sequence < this.#header.firstSequence) return false
+    const runs = chain.changes(access, payload)
+    if (runs === undefined) return false
+    const payloadBytes = deltaHeaderBytes + runs.length
+    const link = makeLink(payload.byteLength, base)
+    if (!this.#chainFits(link, cellsOf(payloadBytes))) return false
+    const staging = access.staging(recordHeaderBytes + payloadBytes)
+    staging.bytes.set(runs, recordHeaderBytes + deltaHeaderBytes)
+    chain.newest = link
+    const cells = cellsOf(payloadBytes)
+    this.#enqueue({ kind: 'record', answer, staging, payloadBytes, payloadCrc: 0, codec, schema, cells, link })
+    return true
+  }
+
+  /**
+   * A chain is no longer than the largest checkpoint: then the next full one always fits beside it, and the ring never has to
+   * drop the beginning of a chain that is still the newest.
+   */
+  #chainFits({ root }: ChainLink, cells: number): boolean {
+    if (root.header === undefined) return false
+    return this.#placement.next(true).position + cells - root.header.position <= this.maximumCells
   }
 
   appendStream(
@@ -232,10 +282,59 @@ export class LogWriter {
   }
 
   #sendRecord(job: RecordJob): void {
-    const { answer, staging, payloadBytes, payloadCrc, codec, schema } = job
-    const sequence = this.#nextSequence++
+    const { answer, staging, payloadBytes, payloadCrc, codec, schema, link } = job
     const content = { kind: recordKind.full, flags: lastPartFlag, codec, schema, part: 0, offset: 0 }
-    this.send({ ...content, payloadBytes, totalBytes: payloadBytes, payloadCrc }, sequence, answer, staging, job)
+    if (link?.base !== undefined) {
+      this.#sendDelta(job, link, content)
+      return
+    }
+    const sequence = this.#nextSequence++
+    const whole = { ...content, payloadBytes, totalBytes: payloadBytes, payloadCrc }
+    const header = this.send(whole, sequence, answer, staging, job)
+    if (link !== undefined) Object.assign(link, { header, era: this.#era })
+  }
+
+  #sendDelta(
+    job: RecordJob,
+    link: ChainLink,
+    content: Pick<RecordContent, 'kind' | 'flags' | 'codec' | 'schema' | 'part' | 'offset'>,
+  ): void {
+    const { answer, staging, payloadBytes, cells } = job
+    const { base, root, depth, bytes: totalBytes } = link
+    if (
+      base?.header === undefined ||
+      base.era !== this.#era ||
+      root.header === undefined ||
+      !this.#chainFits(link, cells)
+    ) {
+      answer.reject(
+        new CheckpointError('WRITES_LOST', 'The checkpoint that this delta builds on is not in the log.', {
+          retryable: true,
+          help: 'Append the state again: it is written in full.',
+        }),
+      )
+      staging.release()
+      return
+    }
+    const payload = staging.bytes.subarray(recordHeaderBytes, recordHeaderBytes + payloadBytes)
+    const { epoch, sequence: baseOf, headerCrc } = base.header
+    writeDeltaHeader(payload, { depth, epoch, sequence: baseOf, headerCrc, baseBytes: base.bytes, totalBytes })
+    const delta = { ...content, kind: recordKind.delta, payloadBytes, totalBytes, baseSequence: root.header.sequence }
+    const sequence = this.#nextSequence++
+    const start = root.header.position
+    const header = this.send({ ...delta, payloadCrc: this.#crc32c(payload) }, sequence, answer, staging, job, start)
+    Object.assign(link, { header, era: this.#era })
+  }
+
+  /** After a look at the log's end: whether what waiting deltas build on is there. */
+  async #confirmBases(): Promise<void> {
+    for (const job of this.#queue) {
+      const base = job.kind === 'record' ? job.link?.base : undefined
+      if (base?.header === undefined || base.era === this.#era) continue
+      const item = await this.#view.find(base.header.sequence, new Deadline())
+      if (item === undefined || !isBase(item.found, base.header)) continue
+      if (await this.#view.isWhole(item.found, item.window, new Deadline())) base.era = this.#era
+    }
   }
 
   /** Writes the header in front of the payload in staging, and posts the record where the log ends. */
@@ -257,7 +356,7 @@ export class LogWriter {
       generation: this.#header.generation,
       epoch: access.epoch,
       sequence,
-      baseSequence: 0n,
+      baseSequence: content.baseSequence ?? 0n,
       timeMs: Date.now(),
       durableSequence: this.#durableSequence,
     }
@@ -325,11 +424,13 @@ export class LogWriter {
     const suspects = this.#flights
     this.#flights = []
     this.#loaded = false
+    this.#era++
     for (const { error, answer } of suspects) if (error !== undefined) answer.reject(withOutcome(error, 'unknown'))
     try {
       await this.#load()
       // The unit may go again meanwhile.
       while (!(await this.#sort(suspects))) await this.#load()
+      await this.#confirmBases()
     } catch (error) {
       this.#loaded = false
       for (const { answer, staging } of suspects) {
@@ -378,7 +479,9 @@ export class LogWriter {
     const there = new Set<Flight>()
     for (const flight of open) {
       const item = await this.#view.find(flight.header.sequence, new Deadline())
-      if (item?.found.last.headerCrc === flight.header.headerCrc) there.add(flight)
+      if (item?.found.last.headerCrc !== flight.header.headerCrc) continue
+      if (flight.header.kind !== recordKind.delta) there.add(flight)
+      else if (await this.#view.isWhole(item.found, item.window, new Deadline())) there.add(flight)
     }
     if ([...there].some(({ answer }) => answer.durability === 'durable')) await this.#flush()
     if (this.access.rollbacks !== this.#rollbacks) return false

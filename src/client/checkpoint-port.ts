@@ -100,4 +100,8 @@ export class RegionWritePort extends RegionReadPort implements RegionWriteAccess
   copyCrc32c(target: Uint8Array, targetOffset: number, source: Uint8Array, seed?: number): number {
     return this.core.native.copyCrc32c(target, targetOffset, source, seed)
   }
+
+  takeChanges(base: Uint8Array, state: Uint8Array, blockBytes: number, mostBytes: number): Uint8Array | undefined {
+    return this.core.native.takeChanges(base, state, blockBytes, mostBytes)
+  }
 }

@@ -22,6 +22,37 @@ export function crc32c(bytes: Uint8Array, seed = 0): number {
   return ~crc >>> 0
 }
 
+/** As the native function. */
+function takeChanges(
+  base: Uint8Array,
+  state: Uint8Array,
+  blockBytes: number,
+  mostBytes: number,
+): Uint8Array | undefined {
+  const runs: { offset: number; end: number }[] = []
+  for (let from = 0; from < state.length; from += blockBytes) {
+    const end = Math.min(from + blockBytes, state.length)
+    if (end <= base.length && Buffer.compare(base.subarray(from, end), state.subarray(from, end)) === 0) continue
+    const last = runs.at(-1)
+    if (last?.end === from) last.end = end
+    else runs.push({ offset: from, end })
+  }
+  const bytes = new Uint8Array(runs.reduce((sum, { offset, end }) => sum + 16 + end - offset, 0))
+  if (bytes.length > mostBytes) {
+    base.fill(0xdd)
+    return undefined
+  }
+  let at = 0
+  for (const { offset, end } of runs) {
+    new DataView(bytes.buffer).setBigUint64(at, BigInt(offset), true)
+    new DataView(bytes.buffer).setBigUint64(at + 8, BigInt(end - offset), true)
+    bytes.set(state.subarray(offset, end), at + 16)
+    if (offset < base.length) base.set(state.subarray(offset, Math.min(end, base.length)), offset)
+    at += 16 + end - offset
+  }
+  return bytes
+}
+
 interface Operation {
   ranges: readonly { offset: number; bytes: Uint8Array }[]
   flush: readonly { offset: number; length: number }[]
@@ -187,6 +218,7 @@ export class MemoryRegion {
         target.set(source, targetOffset)
         return crc32c(source, seed)
       },
+      takeChanges,
     }
   }
 

@@ -1,0 +1,327 @@
+/** Following a log: checkpoints as they are written, by one-sided reads at a pace that adapts to the writer's. */
+import { CheckpointError } from '../errors.js'
+import type { CallOptions, Cursor } from '../types.js'
+import type { Checkpoint } from './checkpoint.js'
+import { Deadline, pause } from './deadline.js'
+import { cellBytes } from './geometry.js'
+import {
+  type Age,
+  type Found,
+  type LogView,
+  requireAssemblable,
+  type Survey,
+  type Tail,
+  type Verdict,
+  verifyFound,
+} from './log-view.js'
+import { damaged, lapped } from './missing.js'
+import { compareAge } from './record-header.js'
+import type { RegionReadAccess } from './region-access.js'
+import { isCut, isDelta, type Restorer, type Unrestorable } from './restore.js'
+
+export interface FollowOptions {
+  /**
+   * Where to begin. `latest` (default): the newest checkpoint there is, then each that comes. `oldest`: everything that is
+   * kept first. A cursor, or the name of a saved one: what is behind it.
+   */
+  from?: Cursor | string | 'oldest' | 'latest'
+  /** Ends the iteration with `ABORTED`. */
+  signal?: AbortSignal
+}
+
+/** How far a follower is behind, when it last looked. */
+export interface Lag {
+  /** Difference of sequence numbers, of which a few may be unused. */
+  readonly records: bigint
+  /** Of the log between the two, headers included; in overwrite mode the length of the newest checkpoint. */
+  readonly bytes: bigint
+  /** By the writer's clock: the time between writing what was returned last and writing the newest. */
+  readonly ms: number
+}
+
+/** What a follower needs of the reader it belongs to. */
+export interface FollowSource<T> {
+  readonly access: RegionReadAccess
+  readonly view: LogView
+  start(deadline: Deadline): Promise<Age>
+  readonly restorer: Restorer
+  verdict(found: Found, why: Unrestorable, deadline: Deadline): Promise<Verdict>
+  checkpoint(found: Found, payload: Uint8Array): Checkpoint<T>
+  save(name: string, cursor: Cursor, options?: CallOptions): Promise<void>
+}
+
+/** After progress the follower polls without a pause for this long, then with pauses that double up to the longest. */
+const eagerMs = 2
+const longestPollMs = 25
+/** While nothing comes, the directory is read this often: a crash of the unit may have made the log go on elsewhere. */
+const surveyEveryMs = 1000
+/** While records keep coming, the lag is measured this often. */
+const measureEveryMs = 250
+/** A log that is torn where it should go on is looked at with pauses in proportion to the reading, up to this. */
+const longestTornMs = 1000
+/** From the oldest, that is not there any more when it is read. */
+const mostRestarts = 100
+
+export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined>, AsyncDisposable {
+  readonly #source: FollowSource<T>
+  readonly #from: 'oldest' | 'latest' | 'cursor'
+  readonly #signal: AbortSignal | undefined
+  readonly #stop = new AbortController()
+  readonly #run: AsyncGenerator<Checkpoint<T>, void>
+  #returned = false
+  #after: Age = { epoch: 0n, sequence: 0n }
+  /** Where the log goes on behind what was returned last, in cells, and when that was written. */
+  #afterEnd: number | undefined
+  #afterTimeMs: number | undefined
+  #newest: Found | undefined
+  #measuredAt = 0
+  readonly #onAbort = () => this.#stop.abort(this.#signal?.reason)
+
+  /** @internal Use `reader.follow()`. */
+  constructor(source: FollowSource<T>, from: 'oldest' | 'latest' | 'cursor', signal: AbortSignal | undefined) {
+    this.#source = source
+    this.#from = from
+    this.#signal = signal
+    this.#run = this.#checkpoints()
+    signal?.addEventListener('abort', this.#onAbort)
+    if (signal?.aborted) this.#onAbort()
+  }
+
+  /** The place behind the checkpoint that was returned last; before the first, where it was to begin. */
+  get cursor(): Cursor {
+    return { region: this.#source.access.id, ...this.#after }
+  }
+
+  get lag(): Lag {
+    const newest = this.#newest
+    if (newest === undefined || compareAge(newest, this.#after) <= 0) return { records: 0n, bytes: 0n, ms: 0 }
+    const records = newest.sequence - this.#after.sequence
+    const first = newest.parts[0]
+    const end = newest.last.position + newest.last.cells
+    const begin = this.#source.access.mode === 'append' ? (this.#afterEnd ?? first.position) : first.position
+    return {
+      records: records > 0n ? records : 1n,
+      bytes: BigInt(Math.max(end - begin, 0) * cellBytes),
+      ms: Math.max(0, first.timeMs - (this.#afterTimeMs ?? first.timeMs)),
+    }
+  }
+
+  /**
+   * Keeps the cursor in the region, for `follow({ from: name })` and `unread(name)` after a restart.
+   * @throws CheckpointError `CURSOR_INVALID`, `LIMIT_REACHED`
+   */
+  async save(name: string, options?: CallOptions): Promise<void> {
+    await this.#source.save(name, this.cursor, options)
+  }
+
+  async next(): Promise<IteratorResult<Checkpoint<T>, undefined>> {
+    try {
+      const result = await this.#run.next()
+      if (this.#returned || result.done === true) return { done: true, value: undefined }
+      return result
+    } catch (error) {
+      const returned = this.#returned
+      this.#end()
+      if (returned) return { done: true, value: undefined }
+      throw error
+    }
+  }
+
+  /** Ends the iteration, also one that is waiting. */
+  async return(): Promise<IteratorResult<Checkpoint<T>, undefined>> {
+    this.#end()
+    await this.#run.return().catch(() => undefined)
+    return { done: true, value: undefined }
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return()
+  }
+
+  #end(): void {
+    this.#returned = true
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#stop.abort()
+  }
+
+  async *#checkpoints(): AsyncGenerator<Checkpoint<T>, void> {
+    const { view, access, restorer } = this.#source
+    const deadline = new Deadline({ signal: this.#stop.signal })
+    if (this.#from === 'cursor') this.#after = await this.#source.start(deadline)
+    let began = false
+    let restarts = 0
+    const pace = new Pace(this.#stop.signal)
+    for (;;) {
+      deadline.restart()
+      pace.begin()
+      const newestOnly = !began && this.#from === 'latest'
+      let kept: { found: Found; payload: Uint8Array } | undefined
+      const survey = await view.survey(deadline, {
+        newestOnly: newestOnly || access.mode === 'overwrite',
+        accept: async (found, window) => {
+          // It was whole when it was returned, or when what follows it was.
+          if (compareAge(found, this.#after) <= 0) return true
+          requireAssemblable(found)
+          // What lies between has to be restored first; if it cannot be, the iteration finds out.
+          if (isDelta(found) && !newestOnly) return verifyFound(found, window)
+          const payload = await restorer.bytes(found, window, deadline)
+          if (!(payload instanceof Uint8Array)) return false
+          kept = { found, payload }
+          return true
+        },
+      })
+      this.#measure(survey.newest)
+      try {
+        if (newestOnly) {
+          const { newest, header } = survey
+          if (newest !== undefined && newest.sequence >= header.firstSequence && kept !== undefined) {
+            yield this.#take(kept.found, kept.payload)
+            pace.progress()
+          }
+        } else if (survey.newest !== undefined && compareAge(survey.newest, this.#after) > 0) {
+          this.#requireUnbroken(survey)
+          for await (const item of view.checkpoints(survey, this.#after, deadline, false)) {
+            deadline.restart()
+            if ('gap' in item) {
+              if (item.gap === 'damaged') throw damaged(item.sequence)
+              if (item.gap === 'lapped') throw lapped(item.sequence, await view.survey(deadline))
+              continue
+            }
+            const { found, window } = item
+            if (!began && this.#from === 'oldest' && isCut(found, survey)) continue
+            requireAssemblable(found)
+            const payload =
+              kept?.found.last.headerCrc === found.last.headerCrc
+                ? kept.payload
+                : await restorer.bytes(found, window, deadline)
+            if (!(payload instanceof Uint8Array)) {
+              const verdict = await this.#source.verdict(found, payload, deadline)
+              if (verdict === 'damaged') throw damaged(found.sequence)
+              if (verdict === 'lapped') throw lapped(found.sequence, await view.survey(deadline))
+              continue
+            }
+            yield this.#take(found, payload)
+            began = true
+            pace.progress()
+          }
+        }
+      } catch (error) {
+        const fromOldest = !began && this.#from === 'oldest' && restarts++ < mostRestarts
+        if (fromOldest && error instanceof CheckpointError && error.code === 'CHECKPOINT_LAPPED') continue
+        throw error
+      }
+      began = true
+      kept = undefined
+      await pace.rest()
+      yield* this.#wait(view.tail(survey), deadline, pace)
+    }
+  }
+
+  /** Until the log has to be surveyed again. */
+  async *#wait(tail: Tail, deadline: Deadline, pace: Pace): AsyncGenerator<Checkpoint<T>, void> {
+    const { view, restorer } = this.#source
+    let surveyAt = performance.now() + surveyEveryMs
+    for (;;) {
+      deadline.restart()
+      pace.begin()
+      const item = await tail.poll(deadline)
+      if (item === 'moved') return
+      if (item !== undefined) {
+        const { found, window } = item
+        if (compareAge(found, this.#after) <= 0 || found.sequence < tail.header.firstSequence) {
+          tail.advance(found)
+          continue
+        }
+        requireAssemblable(found)
+        const payload = await restorer.bytes(found, window, deadline)
+        if (payload instanceof Uint8Array) {
+          tail.advance(found)
+          if (performance.now() - this.#measuredAt > measureEveryMs) {
+            const { newest } = await view.survey(deadline, { newestOnly: true, accept: async () => true })
+            this.#measure(newest)
+          }
+          yield this.#take(found, payload)
+          pace.progress()
+          surveyAt = performance.now() + surveyEveryMs
+          continue
+        }
+        pace.torn()
+        // That does not mend itself: a survey tells why.
+        if (payload.why !== 'torn') {
+          await pace.rest()
+          return
+        }
+      }
+      if (performance.now() > surveyAt) return
+      await pace.rest()
+    }
+  }
+
+  #take(found: Found, payload: Uint8Array): Checkpoint<T> {
+    const checkpoint = this.#source.checkpoint(found, payload)
+    const { epoch, sequence, last } = found
+    this.#after = { epoch, sequence }
+    this.#afterEnd = last.position + last.cells
+    this.#afterTimeMs = found.parts[0].timeMs
+    if (this.#newest === undefined || compareAge(found, this.#newest) > 0) this.#newest = found
+    return checkpoint
+  }
+
+  #measure(newest: Found | undefined): void {
+    this.#newest = newest
+    this.#measuredAt = performance.now()
+  }
+
+  /** @throws CheckpointError `CHECKPOINT_LAPPED` when something behind the cursor may have been dropped unseen */
+  #requireUnbroken(survey: Survey): void {
+    const { newest, header, droppedThrough, oldest } = survey
+    const after = this.#after
+    if (this.#source.access.mode !== 'append' || newest === undefined || after.epoch + after.sequence === 0n) return
+    if (newest.sequence < header.firstSequence || droppedThrough < header.firstSequence) return
+    // Of a later owner that went on below: a crash had taken what was returned, and numbers were given again.
+    const reused = oldest !== undefined && oldest.epoch > after.epoch && droppedThrough < after.sequence
+    if (droppedThrough > after.sequence || (reused && droppedThrough > 0n)) throw lapped(after.sequence + 1n, survey)
+  }
+}
+
+/** When to look again. */
+class Pace {
+  readonly #signal: AbortSignal
+  #progressAt = performance.now()
+  #pauseMs = 0
+  #began = 0
+  #tornFor = 0
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal
+  }
+
+  /** A look begins. */
+  begin(): void {
+    this.#began = performance.now()
+  }
+
+  progress(): void {
+    this.#progressAt = performance.now()
+    this.#pauseMs = 0
+    this.#tornFor = 0
+  }
+
+  /** A payload was read for nothing: the larger it is, and the more often, the longer until the next look. */
+  torn(): void {
+    this.#tornFor = Math.min(longestTornMs, 2 * this.#tornFor + performance.now() - this.#began)
+  }
+
+  async rest(): Promise<void> {
+    if (performance.now() - this.#progressAt < eagerMs && this.#tornFor < 1) {
+      await new Promise((resolve) => setImmediate(resolve))
+      return
+    }
+    this.#pauseMs = Math.min(Math.max(2 * this.#pauseMs, 1), longestPollMs)
+    await pause(Math.max(this.#pauseMs, this.#tornFor), this.#signal)
+  }
+}

@@ -1,0 +1,52 @@
+/** Where a follower of an overwrite region waits: for a header in one of the two slots that is newer than what it has seen. */
+import type { Deadline } from './deadline.js'
+import { cellBytes, logHeaderBytes, type OverwriteGeometry, recordHeaderBytes } from './geometry.js'
+import { type LogHeader, logHeaderUsedBytes, readLogHeader } from './log-header.js'
+import type { Age, Survey, Tail } from './log-view.js'
+import { type Crc32c, compareAge, parseRecordHeader } from './record-header.js'
+import type { RegionReadAccess } from './region-access.js'
+
+export class OverwriteTail implements Tail {
+  header: LogHeader
+  readonly #access: RegionReadAccess
+  readonly #geometry: OverwriteGeometry
+  readonly #instance: Uint8Array
+  readonly #crc32c: Crc32c
+  readonly #newest: Age | undefined
+
+  constructor(access: RegionReadAccess, geometry: OverwriteGeometry, instance: Uint8Array, survey: Survey) {
+    this.#access = access
+    this.#geometry = geometry
+    this.#instance = instance
+    this.#crc32c = (bytes, seed) => access.crc32c(bytes, seed)
+    this.header = survey.header
+    this.#newest = survey.newest
+  }
+
+  async poll(deadline: Deadline): Promise<'moved' | undefined> {
+    const { area, slotCells } = this.#geometry
+    const copies = new Uint8Array(2 * logHeaderBytes)
+    const slots = [0, slotCells].map((position) => ({ position, bytes: new Uint8Array(recordHeaderBytes) }))
+    await this.#access.readInto(
+      [
+        ...slots.map(({ position, bytes }) => ({ offset: area.offset + position * cellBytes, bytes })),
+        ...[0, logHeaderBytes].map((offset) => ({
+          offset,
+          bytes: copies.subarray(offset, offset + logHeaderUsedBytes),
+        })),
+      ],
+      deadline.rest(),
+    )
+    this.header = readLogHeader(copies, this.#geometry, this.#instance, false, this.#crc32c)
+    for (const { position, bytes } of slots) {
+      const record = parseRecordHeader(bytes, position, area, this.#instance, this.#crc32c)
+      if (record === undefined) continue
+      if (this.#newest === undefined || compareAge(record, this.#newest) > 0) return 'moved'
+    }
+    return undefined
+  }
+
+  advance(): void {
+    // A survey finds what is next.
+  }
+}

@@ -1,0 +1,96 @@
+/** The bytes of a checkpoint, whatever it is made of: one record, the parts of a stream, or a chain of deltas and its base. */
+import type { Deadline } from './deadline.js'
+import { applyDelta, type Delta, type DeltaBase, parseDelta } from './delta.js'
+import type { Found, Item, Survey } from './log-view.js'
+import { recordKind } from './record-header.js'
+import type { RecordWindow } from './record-window.js'
+
+export type Find = (sequence: bigint, deadline: Deadline) => Promise<Item | undefined>
+
+/**
+ * Why there are no bytes: the checkpoint's own checksum does not hold (torn), the record is sound and what it says cannot be
+ * (malformed), or a checkpoint that it builds on is not there.
+ */
+export type Unrestorable = { readonly why: 'torn' | 'malformed' } | { readonly why: 'base'; readonly missing: bigint }
+
+export function isDelta({ parts }: Found): boolean {
+  return parts[0].kind === recordKind.delta
+}
+
+/** Whether it is a delta in a chain of which the ring has dropped the beginning. */
+export function isCut(found: Found, { droppedThrough }: Pick<Survey, 'droppedThrough'>): boolean {
+  return isDelta(found) && found.parts[0].baseSequence <= droppedThrough
+}
+
+/** Whether a chain's checkpoint is the record that the next delta names. */
+export function isBase(found: Found, base: DeltaBase): boolean {
+  const { epoch, sequence, last } = found
+  return epoch === base.epoch && sequence === base.sequence && last.headerCrc === base.headerCrc
+}
+
+/**
+ * Restores checkpoints. One that is used for several in order remembers the last, once it has met a delta, so that each
+ * costs its own bytes only.
+ */
+export class Restorer {
+  readonly #find: Find
+  readonly #remembers: boolean
+  #last: { found: Found; bytes: Uint8Array<ArrayBuffer> } | undefined
+
+  constructor(find: Find, remembers = false) {
+    this.#find = find
+    this.#remembers = remembers
+  }
+
+  async bytes(found: Found, window: RecordWindow, deadline: Deadline): Promise<Uint8Array<ArrayBuffer> | Unrestorable> {
+    const own = await window.payloads(found.parts, found.storedBytes)
+    if (own === undefined) return { why: 'torn' }
+    if (!isDelta(found)) {
+      if (this.#remembers && this.#last !== undefined) this.#last = { found, bytes: own.slice() }
+      return own
+    }
+    const deltas: { found: Found; delta: Delta }[] = []
+    let current = found
+    let payload = own
+    let state: Uint8Array<ArrayBuffer> | undefined
+    while (state === undefined) {
+      if (!isDelta(current)) {
+        state = payload
+        break
+      }
+      const delta = parseDelta(payload, current.parts[0])
+      const above = deltas.at(-1)
+      if (delta === undefined || (above !== undefined && !follows(above, { found: current, delta }))) {
+        return { why: 'malformed' }
+      }
+      deltas.push({ found: current, delta })
+      if (this.#last !== undefined && isBase(this.#last.found, delta)) {
+        state = this.#last.bytes
+        if (state.length !== delta.baseBytes) return { why: 'malformed' }
+        break
+      }
+      const item = await this.#find(delta.sequence, deadline)
+      if (item === undefined || !isBase(item.found, delta)) return { why: 'base', missing: delta.sequence }
+      if (item.found.bytes !== delta.baseBytes) return { why: 'malformed' }
+      if (!isDelta(item.found) && delta.depth !== 1) return { why: 'malformed' }
+      const below = await item.window.payloads(item.found.parts, item.found.storedBytes)
+      if (below === undefined) return { why: 'base', missing: delta.sequence }
+      current = item.found
+      payload = below
+    }
+    this.#last = undefined
+    for (const { delta } of deltas.toReversed()) state = applyDelta(state, delta)
+    if (!this.#remembers) return state
+    // What is given out may be changed by whoever gets it.
+    this.#last = { found, bytes: state }
+    return state.slice()
+  }
+}
+
+/** Both belong to one chain, in which the upper is the next. */
+function follows(upper: { found: Found; delta: Delta }, lower: { found: Found; delta: Delta }): boolean {
+  return (
+    lower.delta.depth === upper.delta.depth - 1 &&
+    lower.found.parts[0].baseSequence === upper.found.parts[0].baseSequence
+  )
+}
