@@ -242,11 +242,7 @@ export class AppendView implements LogView<AppendSurvey> {
     // Not the newest record's word: the owner may have gone on behind what a crash had taken.
     const durable = next !== undefined && missing.sequence <= next.durableSequence
     if (missing.position >= this.#safeFrom(newest) && !durable) return 'lost'
-    // A writer may go on as far as to the segment of the newest durable record, and a crash may take all that but leave
-    // what it did to the lap before. Only what lies in the newest record's segment or behind cannot have been overwritten.
-    const { segmentCells } = this.#geometry
-    const newestSegment = Math.floor(newest.parts[0].position / segmentCells)
-    if (durable && missing.position >= newestSegment * segmentCells) return 'damaged'
+    if (durable && missing.position >= this.#untouchedFrom(newest)) return 'damaged'
     if (durable || before === undefined) return 'lapped'
     // A writer that came round would have met the record before it first.
     const now = await this.#window(deadline).header(before.position)
@@ -255,7 +251,16 @@ export class AppendView implements LogView<AppendSurvey> {
 
   async isExposed(position: number, deadline: Deadline): Promise<boolean> {
     const { newest } = await this.survey(deadline, { accept: async () => true })
-    return newest !== undefined && position < this.#safeFrom(newest)
+    return newest !== undefined && position < this.#untouchedFrom(newest)
+  }
+
+  /**
+   * A writer may go on as far as to the segment of the newest durable record, and a crash may take all that but leave what it
+   * did to the lap before: from here on, in the newest record's segment and behind, nothing can have been overwritten.
+   */
+  #untouchedFrom({ parts }: Found): number {
+    const { segmentCells } = this.#geometry
+    return Math.floor(parts[0].position / segmentCells) * segmentCells
   }
 
   /** A record being written, or left torn, may reach as far as the largest would: nothing is safe below this position. */
