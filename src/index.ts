@@ -27,6 +27,8 @@ export type {
   OnFull,
   OpenOptions,
   Range,
+  RegionEvent,
+  RegionEventType,
   RegionInfo,
   RegionMode,
   RegionOptions,
