@@ -100,7 +100,7 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
       const opened = await regions.open(session, openRequest(request))
       if (caller.gone() && opened.handle.id !== BigInt(request.previousHandle)) {
         // Nobody will ever use the handle, and as an owner it would stand in everybody's way.
-        await regions.close(opened.handle)
+        await regions.withdraw(opened.handle)
         throw new CheckpointError('ABORTED', `The open of "${request.name}" was given up by its client.`)
       }
       return {

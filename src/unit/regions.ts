@@ -223,6 +223,15 @@ export class RegionService {
     await this.#locks.run(handle.region, () => this.#close(handle))
   }
 
+  /** Closes what was opened, and whose token nobody was given: nothing was written by it. */
+  async withdraw(handle: Handle): Promise<void> {
+    await this.#locks.run(handle.region, async () => {
+      const live = this.#live.get(handle.regionId)
+      if (live?.owner === handle) live.written = false
+      await this.#close(handle)
+    })
+  }
+
   /** Gives up everything the session has open, and the session. */
   async closeSession(session: Session): Promise<void> {
     for (const handle of [...session.handles.values()]) {
