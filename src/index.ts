@@ -15,6 +15,7 @@ export type { Appended } from './checkpoint/jobs.js'
 export { Client, connect } from './client/client.js'
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
+export { PairEvent, type PairOptions, type Primary, ProcessPair, type Role } from './failover/index.js'
 export type {
   Ack,
   AddressContext,
