@@ -18,6 +18,7 @@ export type { Appended } from './checkpoint/jobs.js'
 export { Client, connect } from './client/client.js'
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
+export { PairEvent, type PairOptions, type Primary, ProcessPair, type Role } from './failover/index.js'
 export type {
   Ack,
   AddressContext,
@@ -30,6 +31,8 @@ export type {
   OnFull,
   OpenOptions,
   Range,
+  RegionEvent,
+  RegionEventType,
   RegionInfo,
   RegionMode,
   RegionOptions,

@@ -42,7 +42,9 @@ export interface NativeModule {
    */
   verbsDevices(): NativeVerbsDevice[]
   Medium: { open(options: NativeMediumOptions): Promise<NativeMedium> }
-  Responder: { new (medium: NativeMedium, options: NativeResponderOptions): NativeResponder }
+  Responder: {
+    new (medium: NativeMedium, options: NativeResponderOptions, handler?: NativeResponderHandler): NativeResponder
+  }
   Engine: { new (options: NativeEngineOptions): NativeEngine }
 }
 
@@ -93,6 +95,12 @@ export interface NativeResponderOptions {
   crc?: boolean
 }
 
+export interface NativeResponderHandler {
+  /** Sessions have lost the last connection they had; see sessions(). Several such events may make one call. */
+  onSessionAlone(): void
+}
+
+/** Times in milliseconds on the clock of leases, which stands still while the unit's process does. */
 export interface NativeSessionState {
   session: bigint
   connected: boolean
@@ -113,6 +121,8 @@ export interface NativeResponder {
   addSession(session: bigint): void
   removeSession(session: bigint): void
   sessions(): NativeSessionState[]
+  /** Milliseconds on the clock of leases since the responder was made. */
+  leaseTime(): number
   issueToken(request: {
     kind: 'data' | 'session'
     session: bigint

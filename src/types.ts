@@ -56,6 +56,28 @@ export interface RegionInfo {
   cursors: readonly { name: string; epoch: bigint; sequence: bigint }[]
 }
 
+/**
+ * `created`; `opened` for writing where nobody owned it; `owner-lost`: its owner is dead, silent or stalled, and may come
+ * back as long as nobody takes the region; `released`: its owner closed it in order; `taken-over` from an owner on record;
+ * `cleared`: its log was; `deleted`.
+ */
+export type RegionEventType = 'created' | 'opened' | 'owner-lost' | 'released' | 'taken-over' | 'cleared' | 'deleted'
+/** Something that happened to the life of a region. */
+export interface RegionEvent {
+  type: RegionEventType
+  /** Grows from event to event, also over restarts of the unit; where to go on after a break. */
+  revision: bigint
+  /** Of the region after the event; 0 before its first owner. */
+  epoch: bigint
+  /** By the unit's clock. */
+  at: Date
+  /**
+   * It is no change, but how the region stands (`deleted` when there is none): the watch begins, or what happened before is
+   * not kept any more, as after a restart of the unit.
+   */
+  snapshot?: true
+}
+
 /** How a region is made. */
 export interface RegionOptions extends CallOptions {
   /** 1 to the pool's size. */

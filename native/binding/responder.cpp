@@ -1,6 +1,8 @@
 // responder.cpp -- the Responder class. The JavaScript thread, but for the execute part of stop(): libuv's pool.
 #include "binding/responder.h"
 
+#include <utility>
+
 #include "binding/argument_reader.h"
 #include "binding/background_work.h"
 #include "binding/fabric_names.h"
@@ -85,6 +87,20 @@ std::function<void(Status)> settler(const PromisedSettlement& settlement) {
 
 }  // namespace
 
+bool SessionNotice::keep(Napi::Env env, napi_value handler) {
+  return napi_create_reference(env, handler, 1, &handler_) == napi_ok;
+}
+
+void SessionNotice::deliver(Environment& environment) {
+  napi_value handler = nullptr;
+  if (handler_ == nullptr || napi_get_reference_value(environment.env(), handler_, &handler) != napi_ok) return;
+  environment.call(handler, "onSessionAlone", {});
+}
+
+void SessionNotice::drop(Napi::Env env) {
+  if (handler_ != nullptr) (void)napi_delete_reference(env, std::exchange(handler_, nullptr));
+}
+
 void Responder::define(Environment& environment, Napi::Object exports) {
   defineClass<Responder>(environment,
                          {
@@ -96,6 +112,7 @@ void Responder::define(Environment& environment, Napi::Object exports) {
                              method<Responder, &Responder::addSession>("addSession"),
                              method<Responder, &Responder::removeSession>("removeSession"),
                              method<Responder, &Responder::sessions>("sessions"),
+                             method<Responder, &Responder::leaseTime>("leaseTime"),
                              method<Responder, &Responder::issueToken>("issueToken"),
                              method<Responder, &Responder::counters>("counters"),
                              method<Responder, &Responder::stop>("stop"),
@@ -108,12 +125,18 @@ std::unique_ptr<Responder> Responder::construct(const Napi::CallbackInfo& info) 
   Medium* medium = unwrap<Medium>(env, info[0]);
   if (medium == nullptr) return nullptr;
   ArgumentReader read(env);
-  const unit::ResponderOptions options = readOptions(read, info[1]);
+  unit::ResponderOptions options = readOptions(read, info[1]);
   const std::shared_ptr<MediumState>& over = medium->state();
   if (!over->medium || over->closing) read.refuse("the medium is closed");
   if (!read.ok()) {
     read.fail();
     return nullptr;
+  }
+  std::shared_ptr<SessionNotice> notice;
+  if (info[2].IsObject()) {
+    notice = std::make_shared<SessionNotice>();
+    if (!notice->keep(env, info[2])) return nullptr;
+    options.onSessionAlone = [mailbox = Environment::of(env).mailbox(), notice] { mailbox->post(notice); };
   }
   auto created = unit::Responder::create(options, over->medium);
   if (!created) {
@@ -125,6 +148,7 @@ std::unique_ptr<Responder> Responder::construct(const Napi::CallbackInfo& info) 
   State& state = *responder->state_;
   state.service = std::make_shared<ResponderService>(std::move(created).value());
   state.medium = over;
+  state.notice = std::move(notice);
   ++over->responders;
   Environment& environment = Environment::of(env);
   environment.addService(state.service);
@@ -240,6 +264,12 @@ Napi::Value Responder::sessions(const Napi::CallbackInfo& info) {
   return list;
 }
 
+Napi::Value Responder::leaseTime(const Napi::CallbackInfo& info) {
+  unit::Responder* responder = running(info.Env());
+  if (responder == nullptr) return {};
+  return Napi::Number::New(info.Env(), static_cast<double>(responder->leaseTime().count()));
+}
+
 Napi::Value Responder::issueToken(const Napi::CallbackInfo& info) {
   unit::Responder* responder = running(info.Env());
   if (responder == nullptr) return {};
@@ -293,6 +323,7 @@ Napi::Value Responder::stop(const Napi::CallbackInfo& info) {
         environment.removeService(state->service);
         state->service.reset();
         --state->medium->responders;
+        if (state->notice) state->notice->drop(environment.env());
         // What was settled while it stopped is answered before the stop is.
         environment.deliverLetters();
         return nullptr;

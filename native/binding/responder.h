@@ -28,6 +28,18 @@ class ResponderService final : public Service {
   std::shared_ptr<unit::Responder> responder_;
 };
 
+// Tells JavaScript to look at the sessions again. Many notices make one call.
+class SessionNotice final : public Letter {
+ public:
+  // The JavaScript thread.
+  bool keep(Napi::Env env, napi_value handler);
+  void deliver(Environment& environment) override;
+  void drop(Napi::Env env);
+
+ private:
+  napi_ref handler_ = nullptr;
+};
+
 class Responder {
  public:
   static constexpr ClassName kName = ClassName::responder;
@@ -45,6 +57,7 @@ class Responder {
   Napi::Value addSession(const Napi::CallbackInfo& info);
   Napi::Value removeSession(const Napi::CallbackInfo& info);
   Napi::Value sessions(const Napi::CallbackInfo& info);
+  Napi::Value leaseTime(const Napi::CallbackInfo& info);
   Napi::Value issueToken(const Napi::CallbackInfo& info);
   Napi::Value counters(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
@@ -56,6 +69,7 @@ class Responder {
   struct State {
     std::shared_ptr<ResponderService> service;  // null once stopped
     std::shared_ptr<MediumState> medium;
+    std::shared_ptr<SessionNotice> notice;  // null without a handler
     unit::ResponderCounters lastCounters;
     bool stopping = false;
   };

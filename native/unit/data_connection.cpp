@@ -102,8 +102,9 @@ void DataConnection::answer(std::uint64_t request, const Status& status) {
 }
 
 void DataConnection::onEnd() {
-  unit().sessions.removeData(member_->binding.session, link());
+  const bool alone = unit().sessions.removeData(member_->binding.session, link());
   region_->forget(member_);
+  if (alone) unit().sessionAlone();
 }
 
 }  // namespace rdmacp::unit

@@ -28,6 +28,16 @@ Error unknownRegion(RegionId id) {
   return {ErrorCode::notFound, "region " + std::to_string(id) + " is not known to the responder", 0};
 }
 
+// The loop outlives what runs on it.
+void keepLeaseClock(EventLoop& loop, const std::weak_ptr<UnitState>& unit) {
+  loop.after(kLeaseTick, [&loop, unit] {
+    const auto state = unit.lock();
+    if (!state || state->stopping) return;
+    state->sessions.tick();
+    keepLeaseClock(loop, unit);
+  });
+}
+
 class UnitResponder final : public Responder {
  public:
   UnitResponder(std::shared_ptr<UnitState> state, std::vector<std::unique_ptr<EventLoop>> loops)
@@ -48,6 +58,7 @@ class UnitResponder final : public Responder {
   Status addSession(SessionId session) override { return state_->sessions.add(session); }
   void removeSession(SessionId session) override;
   std::vector<SessionState> sessions() const override { return state_->sessions.states(); }
+  std::chrono::milliseconds leaseTime() const override { return state_->sessions.leaseTime(); }
   Result<protocol::Token> issueToken(const TokenRequest& request) override;
   ResponderCounters counters() const override;
   void stop() override { stopNow(); }
@@ -228,6 +239,7 @@ Result<std::unique_ptr<Responder>> Responder::create(const ResponderOptions& opt
   }
   auto state = std::make_shared<UnitState>(options, std::move(medium));
   if (const Status& started = state->flushes.started(); !started) return started.error();
+  keepLeaseClock(*loops.front(), state);
   return std::unique_ptr<Responder>(std::make_unique<UnitResponder>(std::move(state), std::move(loops)));
 }
 

@@ -5,6 +5,7 @@
 // Locks: one mutex a region guards its epoch, its connections and its unspent tokens (the fence is exact under it).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -28,6 +29,9 @@ struct ResponderOptions {
   std::uint32_t helloTimeoutMs = 5000;  // from the connect to the hello
   std::uint64_t unitGeneration = 0;
   bool crc = true;
+  // A session has lost the last connection that it had: its process has died, or the way to it has. A responder thread,
+  // without a lock held; it must not block.
+  std::function<void()> onSessionAlone;
 };
 
 using RegionId = std::uint64_t;  // this process's number of a region, never reused
@@ -49,7 +53,7 @@ struct SessionState {
   bool connected = false;  // the session connection stands
   bool everConnected = false;
   std::uint32_t dataConnections = 0;
-  std::uint64_t heardMsAgo = 0;  // since the last heartbeat, or since addSession
+  std::uint64_t heardMsAgo = 0;  // since the last heartbeat, or since addSession; on the lease clock
   std::uint32_t loopAgeMs = 0;   // in the last heartbeat, plus the time since
 };
 
@@ -86,6 +90,8 @@ class Responder {
   // Ends the session's connections and tokens.
   virtual void removeSession(SessionId session) = 0;
   virtual std::vector<SessionState> sessions() const = 0;
+  // On the clock of leases, which stands still while the unit does; from the responder's creation on.
+  virtual std::chrono::milliseconds leaseTime() const = 0;
 
   virtual Result<protocol::Token> issueToken(const TokenRequest& request) = 0;
 

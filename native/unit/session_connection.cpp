@@ -42,7 +42,7 @@ void SessionConnection::tellFenced(HandleId handle, std::uint64_t epoch) {
 }
 
 void SessionConnection::onEnd() {
-  unit().sessions.disconnect(session_, this);
+  if (unit().sessions.disconnect(session_, this)) unit().sessionAlone();
 }
 
 }  // namespace rdmacp::unit

@@ -1,4 +1,4 @@
-// session_table.cpp -- bookkeeping of sessions, on the monotonic clock. Any thread.
+// session_table.cpp -- bookkeeping of sessions, on the lease clock. Any thread.
 #include "session_table.h"
 
 #include <algorithm>
@@ -17,9 +17,9 @@ Error unknownSession(SessionId session) {
 
 Status SessionTable::add(SessionId session) {
   const std::lock_guard lock(mutex_);
-  if (!sessions_.try_emplace(session).second) {
-    return Error{ErrorCode::exists, "there is a session " + std::to_string(session) + " already", 0};
-  }
+  const auto [added, fresh] = sessions_.try_emplace(session);
+  if (!fresh) return Error{ErrorCode::exists, "there is a session " + std::to_string(session) + " already", 0};
+  added->second.heardAt = leaseClock_.look();
   return {};
 }
 
@@ -47,10 +47,10 @@ bool SessionTable::addData(SessionId session, const std::shared_ptr<ConnectionLi
   return true;
 }
 
-void SessionTable::removeData(SessionId session, const std::shared_ptr<ConnectionLink>& link) {
+bool SessionTable::removeData(SessionId session, const std::shared_ptr<ConnectionLink>& link) {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
-  if (found != sessions_.end()) found->second.data.erase(link);
+  return found != sessions_.end() && found->second.data.erase(link) > 0 && found->second.alone();
 }
 
 Result<std::shared_ptr<SessionConnection>> SessionTable::connect(SessionId session,
@@ -59,22 +59,24 @@ Result<std::shared_ptr<SessionConnection>> SessionTable::connect(SessionId sessi
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return unknownSession(session);
   found->second.everConnected = true;
-  found->second.heardAt = Clock::now();
+  found->second.heardAt = leaseClock_.look();
   found->second.loopAgeMs = 0;
   return std::exchange(found->second.connection, std::move(connection));
 }
 
-void SessionTable::disconnect(SessionId session, const SessionConnection* connection) {
+bool SessionTable::disconnect(SessionId session, const SessionConnection* connection) {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
-  if (found != sessions_.end() && found->second.connection.get() == connection) found->second.connection.reset();
+  if (found == sessions_.end() || found->second.connection.get() != connection) return false;
+  found->second.connection.reset();
+  return found->second.alone();
 }
 
 void SessionTable::heard(SessionId session, const SessionConnection* connection, std::uint32_t loopAgeMs) {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
   if (found == sessions_.end() || found->second.connection.get() != connection) return;
-  found->second.heardAt = Clock::now();
+  found->second.heardAt = leaseClock_.look();
   found->second.loopAgeMs = loopAgeMs;
 }
 
@@ -85,8 +87,8 @@ std::shared_ptr<SessionConnection> SessionTable::connectionOf(SessionId session)
 }
 
 std::vector<SessionState> SessionTable::states() const {
-  const auto now = Clock::now();
   const std::lock_guard lock(mutex_);
+  const auto now = leaseClock_.look();
   std::vector<SessionState> states;
   states.reserve(sessions_.size());
   for (const auto& [id, session] : sessions_) {
@@ -102,6 +104,16 @@ std::vector<SessionState> SessionTable::states() const {
     states.push_back(state);
   }
   return states;
+}
+
+void SessionTable::tick() {
+  const std::lock_guard lock(mutex_);
+  (void)leaseClock_.look();
+}
+
+std::chrono::milliseconds SessionTable::leaseTime() const {
+  const std::lock_guard lock(mutex_);
+  return std::chrono::duration_cast<std::chrono::milliseconds>(leaseClock_.look());
 }
 
 std::size_t SessionTable::size() const {

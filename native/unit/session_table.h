@@ -1,6 +1,7 @@
 // session_table.h -- the unit's sessions: when each was last heard, and which connections it has.
 //
-// Any thread; one mutex, taken after a region's and before none but the token table's. No call into a connection is made under it.
+// Any thread; one mutex, taken after a region's and before none but the token table's. No call into a connection is made
+// under it. Times are those of a LeaseClock, which a tick() every kLeaseTick keeps going.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "connection_link.h"
+#include "lease_clock.h"
 #include "responder.h"
 
 namespace rdmacp::unit {
@@ -32,11 +34,13 @@ class SessionTable {
 
   // false when the session is not, or no longer, there.
   bool addData(SessionId session, const std::shared_ptr<ConnectionLink>& link);
-  void removeData(SessionId session, const std::shared_ptr<ConnectionLink>& link);
+  // true when it was the last connection of any kind that the session had.
+  bool removeData(SessionId session, const std::shared_ptr<ConnectionLink>& link);
 
   // Makes this the session's connection; the one it replaces, if any. notFound without such a session.
   Result<std::shared_ptr<SessionConnection>> connect(SessionId session, std::shared_ptr<SessionConnection> connection);
-  void disconnect(SessionId session, const SessionConnection* connection);
+  // true as of removeData.
+  bool disconnect(SessionId session, const SessionConnection* connection);
   // A heartbeat came; only the session's own present connection counts.
   void heard(SessionId session, const SessionConnection* connection, std::uint32_t loopAgeMs);
 
@@ -44,16 +48,23 @@ class SessionTable {
   std::vector<SessionState> states() const;
   std::size_t size() const;
 
+  void tick();
+  // On the clock that leases run on.
+  std::chrono::milliseconds leaseTime() const;
+
  private:
   struct Session {
-    Clock::time_point heardAt = Clock::now();
+    LeaseClock::Clock::duration heardAt{};
     std::uint32_t loopAgeMs = 0;
     bool everConnected = false;
     std::shared_ptr<SessionConnection> connection;
     std::set<std::shared_ptr<ConnectionLink>> data;
+
+    bool alone() const { return connection == nullptr && data.empty(); }
   };
 
   mutable std::mutex mutex_;
+  mutable LeaseClock leaseClock_;  // to look is to move it
   std::map<SessionId, Session> sessions_;
 };
 

@@ -73,6 +73,10 @@ struct UnitState {
   UnitCounters counters;
   FlushQueue flushes;
   std::atomic<bool> stopping{false};
+
+  void sessionAlone() const {
+    if (options.onSessionAlone && !stopping) options.onSessionAlone();
+  }
 };
 
 }  // namespace rdmacp::unit

@@ -37,6 +37,7 @@ const writers = new WeakMap<RegionWriteAccess, LogWriter>()
  * whose write is on its way may still take effect; it never disturbs others.
  */
 export class CheckpointLog<T> extends CheckpointReader<T> {
+  readonly #access: RegionWriteAccess
   readonly #writer: LogWriter
   readonly #schema: number
   readonly #chain: DeltaChain | undefined
@@ -52,6 +53,7 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
       writer = new LogWriter(access)
       writers.set(access, writer)
     }
+    this.#access = access
     this.#writer = writer
     this.#schema = schema
     this.#chain = delta === undefined ? undefined : openChain(access, delta.fullEvery)
@@ -101,7 +103,9 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
     if (before !== undefined && (typeof before !== 'bigint' || before < 0n)) {
       throw new CheckpointError('INVALID_ARGUMENT', `before is a sequence number, a bigint, not ${String(before)}.`)
     }
-    return this.#writer.clear(before, options)
+    const ack = await this.#writer.clear(before, options)
+    this.#access.noteCleared?.()
+    return ack
   }
 
   /** As of the reader, and what this process knows to have made durable itself. */

@@ -62,6 +62,12 @@ export class CheckpointReader<T> {
     return this.#checkpoint(newest, payload)
   }
 
+  /** The newest checkpoint without its value; its payload is not verified. Undefined when the log is empty or cleared. */
+  async newest(options?: CallOptions): Promise<CheckpointInfo | undefined> {
+    const { newest, header } = await this.view.survey(new Deadline(options), { newestOnly: true })
+    return newest === undefined || newest.sequence < header.firstSequence ? undefined : infoOf(newest, this.access.id)
+  }
+
   /**
    * The checkpoint of that number.
    * @throws CheckpointError `CHECKPOINT_LAPPED` when the log has dropped it, `CHECKPOINT_NOT_FOUND` when it was cleared,

@@ -38,6 +38,8 @@ export interface RegionWriteAccess extends RegionReadAccess {
     options: WriteOptions & { alsoFlush?: readonly { offset: number; length: number }[] },
   ): Promise<Ack>
   flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack>
+  /** The log was cleared: for those who watch the region. Best effort, and not waited for. */
+  noteCleared?(): void
   /** Page-aligned memory for staging, reused: call release once nothing refers to it. */
   staging(bytes: number): { bytes: Uint8Array<ArrayBuffer>; release(): void }
   /** Copy and CRC32C in one pass. */

@@ -12,6 +12,7 @@ interface WritableRegion {
   readonly strongest: Durability
   readonly rollbacks: number
   flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack>
+  noteCleared(): void
 }
 type WriteRanges = (
   ranges: readonly Range[],
@@ -91,6 +92,10 @@ export class RegionWritePort extends RegionReadPort implements RegionWriteAccess
 
   flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack> {
     return this.#region.flush(ranges, options)
+  }
+
+  noteCleared(): void {
+    this.#region.noteCleared()
   }
 
   staging(bytes: number): { bytes: Uint8Array<ArrayBuffer>; release(): void } {

@@ -11,13 +11,14 @@ import type {
   Durability,
   Lease,
   OpenOptions,
+  RegionEvent,
   RegionInfo,
   RegionOptions,
   RegisteredBuffer,
   Transport,
   UnitStatus,
 } from '../types.js'
-import { checkName, checkTimeout, invalid, toSize } from './arguments.js'
+import { checkName, checkSignal, checkTimeout, invalid, toSize } from './arguments.js'
 import type { ClientCore } from './client-core.js'
 import { DataLink } from './data-link.js'
 import { Deadlines } from './deadlines.js'
@@ -27,6 +28,7 @@ import { PoolTables } from './pool-tables.js'
 import { controlOptions, Region, RegionReader } from './region.js'
 import { fromMessage, toModeName, toOnFullName } from './region-info.js'
 import { type OpenMode, RegionOpener } from './region-link.js'
+import { watchRegion } from './region-watch.js'
 import { allocateRegistered, StagingMemory } from './registered-memory.js'
 import { type Control, UnitSession } from './unit-session.js'
 
@@ -100,6 +102,7 @@ export class Client implements AsyncDisposable {
   #regions = new Set<RegionReader>()
   #opening = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
+  #ended = new AbortController()
 
   /** @internal Use {@link connect}. */
   constructor(core: ClientCore, engine: EngineLease) {
@@ -189,6 +192,32 @@ export class Client implements AsyncDisposable {
   }
 
   /**
+   * What happens to a region from now on: made, opened for writing, its owner lost, released or taken over, cleared,
+   * deleted. There need be no region of that name yet. The first event is a `snapshot`, which says how the region stands;
+   * with `sinceRevision`, the events after that one come instead. The iteration goes on after a broken connection and a
+   * restart of the unit, without a gap or a duplicate; where events are not kept any more (the unit keeps the last 64 of each
+   * name, in memory only) it says so by another snapshot. It ends when the signal aborts, or the client is closed.
+   * @throws CheckpointError `INVALID_ARGUMENT`, `CLOSED` at once; `NOT_SUPPORTED` from a unit that has no watch
+   */
+  watch(
+    name: string,
+    options: { sinceRevision?: bigint; signal?: AbortSignal } = {},
+  ): AsyncIterableIterator<RegionEvent> {
+    checkName(name)
+    const { sinceRevision, signal } = options
+    checkSignal(signal)
+    if (
+      sinceRevision !== undefined &&
+      (typeof sinceRevision !== 'bigint' || BigInt.asUintN(64, sinceRevision) !== sinceRevision)
+    ) {
+      throw invalid(`sinceRevision is the revision of an event, a bigint; it is ${String(sinceRevision)}.`)
+    }
+    this.#requireOpen()
+    const ended = signal === undefined ? this.#ended.signal : AbortSignal.any([signal, this.#ended.signal])
+    return watchRegion(this.#core.session, name, sinceRevision, ended)
+  }
+
+  /**
    * Page-aligned memory that writes are sent from and reads arrive in without a copy on any transport.
    * @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_MEMORY`
    */
@@ -220,6 +249,7 @@ export class Client implements AsyncDisposable {
    * @param options timeoutMs: for pending calls; default 30 s
    */
   close(options?: CallOptions): Promise<void> {
+    this.#ended.abort()
     this.#closing ??= this.#close(options)
     return this.#closing
   }

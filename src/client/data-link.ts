@@ -423,7 +423,8 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
           const error = fromNative(thrown)
           if (this.#failure !== undefined) return
           this.#lastError = error
-          if (this.#fencedHint && passing.has(error.code)) this.fence(undefined)
+          // In a session that is not known any more the unit could not tell by whom; in the next it can.
+          if (this.#fencedHint && passing.has(error.code) && error.code !== 'SESSION_EXPIRED') this.fence(undefined)
           else if (this.grant !== undefined && lostToAnother(error)) this.fence(otherEpoch(error))
           else if (this.#mayPass(error)) await this.#pause()
           else this.#end(error)

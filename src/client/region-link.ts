@@ -7,6 +7,9 @@ import type { LinkOpener, Opened } from './data-link.js'
 import { fromMessage } from './region-info.js'
 import type { UnitSession } from './unit-session.js'
 
+/** A unit answers a new owner when the whole region is durable, which takes a large one seconds. */
+const takeMs = 60_000
+
 export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'
 
 export interface OpenedRegion extends Opened {
@@ -51,7 +54,8 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
     // What was taken over once is opened again as its owner; taking it over again would fence whoever came after us.
     const mode = previous !== undefined && this.#mode === 'TAKE_OVER' ? 'WRITE' : this.#mode
     const request = { name: this.#name, mode, lease: this.#lease, ...(previous && again(previous, id, mode)) }
-    const reply = await session.callAs(id, 'OpenRegion', request, { timeoutMs })
+    const takes = mode !== 'READ' && previous === undefined
+    const reply = await session.callAs(id, 'OpenRegion', request, { timeoutMs: takes ? takeMs : timeoutMs })
     if (previous !== undefined) session.offFence(previous.handle)
     const handle = BigInt(reply.handle)
     if (mode !== 'READ') session.onFence(handle, (epoch) => this.#events?.onFenced(epoch))

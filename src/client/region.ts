@@ -408,6 +408,13 @@ export class Region extends RegionReader {
     return openLog<T>(new RegionWritePort(this.port(), this, this.#writeRanges), options)
   }
 
+  /** @internal */
+  noteCleared(): void {
+    const { session, handle } = this.opened
+    // Nothing depends on it; a unit of an earlier release does not know the call.
+    this.core.session.callAs(session, 'NoteCleared', { handle: String(handle) }).catch(() => undefined)
+  }
+
   #writeRanges = (
     ranges: readonly Range[],
     alsoFlush: readonly { offset: Size; length: Size }[],

@@ -5,7 +5,15 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { ControlCallOptions } from '../control/channel.js'
-import type { ControlCall, Reply, Request, SessionMessage, StatusMessage } from '../control/messages.js'
+import type {
+  ControlCall,
+  RegionEventMessage,
+  Reply,
+  Request,
+  SessionMessage,
+  StatusMessage,
+  WatchRegionMessage,
+} from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeEngine, NativeModule, NativeSessionChannel } from '../native.js'
 import { fromNative, fromNativeCode } from '../native-error.js'
@@ -16,6 +24,7 @@ import { chooseEndpoints } from './endpoints.js'
 export interface Control {
   readonly address: string
   call<C extends ControlCall>(name: C, request: Request<C>, options?: ControlCallOptions): Promise<Reply<C>>
+  watchRegion(request: WatchRegionMessage, signal: AbortSignal): AsyncIterable<RegionEventMessage>
   close(): void
 }
 
@@ -40,6 +49,7 @@ export class UnitSession {
   #channel: NativeSessionChannel | undefined
   #establishing: Promise<string> | undefined
   #fences = new Map<bigint, (epoch: bigint) => void>()
+  #disconnects = new Set<() => void>()
   #backoffMs = 0
   #timer: NodeJS.Timeout | undefined
   #closed = false
@@ -103,6 +113,13 @@ export class UnitSession {
     this.#id = undefined
     this.#channel?.close()
     this.#channel = undefined
+    this.#tellDisconnected()
+  }
+
+  /** The connection that stands now has broken, or its session is not known any more. @returns what takes it back */
+  onDisconnect(tell: () => void): () => void {
+    this.#disconnects.add(tell)
+    return () => this.#disconnects.delete(tell)
   }
 
   onFence(handle: bigint, fence: (epoch: bigint) => void): void {
@@ -192,7 +209,12 @@ export class UnitSession {
   #onClosed(channel: NativeSessionChannel): void {
     if (this.#channel !== channel) return
     this.#channel = undefined
+    this.#tellDisconnected()
     if (!this.#closed) this.#restore()
+  }
+
+  #tellDisconnected(): void {
+    for (const tell of [...this.#disconnects]) tell()
   }
 
   /** In the background, for the leases; it never holds the process. */

@@ -2,7 +2,7 @@
 import type * as Grpc from '@grpc/grpc-js'
 import { unwatchAbort, watchAbort } from '../abort-watch.js'
 import { CheckpointError } from '../errors.js'
-import type { ControlCall, Reply, Request } from './messages.js'
+import type { ControlCall, RegionEventMessage, Reply, Request, WatchRegionMessage } from './messages.js'
 import { loadControlProto } from './proto.js'
 import { fromStatus } from './status.js'
 
@@ -21,6 +21,7 @@ type Unary = (
   options: Grpc.CallOptions,
   callback: (error: Grpc.ServiceError | null, reply: unknown) => void,
 ) => Grpc.ClientUnaryCall
+type ServerStreaming = (request: unknown, metadata: Grpc.Metadata) => Grpc.ClientReadableStream<unknown>
 
 export class ControlChannel {
   #client: Grpc.Client & Record<string, Unary>
@@ -79,6 +80,33 @@ export class ControlChannel {
       const abortable = { onAbort: () => call.cancel() }
       if (signal !== undefined) watchAbort(signal, abortable)
     })
+  }
+
+  /**
+   * Events until the signal aborts or whoever iterates leaves; the iteration ends only by an error, or with the unit.
+   * @throws CheckpointError as {@link call}
+   */
+  async *watchRegion(
+    request: WatchRegionMessage,
+    signal: AbortSignal,
+  ): AsyncGenerator<RegionEventMessage, void, undefined> {
+    const name = 'WatchRegion'
+    if (this.#closed) throw new CheckpointError('CLOSED', `${name}: the channel to ${this.address} was closed.`)
+    if (signal.aborted) throw new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason })
+    const start = this.#client[name] as unknown as ServerStreaming
+    const stream = start.call(this.#client, request, this.#metadata)
+    // What comes after the end of the iteration is nobody's.
+    stream.on('error', () => undefined)
+    const cancel = () => stream.cancel()
+    signal.addEventListener('abort', cancel)
+    try {
+      for await (const message of stream) yield message as RegionEventMessage
+    } catch (error) {
+      throw fromStatus(error as Grpc.ServiceError, this.address, name)
+    } finally {
+      signal.removeEventListener('abort', cancel)
+      stream.cancel()
+    }
   }
 
   close(): void {

@@ -78,9 +78,30 @@ export interface OpenTablesMessage {
   slotBytes: number
   slots: number
 }
+export type RegionEventTypeName =
+  | 'REGION_EVENT_TYPE_UNSPECIFIED'
+  | 'CREATED'
+  | 'OPENED'
+  | 'OWNER_LOST'
+  | 'RELEASED'
+  | 'TAKEN_OVER'
+  | 'CLEARED'
+  | 'DELETED'
+export interface RegionEventMessage {
+  type: RegionEventTypeName
+  revision: string
+  epoch: string
+  atMs: string
+  snapshot: boolean
+}
+export interface WatchRegionMessage {
+  session: string
+  name: string
+  sinceRevision?: string
+}
 type Empty = Record<string, never>
 
-/** Request and answer of every call of the Control service, by the call's name. */
+/** Request and answer of every call of the Control service that has one answer, by the call's name. */
 export interface ControlCalls {
   OpenSession: {
     request: { clientVersion: string; identity: string; clientId: Uint8Array }
@@ -125,6 +146,7 @@ export interface ControlCalls {
     request: { session: string; region: string; regionId: string; cursor: CursorMessage }
     reply: Empty
   }
+  NoteCleared: { request: { session: string; handle: string }; reply: Empty }
   OpenTables: { request: { session: string; previousHandle: string }; reply: OpenTablesMessage }
   Status: { request: Empty; reply: StatusMessage }
 }

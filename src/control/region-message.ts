@@ -1,6 +1,6 @@
-/** RegionInfo as its message, and the names of modes and policies on the wire. */
-import type { OnFull, RegionInfo, RegionMode } from '../types.js'
-import type { OnFullName, RegionInfoMessage, RegionModeName } from './messages.js'
+/** RegionInfo as its message, and the names of modes, policies and events on the wire. */
+import type { OnFull, RegionEventType, RegionInfo, RegionMode } from '../types.js'
+import type { OnFullName, RegionEventTypeName, RegionInfoMessage, RegionModeName } from './messages.js'
 
 export const modeNames: Readonly<Record<RegionMode, RegionModeName>> = {
   append: 'APPEND',
@@ -13,6 +13,20 @@ export const onFullNames: Readonly<Record<OnFull, OnFullName>> = {
   fail: 'FAIL',
 }
 
+export const eventTypeNames: Readonly<Record<RegionEventType, RegionEventTypeName>> = {
+  created: 'CREATED',
+  opened: 'OPENED',
+  'owner-lost': 'OWNER_LOST',
+  released: 'RELEASED',
+  'taken-over': 'TAKEN_OVER',
+  cleared: 'CLEARED',
+  deleted: 'DELETED',
+}
+
+/** Undefined for one that this version does not know. */
+export function eventTypeOf(name: RegionEventTypeName): RegionEventType | undefined {
+  return keyOf(eventTypeNames, name)
+}
 /** The mode of that name; `append`, the default, where none is given. */
 export function modeOf(name: RegionModeName): RegionMode {
   return keyOf(modeNames, name) ?? 'append'

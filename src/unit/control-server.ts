@@ -15,6 +15,7 @@ const serviceName = 'rdma_checkpoint.v1.Control'
 const drainMs = 2000
 
 type Unary = Grpc.ServerUnaryCall<unknown, unknown>
+type Streaming = Grpc.ServerWritableStream<unknown, unknown>
 
 export class ControlServer {
   readonly address: HostPort
@@ -81,6 +82,10 @@ function implementation(
 ): Grpc.UntypedServiceImplementation {
   const result: Grpc.UntypedServiceImplementation = {}
   for (const [name, definition] of Object.entries(proto.service)) {
+    if (definition.responseStream) {
+      result[definition.originalName ?? name] = (call: Streaming) => void serveStream(proto, handlers, name, call)
+      continue
+    }
     const answer = async (call: Unary): Promise<unknown> => {
       const caller: Caller = { identity: identityOf(call.metadata), gone: () => call.cancelled }
       if (name === 'Status') return await status({}, caller)
@@ -98,6 +103,30 @@ function implementation(
     }
   }
   return result
+}
+
+/** As fast as the client takes what comes, and not longer than it wants it. Never rejects. */
+async function serveStream(
+  proto: ControlProto,
+  handlers: Promise<ControlHandlers>,
+  name: string,
+  call: Streaming,
+): Promise<void> {
+  const gone = new AbortController()
+  call.on('cancelled', () => gone.abort())
+  call.on('error', () => gone.abort())
+  try {
+    const stream = (await handlers)[name as keyof ControlHandlers] as
+      | ((request: unknown, signal: AbortSignal) => AsyncIterable<unknown>)
+      | undefined
+    if (stream === undefined) throw new CheckpointError('NOT_SUPPORTED', `This unit does not know the call ${name}.`)
+    for await (const message of stream(call.request, gone.signal)) {
+      if (!call.write(message) && !call.cancelled) await once(call, 'drain', { signal: gone.signal })
+    }
+    call.end()
+  } catch (error) {
+    if (!call.cancelled && !gone.signal.aborted) call.emit('error', toStatus(proto.grpc, error))
+  }
 }
 
 function identityOf(metadata: Grpc.Metadata): string {

@@ -5,11 +5,13 @@ import type {
   ControlCalls,
   Endpoint,
   LeaseMessage,
+  RegionEventMessage,
   Reply,
   SessionMessage,
   StatusMessage,
+  WatchRegionMessage,
 } from '../control/messages.js'
-import { modeOf, onFullOf, toRegionMessage } from '../control/region-message.js'
+import { eventTypeNames, modeOf, onFullOf, toRegionMessage } from '../control/region-message.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
 import { fromNative } from '../native-error.js'
@@ -27,6 +29,9 @@ export interface Caller {
 }
 export type ControlHandlers = {
   [C in ControlCall]: (request: ControlCalls[C]['request'], caller: Caller) => Reply<C> | Promise<Reply<C>>
+} & {
+  /** The signal aborts when the caller is gone. */
+  WatchRegion(request: WatchRegionMessage, signal: AbortSignal): AsyncIterable<RegionEventMessage>
 }
 
 export interface ControlContext {
@@ -95,7 +100,7 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
       const opened = await regions.open(session, openRequest(request))
       if (caller.gone() && opened.handle.id !== BigInt(request.previousHandle)) {
         // Nobody will ever use the handle, and as an owner it would stand in everybody's way.
-        await regions.close(opened.handle)
+        await regions.withdraw(opened.handle)
         throw new CheckpointError('ABORTED', `The open of "${request.name}" was given up by its client.`)
       }
       return {
@@ -146,6 +151,26 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
         epoch: BigInt(cursor.epoch),
         sequence: BigInt(cursor.sequence),
       })
+      return {}
+    },
+
+    async *WatchRegion({ session, name, sinceRevision }, signal) {
+      sessions.get(BigInt(session))
+      const since = typeof sinceRevision === 'string' ? BigInt(sinceRevision) : undefined
+      for await (const event of regions.watch(name, since, signal)) {
+        yield {
+          type: eventTypeNames[event.type],
+          revision: String(event.revision),
+          epoch: String(event.epoch),
+          atMs: String(event.atMs),
+          snapshot: event.snapshot,
+        }
+      }
+    },
+
+    NoteCleared({ session, handle }) {
+      const open = sessions.get(BigInt(session)).handles.get(BigInt(handle))
+      if (open !== undefined) regions.noteCleared(open)
       return {}
     },
 

@@ -9,19 +9,25 @@ export interface OwnerLease {
 
 /**
  * An owner lives while its session is heard and its event loop turns. It is lost at once when all its connections are
- * closed (a dead process); with only the session connection broken it has its lease to come back.
+ * closed (a dead process); with only the session connection broken it has its lease to come back. The times are those of
+ * the lease clock, so that the unit's own pauses cost nobody a lease.
  * @param session state of the owner's session, or nothing when the unit does not know it (any more)
+ * @returns milliseconds that it can live on without being heard; 0: it is lost
  */
-export function ownerLives(lease: OwnerLease, session: NativeSessionState | undefined): boolean {
-  if (session === undefined) return false
-  if (!session.connected && session.everConnected && session.dataConnections === 0) return false
-  if (session.heardMsAgo >= lease.silenceMs) return false
-  return !session.connected || lease.stallMs === 0 || session.loopAgeMs < lease.stallMs
+export function ownerLivesMs(lease: OwnerLease, session: NativeSessionState | undefined): number {
+  if (session === undefined) return 0
+  if (!session.connected && session.everConnected && session.dataConnections === 0) return 0
+  const untilSilent = lease.silenceMs - session.heardMsAgo
+  const untilStalled =
+    !session.connected || lease.stallMs === 0 ? Number.POSITIVE_INFINITY : lease.stallMs - session.loopAgeMs
+  return Math.max(0, Math.min(untilSilent, untilStalled))
 }
 
-/**
- * An owner that was on record when the unit started has one full lease from then on to come back.
- */
-export function inheritedOwnerLives(lease: OwnerLease, msSinceReady: number): boolean {
-  return msSinceReady < lease.silenceMs
+export function ownerLives(lease: OwnerLease, session: NativeSessionState | undefined): boolean {
+  return ownerLivesMs(lease, session) > 0
+}
+
+/** An owner that was on record when the unit started has one full lease from then on to come back. */
+export function inheritedOwnerLivesMs(lease: OwnerLease, msSinceReady: number): number {
+  return Math.max(0, lease.silenceMs - msSinceReady)
 }

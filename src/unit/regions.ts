@@ -9,8 +9,10 @@ import { fromNative } from '../native-error.js'
 import type { NewRegion, RegionChange } from '../pool/pool.js'
 import { labelsProblem, type RegionRecord, type SavedCursor, limits as slotLimits } from '../pool/slot.js'
 import type { RegionCatalogue } from './catalogue.js'
+import type { LoggedEvent, RegionEventLog, Standing } from './event-log.js'
 import { KeyLock } from './key-lock.js'
-import { inheritedOwnerLives, ownerLives } from './ownership.js'
+import { OwnerWatch } from './owner-watch.js'
+import { inheritedOwnerLivesMs, ownerLivesMs } from './ownership.js'
 import { type Handle, native, type Session, type SessionTable } from './sessions.js'
 
 export interface LeaseChange {
@@ -45,11 +47,15 @@ interface LiveRegion {
   owner?: Handle
   /** The owner on record was there when the unit started, and has not come back yet. */
   inherited: boolean
-  /** Somebody could write it since the unit started. */
+  /** Somebody could write it since it was last made durable as a whole. */
   written: boolean
+  /** Watchers know that its owner is lost. */
+  lossTold: boolean
 }
 
 const defaultLease = { silenceMs: 1000, stallMs: 10_000 }
+/** How often an owner that is lost is looked at: less than the shortest lease. */
+const lookAgainMs = 100
 /** Heartbeats come every 100 ms. */
 const minSilenceMs = 200
 const maxLeaseMs = 86_400_000
@@ -62,12 +68,22 @@ export class RegionService {
   readonly #locks = new KeyLock()
   readonly #live = new Map<string, LiveRegion>()
   readonly #maxBytes: number
-  readonly #readySince = performance.now()
+  readonly #events: RegionEventLog
+  readonly #readySince: number
+  readonly #owners = new OwnerWatch(() => this.#tellLost())
   /** 1 is the pool's tables. */
   #nextNativeId = 2n
 
-  constructor(catalogue: RegionCatalogue, responder: NativeResponder, sessions: SessionTable, maxBytes: number) {
+  constructor(
+    catalogue: RegionCatalogue,
+    responder: NativeResponder,
+    sessions: SessionTable,
+    events: RegionEventLog,
+    maxBytes: number,
+  ) {
     this.#catalogue = catalogue
+    this.#events = events
+    this.#readySince = native(() => responder.leaseTime())
     this.#responder = responder
     this.#sessions = sessions
     this.#maxBytes = maxBytes
@@ -83,20 +99,49 @@ export class RegionService {
     const extents = record.extents.flatMap((extent) => [extent.offset, extent.length])
     native(() => this.#responder.addRegion(nativeId, extents, record.bytes, record.epoch, false))
     const inherited = record.owner !== undefined
-    this.#live.set(record.id, { nativeId, handles: new Set(), inherited, written: false })
+    this.#live.set(record.id, { nativeId, handles: new Set(), inherited, written: false, lossTold: false })
+    if (inherited) this.#owners.within(record.lease.silenceMs)
+  }
+
+  /** Sessions may have lost their connections. */
+  lookAtOwners(): void {
+    this.#owners.look()
+  }
+
+  /**
+   * The life of the region of that name, which need not be there (yet).
+   * @throws CheckpointError `UNIT_STOPPING` once {@link stopWatches} was called
+   */
+  watch(name: string, since: bigint | undefined, signal: AbortSignal): AsyncIterable<LoggedEvent> {
+    checkName(name)
+    return this.#events.watch(name, since, () => this.#standing(name), signal)
+  }
+
+  /** The owner tells that it has cleared its log. */
+  noteCleared(handle: Handle): void {
+    if (this.#live.get(handle.regionId)?.owner === handle) this.#events.add(handle.region, 'cleared', handle.epoch)
+  }
+
+  stopWatches(): void {
+    this.#owners.close()
+    this.#events.close()
   }
 
   /** Whether the region has an owner on record that is silent, stalled or gone. */
   ownerLost(record: RegionRecord, states = this.#sessions.states()): boolean {
-    return record.owner !== undefined && !this.#ownerLives(record, states)
+    return record.owner !== undefined && this.#ownerLivesMs(record, states) === 0
   }
 
   /** Regions that may hold what is visible and not durable. */
   *written(): Iterable<RegionRecord> {
+    for (const record of this.#records()) if (this.#live.get(record.id)?.written) yield record
+  }
+
+  *#records(): Iterable<RegionRecord> {
     let after = ''
     for (;;) {
       const { records, more } = this.#catalogue.list('', after, 1000)
-      for (const record of records) if (this.#live.get(record.id)?.written) yield record
+      yield* records
       if (!more) return
       after = records.at(-1)?.name ?? ''
     }
@@ -126,6 +171,7 @@ export class RegionService {
         await this.#catalogue.remove(record.name)
         throw error
       }
+      this.#events.add(record.name, 'created', record.epoch)
       return record
     })
   }
@@ -145,6 +191,7 @@ export class RegionService {
         this.serve(record)
         throw error
       }
+      this.#events.add(name, 'deleted', record.epoch)
     })
   }
 
@@ -160,7 +207,13 @@ export class RegionService {
       // It had the region and has it no more: it may not win it back by asking again.
       if (request.previousHandle !== undefined) throw fenced(record)
       if (request.mode === 'write') {
-        if (record.owner !== undefined && this.#ownerLives(record, this.#sessions.states())) throw busy(record)
+        const left = record.owner === undefined ? 0 : this.#ownerLivesMs(record, this.#sessions.states())
+        if (left > 0) {
+          // Whoever was told that it was lost has to be told when it is again.
+          this.#liveOf(record).lossTold = false
+          this.#owners.within(left)
+          throw busy(record)
+        }
       }
       return await this.#take(session, record, request)
     })
@@ -168,6 +221,15 @@ export class RegionService {
 
   async close(handle: Handle): Promise<void> {
     await this.#locks.run(handle.region, () => this.#close(handle))
+  }
+
+  /** Closes what was opened, and whose token nobody was given: nothing was written by it. */
+  async withdraw(handle: Handle): Promise<void> {
+    await this.#locks.run(handle.region, async () => {
+      const live = this.#live.get(handle.regionId)
+      if (live?.owner === handle) live.written = false
+      await this.#close(handle)
+    })
   }
 
   /** Gives up everything the session has open, and the session. */
@@ -255,13 +317,14 @@ export class RegionService {
     }
     const handle = this.#addHandle(session, record, live, 'readWrite')
     const token = this.#tokenOrUndo(live, handle, request)
-    live.owner = handle
-    live.inherited = false
-    live.written = true
+    this.#own(record, live, handle)
     return { record, handle, token, ownerSecret: secret }
   }
 
-  /** Raises the epoch durably, then ends every writer below it, and only then answers. */
+  /**
+   * Raises the epoch durably, then ends every writer below it, then makes durable what they left visible (the new owner
+   * builds on what it reads, and that may not vanish with the unit), and only then answers.
+   */
   async #take(session: Session, record: RegionRecord, request: OpenRequest): Promise<OpenedRegion> {
     const lease = mergedLease(record.lease, request.lease)
     const secret = randomBytes(32)
@@ -271,25 +334,43 @@ export class RegionService {
     const taken = await this.#catalogue.update(record.name, change)
     const live = this.#liveOf(taken)
     live.inherited = false
+    // Until it is owned again nobody is lost.
+    live.lossTold = true
+    try {
+      await this.#endFormer(taken, live)
+      const handle = this.#addHandle(session, taken, live, 'readWrite')
+      const token = this.#tokenOrUndo(live, handle, request)
+      this.#own(taken, live, handle)
+      this.#events.add(taken.name, record.owner === undefined ? 'opened' : 'taken-over', epoch)
+      return { record: taken, handle, token, ownerSecret: secret }
+    } catch (error) {
+      // The epoch has an owner on record who never came to be.
+      live.lossTold = false
+      this.#owners.look()
+      throw error
+    }
+  }
+
+  async #endFormer(taken: RegionRecord, live: LiveRegion): Promise<void> {
     const former = live.owner
     delete live.owner
-    await this.#responder.fence(live.nativeId, epoch).catch(rethrow)
+    await this.#responder.fence(live.nativeId, taken.epoch).catch(rethrow)
     if (former !== undefined) this.#forget(live, former)
-    const handle = this.#addHandle(session, taken, live, 'readWrite')
-    const token = this.#tokenOrUndo(live, handle, request)
-    live.owner = handle
-    live.written = true
-    return { record: taken, handle, token, ownerSecret: secret }
+    if (!live.written) return
+    await this.#catalogue.flush(taken.name)
+    live.written = false
   }
 
   async #close(handle: Handle): Promise<void> {
     const live = this.#live.get(handle.regionId)
     const owned = live?.owner === handle
+    if (live !== undefined && owned) live.lossTold = true
     await this.#drop(handle)
     const record = this.#catalogue.get(handle.region)
     if (!owned || record === undefined || record.id !== handle.regionId || this.#catalogue.readOnly !== undefined)
       return
     await this.#catalogue.update(record.name, { owner: null })
+    this.#events.add(record.name, 'released', record.epoch)
   }
 
   async #drop(handle: Handle): Promise<void> {
@@ -302,10 +383,46 @@ export class RegionService {
     handle.session.handles.delete(handle.id)
   }
 
-  #ownerLives(record: RegionRecord, states: ReturnType<SessionTable['states']>): boolean {
+  #own(record: RegionRecord, live: LiveRegion, handle: Handle): void {
+    live.owner = handle
+    live.inherited = false
+    live.written = true
+    live.lossTold = false
+    const { silenceMs, stallMs } = record.lease
+    this.#owners.within(stallMs === 0 ? silenceMs : Math.min(silenceMs, stallMs))
+  }
+
+  #ownerLivesMs(record: RegionRecord, states: ReturnType<SessionTable['states']>): number {
     const live = this.#liveOf(record)
-    if (live.inherited) return inheritedOwnerLives(record.lease, performance.now() - this.#readySince)
-    return live.owner !== undefined && ownerLives(record.lease, states.get(live.owner.session.id))
+    if (live.inherited) {
+      return inheritedOwnerLivesMs(record.lease, native(() => this.#responder.leaseTime()) - this.#readySince)
+    }
+    return live.owner === undefined ? 0 : ownerLivesMs(record.lease, states.get(live.owner.session.id))
+  }
+
+  /** Tells watchers of owners that are lost. @returns in how many milliseconds another one can be */
+  #tellLost(): number {
+    const states = this.#sessions.states()
+    let next = Number.POSITIVE_INFINITY
+    for (const record of this.#records()) {
+      const live = this.#live.get(record.id)
+      if (record.owner === undefined || live === undefined) continue
+      const left = this.#ownerLivesMs(record, states)
+      if (left > 0) next = Math.min(next, left)
+      else if (!live.lossTold) this.#events.add(record.name, 'owner-lost', record.epoch)
+      live.lossTold = left === 0
+      // It may come back, and be lost again.
+      if (left === 0 && live.owner !== undefined) next = Math.min(next, lookAgainMs)
+    }
+    return next
+  }
+
+  #standing(name: string): Standing {
+    const record = this.#catalogue.get(name)
+    if (record === undefined) return { type: 'deleted', epoch: 0n }
+    const { epoch } = record
+    if (record.owner === undefined) return { type: epoch === 0n ? 'created' : 'released', epoch }
+    return { type: this.ownerLost(record) ? 'owner-lost' : 'opened', epoch }
   }
 
   #addHandle(session: Session, record: RegionRecord, live: LiveRegion, rights: Handle['rights']): Handle {

@@ -10,6 +10,7 @@ import { formatAddress, type HostPort, isLoopback, parseAddress, resolve } from 
 import { PoolCatalogue } from './catalogue.js'
 import { ControlServer } from './control-server.js'
 import { type ControlHandlers, controlHandlers } from './control-service.js'
+import { RegionEventLog } from './event-log.js'
 import { type OpenedMedium, openMedium } from './medium.js'
 import { type CheckedOptions, checkOptions, type UnitOptions } from './options.js'
 import { RegionService } from './regions.js'
@@ -151,17 +152,19 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     this.#pool = pool
     if (!fresh) await this.#load(pool, signal)
 
-    const responder = new native.Responder(nativeMedium, {
-      maxConnections: this.#options.limits.connections,
-      tokenLifeMs,
-      unitGeneration: pool.starts,
-    })
+    const responder = new native.Responder(
+      nativeMedium,
+      { maxConnections: this.#options.limits.connections, tokenLifeMs, unitGeneration: pool.starts },
+      { onSessionAlone: () => this.#regions?.lookAtOwners() },
+    )
     this.#responder = responder
     this.#openings.push(() => this.#stopResponder())
     responder.addRegion(tablesId, [0, pool.geometry.firstDataOffset], pool.geometry.firstDataOffset, 0n, true)
     const sessions = new SessionTable(responder, this.#options.limits)
     const maxRegionBytes = this.#options.limits.regionBytes ?? pool.geometry.poolBytes
-    const regions = new RegionService(new PoolCatalogue(pool), responder, sessions, maxRegionBytes)
+    const events = new RegionEventLog(pool.starts)
+    const regions = new RegionService(new PoolCatalogue(pool), responder, sessions, events, maxRegionBytes)
+    this.#openings.push(() => regions.stopWatches())
     for (const record of pool.records()) regions.serve(record)
     this.#sessions = sessions
     this.#regions = regions
@@ -316,6 +319,7 @@ export class PersistentMemoryUnit implements AsyncDisposable {
 
   async #stop(): Promise<void> {
     this.#state = 'stopping'
+    this.#regions?.stopWatches()
     await this.#closeControl()
     await this.#regions?.idle()
     await this.#stopResponder()

@@ -19,6 +19,7 @@
 #include "media/file_medium.h"
 #include "scratch_directory.h"
 #include "unit/flush_queue.h"
+#include "unit/lease_clock.h"
 #include "unit/region_memory.h"
 #include "unit/token_table.h"
 
@@ -649,6 +650,36 @@ TEST(a_second_session_connection_replaces_the_first) {
   CHECK(!second->closed());
   second->hangUp();
   CHECK(!unit.state().connected);
+}
+
+TEST(a_session_that_loses_its_last_connection_is_told_of_once) {
+  std::atomic<int> told{0};
+  ResponderOptions options;
+  options.onSessionAlone = [&told] { ++told; };
+  Unit unit(options);
+  const auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  const auto data = unit.opened(1, fabric::Access::remoteRead);
+  // Replaced is not lost.
+  const auto second = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  CHECK(eventually([&] { return session->closed(); }));
+  second->hangUp();
+  CHECK_EQ(told.load(), 0);
+  data->hangUp();
+  CHECK(eventually([&] { return told == 1; }));
+  const auto third = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  third->hangUp();
+  CHECK(eventually([&] { return told == 2; }));
+}
+
+TEST(the_lease_clock_stands_still_while_the_unit_does) {
+  LeaseClock clock;
+  const auto start = LeaseClock::Clock::now();
+  const auto first = clock.look(start);
+  CHECK(clock.look(start + kLeaseTick) - first == kLeaseTick);
+  const auto pause = std::chrono::seconds(3);
+  CHECK(clock.look(start + kLeaseTick + pause) - first == kLeaseTick + kLeaseStep);
+  CHECK(clock.look(start) - first == kLeaseTick + kLeaseStep);
+  CHECK(clock.look(start + 2 * kLeaseTick + pause) - first == 2 * kLeaseTick + kLeaseStep);
 }
 
 TEST(a_session_whose_connections_are_all_closed_is_seen_at_once) {

@@ -153,6 +153,7 @@ export class FakeUnit {
       }
       return this.#answer(name)
     }) as Control['call'],
+    async *watchRegion() {},
     close: () => undefined,
   }
 

@@ -1,0 +1,33 @@
+// lease_clock.h -- the monotonic clock that leases run on: it stands still while the unit itself does.
+//
+// Not synchronized: the session table's mutex is held over every call. Whoever looks often (kLeaseTick) makes it a
+// clock; a longer gap between two looks is a pause of the unit (SIGSTOP, a host without time for it), in which it could hear
+// nobody, and only kLeaseStep of it counts.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+namespace rdmacp::unit {
+
+inline constexpr std::chrono::milliseconds kLeaseTick{25};
+// Two ticks. With what a heartbeat's interval leaves of the shortest lease (200 ms), time enough to hear what came meanwhile.
+inline constexpr std::chrono::milliseconds kLeaseStep{50};
+
+class LeaseClock {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // Time on this clock; 0 when it was made.
+  Clock::duration look(Clock::time_point now = Clock::now()) {
+    elapsed_ += std::clamp<Clock::duration>(now - last_, Clock::duration::zero(), kLeaseStep);
+    last_ = std::max(last_, now);
+    return elapsed_;
+  }
+
+ private:
+  Clock::time_point last_ = Clock::now();
+  Clock::duration elapsed_{};
+};
+
+}  // namespace rdmacp::unit

@@ -1,0 +1,70 @@
+/** The life of a region as the unit tells it: one stream of the control plane, made again where it broke. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { eventTypeOf } from '../control/region-message.js'
+import { CheckpointError, type ErrorCode } from '../errors.js'
+import { fromNative } from '../native-error.js'
+import type { RegionEvent } from '../types.js'
+import type { UnitSession } from './unit-session.js'
+
+const firstBackoffMs = 20
+const maxBackoffMs = 1_000
+
+/** Errors after which the stream is asked for again, for as long as it takes. */
+const passing: ReadonlySet<ErrorCode> = new Set([
+  'ABORTED',
+  'CONNECTION_REFUSED',
+  'CONNECTION_LOST',
+  'TIMEOUT',
+  'TOKEN_INVALID',
+  'SESSION_EXPIRED',
+  'UNIT_STOPPING',
+])
+
+/** @param ended aborts when the watch shall end, quietly */
+export async function* watchRegion(
+  session: UnitSession,
+  name: string,
+  sinceRevision: bigint | undefined,
+  ended: AbortSignal,
+): AsyncGenerator<RegionEvent, void, undefined> {
+  let since = sinceRevision
+  let backoffMs = 0
+  while (!ended.aborted) {
+    let id: string | undefined
+    const attempt = new AbortController()
+    // A stream alone would not notice that the unit's machine is gone; the session's heartbeats do.
+    const offDisconnect = session.onDisconnect(() => attempt.abort())
+    const signal = AbortSignal.any([attempt.signal, ended])
+    try {
+      id = await unlessAborted(session.ready(), ended)
+      const request = { session: id, name, ...(since === undefined ? {} : { sinceRevision: String(since) }) }
+      for await (const message of session.control.watchRegion(request, signal)) {
+        backoffMs = 0
+        since = BigInt(message.revision)
+        const type = eventTypeOf(message.type)
+        if (type === undefined) continue
+        const event = { type, revision: since, epoch: BigInt(message.epoch), at: new Date(Number(message.atMs)) }
+        yield message.snapshot ? { ...event, snapshot: true } : event
+        if (ended.aborted) return
+      }
+    } catch (thrown) {
+      const error = fromNative(thrown)
+      if (ended.aborted) return
+      if (error.code === 'SESSION_EXPIRED' && id !== undefined) session.expire(id)
+      if (!passing.has(error.code)) throw error
+    } finally {
+      offDisconnect()
+      attempt.abort()
+    }
+    backoffMs = Math.min(maxBackoffMs, Math.max(firstBackoffMs, backoffMs * 2))
+    await sleep(backoffMs * (0.75 + Math.random() / 2), undefined, { signal: ended }).catch(() => undefined)
+  }
+}
+
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(new CheckpointError('ABORTED', 'The watch has ended.'))
+    signal.addEventListener('abort', abort)
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}

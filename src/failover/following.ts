@@ -1,0 +1,88 @@
+/** What a standby knows of the primary's state, and what a new primary has to read besides. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Checkpoint, CheckpointReader } from '../checkpoint/index.js'
+import { CheckpointError } from '../errors.js'
+
+/** What names one checkpoint of a region. */
+type Named = Pick<Checkpoint<unknown>, 'epoch' | 'sequence'>
+
+/**
+ * Checkpoints as they are written, from the latest or behind a checkpoint on: every one, or with `newestOnly` what is the
+ * newest each time it looks. Ends quietly with the signal. The one place where the way of following is decided.
+ */
+export async function* followed<T>(
+  reader: CheckpointReader<T>,
+  behind: Checkpoint<T> | undefined,
+  options: { everyMs: number; newestOnly: boolean; signal: AbortSignal },
+): AsyncGenerator<Checkpoint<T>, void, undefined> {
+  const { everyMs, newestOnly, signal } = options
+  let last = behind
+  try {
+    while (!signal.aborted) {
+      for await (const checkpoint of since(reader, last, newestOnly, signal)) {
+        last = checkpoint
+        yield checkpoint
+      }
+      await sleep(everyMs, undefined, { signal })
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+}
+
+/**
+ * The state that the log holds: the last of what is behind `known`, or `known` itself where it still is the newest, without
+ * reading it again. `onUnread` is told of what was read.
+ */
+export async function restored<T>(
+  reader: CheckpointReader<T>,
+  known: Checkpoint<T> | undefined,
+  newestOnly: boolean,
+  onUnread: (checkpoint: Checkpoint<T>) => void,
+): Promise<Checkpoint<T> | undefined> {
+  let last = known
+  if (last !== undefined && !newestOnly) {
+    for await (const checkpoint of since(reader, last, false, undefined)) {
+      last = checkpoint
+      onUnread(checkpoint)
+    }
+  }
+  if (last !== undefined) {
+    const newest = await reader.newest()
+    if (newest !== undefined && same(newest, last)) return last
+  }
+  // Nothing was known, or it was cleared, or lost with the unit before it was durable, or there is something newer, which may
+  // not have been written whole.
+  const latest = await reader.latest()
+  if (latest === undefined || (last !== undefined && same(latest, last))) return latest && last
+  onUnread(latest)
+  return latest
+}
+
+/** What is behind `known`; without it, or where the log has gone past it, the latest. */
+async function* since<T>(
+  reader: CheckpointReader<T>,
+  known: Checkpoint<T> | undefined,
+  newestOnly: boolean,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Checkpoint<T>, void, undefined> {
+  const call = signal === undefined ? {} : { signal }
+  if (known !== undefined && !newestOnly) {
+    try {
+      yield* reader.unread(known.cursor, { ...call, timeoutMs: 0 })
+      return
+    } catch (error) {
+      if (!(error instanceof CheckpointError && error.code === 'CHECKPOINT_LAPPED')) throw error
+    }
+  }
+  if (known !== undefined) {
+    const newest = await reader.newest(call)
+    if (newest === undefined || same(newest, known)) return
+  }
+  const latest = await reader.latest(call)
+  if (latest !== undefined && !(known !== undefined && same(latest, known))) yield latest
+}
+
+function same(one: Named, other: Named): boolean {
+  return one.epoch === other.epoch && one.sequence === other.sequence
+}

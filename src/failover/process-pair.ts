@@ -1,0 +1,424 @@
+/** Two or more processes run the same program: one is primary, the others follow, and one of them takes over. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Checkpoint, CheckpointLog, Codec } from '../checkpoint/index.js'
+import { checkName, invalid } from '../client/arguments.js'
+import { type Client, connect } from '../client/client.js'
+import type { Region } from '../client/region.js'
+import { CheckpointError, type ErrorCode } from '../errors.js'
+import type { ConnectOptions, Lease, RegionEvent, RegionEventType, RegionOptions } from '../types.js'
+import { restored } from './following.js'
+import { Standby } from './standby.js'
+
+export type Role = 'joining' | 'standby' | 'primary' | 'stopped'
+
+/** What a process is given as long as it is primary. */
+export interface Primary<T> {
+  /** The newest whole checkpoint, or undefined in a region that has none. */
+  readonly state: T | undefined
+  /** That checkpoint: its sequence, epoch and time besides. */
+  readonly checkpoint: Checkpoint<T> | undefined
+  /** To save the state with. Its calls fail with `FENCED` once another process has taken over. */
+  readonly log: CheckpointLog<T>
+  /**
+   * The number of this ownership. Hand it along with everything that has effects elsewhere, and have the other side refuse
+   * lower ones: a process that was stopped and goes on does not know yet that it was fenced.
+   */
+  readonly epoch: bigint
+  /** Aborts when this process is not primary any more: it was fenced (the reason is `FENCED`), stopped, or has handed over. */
+  readonly signal: AbortSignal
+  /**
+   * Gives the region up in order: waits for appends under way, and then lets a standby take it at once. Afterwards the log
+   * rejects with `CLOSED`; return from `onPrimary`, and this process is a standby. If nobody takes the region within 5 s, it
+   * may become primary again.
+   * @throws CheckpointError `FENCED`
+   */
+  handOver(): Promise<void>
+}
+
+export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
+  /** Name of the region that holds the state. */
+  region: string
+  /** How the region is made where there is none. Without it, `run()` rejects with `REGION_NOT_FOUND`. */
+  create?: RegionOptions
+  /** Replaces the region's lease while this process is primary. */
+  lease?: Lease
+  /** Default: raw bytes. */
+  codec?: Codec<T>
+  /** The application's number for the form of its values; see `Region.log`. */
+  schema?: number
+  /**
+   * How a standby keeps up. `cold` (default): it reads the state when it takes over. `warm`: it reads the latest every
+   * second. `hot`: it reads every checkpoint within 20 ms or so, and at a takeover only what it has not read yet, so that
+   * the time of the takeover does not depend on the size of the state.
+   */
+  standby?: 'cold' | 'warm' | 'hot'
+  /** Milliseconds between two looks of a standby. Default 1,000 for `warm`, 20 for `hot`. */
+  followMs?: number
+  /**
+   * The work of the primary, begun once the state is restored. When it resolves, the work is done: the region is given up in
+   * order and `run()` resolves. When it rejects, the region is given up and `run()` rejects with the same. After a fence, a stop
+   * or `handOver()`, its end is waited for, and it may reject with `FENCED`, `CLOSED`, `ABORTED`, an AbortError or the reason of
+   * its signal.
+   */
+  onPrimary(primary: Primary<T>): Promise<void>
+  /**
+   * A checkpoint that the standby has read (warm, hot), also while it takes over. What the last one's value is made into here
+   * is what `onPrimary` gets as its state, if nothing newer was saved.
+   */
+  onStandby?(checkpoint: Checkpoint<T>): void
+}
+
+/** `role`, `epoch` and `error` of a {@link ProcessPair}. */
+export class PairEvent extends Event {
+  readonly role: Role
+  readonly epoch: bigint
+  /** Of `error` events: what went wrong and is tried again, or why this process was fenced. */
+  readonly error: unknown
+  /** Of the `role` event that says `primary`: milliseconds to get the region, and to restore the state. */
+  readonly took: { openMs: number; restoreMs: number } | undefined
+
+  /** @internal */
+  constructor(type: 'role' | 'epoch' | 'error', detail: Pick<PairEvent, 'role' | 'epoch'> & Partial<PairEvent>) {
+    super(type)
+    this.role = detail.role
+    this.epoch = detail.epoch
+    this.error = detail.error
+    this.took = detail.took
+  }
+}
+
+/** Events after which the region may be had. */
+const vacant: ReadonlySet<RegionEventType> = new Set(['owner-lost', 'released', 'deleted'])
+/** Errors that another try cannot mend. */
+const final: ReadonlySet<ErrorCode> = new Set([
+  'INVALID_ARGUMENT',
+  'NOT_SUPPORTED',
+  'PLATFORM_UNSUPPORTED',
+  'ADDON_NOT_FOUND',
+  'VERSION_MISMATCH',
+  'UNAUTHENTICATED',
+  'REGION_NOT_FOUND',
+  'REGION_MODE',
+  'REGION_TOO_SMALL',
+  'POOL_FULL',
+  'POOL_READ_ONLY',
+  'LIMIT_REACHED',
+  'MEDIUM_FAILED',
+  'CODEC_MISMATCH',
+  'CHECKPOINT_DAMAGED',
+  'INTERNAL',
+])
+/** What work under way rejects with when its process is not primary any more. */
+const expectedAtTheEnd: ReadonlySet<ErrorCode> = new Set(['FENCED', 'CLOSED', 'ABORTED'])
+const pauseMs = 200
+/** How long a process that has handed over leaves the region to the others. */
+const handOverMs = 5_000
+const followMs = { warm: 1_000, hot: 20 } as const
+
+/**
+ * Keeps one of several processes primary. Each runs the same program with the same region:
+ *
+ * ```js
+ * const pair = new ProcessPair('unit:4790', {
+ *   region: 'orders',
+ *   create: { bytes: 64 * 1024 * 1024 },
+ *   codec: json,
+ *   async onPrimary({ state = { orders: 0 }, log, signal }) {
+ *     while (!signal.aborted) await log.append({ orders: ++state.orders })
+ *   },
+ * })
+ * await pair.run()
+ * ```
+ *
+ * The first to open the region is primary. The others watch it, and when the primary is dead, silent or stalled (see the
+ * region's lease), or hands over, exactly one of them takes it, restores the state and runs its `onPrimary`.
+ * Events, each a {@link PairEvent}: `role`, `epoch` (the region has another owner), `error`.
+ */
+export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDisposable {
+  readonly #units: string | readonly string[]
+  readonly #options: PairOptions<T>
+  readonly #stop = new AbortController()
+  #role: Role = 'joining'
+  #epoch = 0n
+  #running: Promise<void> | undefined
+  /** The ownership that this process has handed over, and until when it leaves the region to others. */
+  #handedOver: { epoch: bigint; until: number } | undefined
+
+  /** @throws CheckpointError `INVALID_ARGUMENT` */
+  constructor(units: string | readonly string[], options: PairOptions<T>) {
+    super()
+    checkName(options.region, 'region')
+    if (typeof options.onPrimary !== 'function') throw invalid('onPrimary must be a function.')
+    const { standby = 'cold' } = options
+    if (standby !== 'cold' && standby !== 'warm' && standby !== 'hot') {
+      throw invalid(`standby must be cold, warm or hot; it is ${String(standby)}.`)
+    }
+    this.#units = units
+    this.#options = options
+  }
+
+  get role(): Role {
+    return this.#role
+  }
+
+  /** The highest epoch of the region that this process knows of; its own while it is primary. */
+  get epoch(): bigint {
+    return this.#epoch
+  }
+
+  /**
+   * Takes part until the work is done, the signal aborts or the pair is disposed of. An outage of the unit does not end it:
+   * `error` events tell of it, and it tries again.
+   * @throws CheckpointError what another try cannot mend, and what `onPrimary` rejects with
+   */
+  run(options: { signal?: AbortSignal } = {}): Promise<void> {
+    if (this.#running !== undefined) return Promise.reject(invalid('run() was called before; a pair runs once.'))
+    const { signal } = options
+    const stop = () => this.#stop.abort(signal?.reason)
+    signal?.addEventListener('abort', stop)
+    if (signal?.aborted) stop()
+    this.#running = this.#run().finally(() => {
+      signal?.removeEventListener('abort', stop)
+      this.#become('stopped')
+    })
+    return this.#running
+  }
+
+  /** Stops: the primary's signal aborts, and its work is waited for. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#running?.catch(() => undefined)
+    this.#become('stopped')
+  }
+
+  async #run(): Promise<void> {
+    const client = await this.#untilStopped(() => this.#connect())
+    if (client === undefined) return
+    try {
+      while (!this.#stop.signal.aborted) {
+        this.#become('joining')
+        const owned = await this.#obtain(client)
+        if (owned === undefined || (await this.#serve(owned)) === 'done') return
+      }
+    } finally {
+      await client.close({ timeoutMs: 5_000 })
+    }
+  }
+
+  #connect(): Promise<Client> {
+    const { transport, maxBytesInFlight, retryMs, identity, timeoutMs } = this.#options
+    return connect(this.#units, {
+      ...(transport === undefined ? {} : { transport }),
+      ...(maxBytesInFlight === undefined ? {} : { maxBytesInFlight }),
+      ...(retryMs === undefined ? {} : { retryMs }),
+      ...(identity === undefined ? {} : { identity }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      signal: this.#stop.signal,
+    })
+  }
+
+  /** Waits its turn. @returns undefined when it is to stop */
+  async #obtain(client: Client): Promise<Owned<T> | undefined> {
+    const { signal } = this.#stop
+    const first = this.#handedOver === undefined ? await this.#open(client) : 'busy'
+    if (first !== 'busy') return first && { ...first, known: undefined }
+    this.#become('standby')
+    const standby = this.#follow(client)
+    const watch = new AbortController()
+    try {
+      const events = client.watch(this.#options.region, { signal: AbortSignal.any([signal, watch.signal]) })
+      for await (const event of orAfter(events, () => this.#holdMs())) {
+        if (event !== undefined) this.#noteEpoch(event.epoch)
+        if (event !== undefined && (!vacant.has(event.type) || this.#leavesToOthers(event))) continue
+        this.#handedOver = undefined
+        const opened = await this.#open(client)
+        if (opened === undefined) return undefined
+        if (opened !== 'busy') return { ...opened, known: await standby?.stop() }
+      }
+      return undefined
+    } finally {
+      watch.abort()
+      await standby?.stop()
+    }
+  }
+
+  async #open(client: Client): Promise<Opened | 'busy' | undefined> {
+    const { region: name, create, lease } = this.#options
+    const { signal } = this.#stop
+    const startedAt = performance.now()
+    return await this.#untilStopped(async () => {
+      try {
+        const more = { ...(create === undefined ? {} : { create }), ...(lease === undefined ? {} : { lease }) }
+        const region = await client.openRegion(name, { mode: 'write', signal, ...more })
+        return { region, openMs: performance.now() - startedAt }
+      } catch (error) {
+        if (error instanceof CheckpointError && error.code === 'REGION_BUSY') return 'busy'
+        throw error
+      }
+    })
+  }
+
+  #follow(client: Client): Standby<T> | undefined {
+    const { standby = 'cold', region, codec, onStandby } = this.#options
+    if (standby === 'cold') return undefined
+    return new Standby<T>(client, {
+      region,
+      codec,
+      newestOnly: standby === 'warm',
+      everyMs: this.#options.followMs ?? followMs[standby],
+      onCheckpoint: (checkpoint) => onStandby?.(checkpoint),
+      onError: (error) => this.#tellError(error),
+    })
+  }
+
+  /** @returns done: the work, or the time of this process; again: it is to be a standby */
+  async #serve({ region, known, openMs }: Owned<T>): Promise<'done' | 'again'> {
+    try {
+      const startedAt = performance.now()
+      const { codec, schema } = this.#options
+      const log = region.log<T>({
+        ...(codec === undefined ? {} : { codec }),
+        ...(schema === undefined ? {} : { schema }),
+      })
+      const checkpoint = await this.#restore(log, known)
+      if (checkpoint === 'failed' || region.fenced.aborted || this.#stop.signal.aborted) return this.#ended(region)
+      this.#noteEpoch(region.epoch)
+      this.#become('primary', { openMs, restoreMs: performance.now() - startedAt })
+      return await this.#work(region, log, checkpoint)
+    } finally {
+      await region.close()
+    }
+  }
+
+  /** What another try could mend leaves the region to whoever can read it. */
+  async #restore(
+    log: CheckpointLog<T>,
+    known: Checkpoint<T> | undefined,
+  ): Promise<Checkpoint<T> | undefined | 'failed'> {
+    const { standby = 'cold', onStandby } = this.#options
+    try {
+      return await restored(log, known, standby !== 'hot', (read) => {
+        if (standby !== 'cold') onStandby?.(read)
+      })
+    } catch (error) {
+      if (!(error instanceof CheckpointError) || final.has(error.code)) throw error
+      this.#tellError(error)
+      await sleep(pauseMs, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+      return 'failed'
+    }
+  }
+
+  async #work(region: Region, log: CheckpointLog<T>, checkpoint: Checkpoint<T> | undefined): Promise<'done' | 'again'> {
+    const over = new AbortController()
+    const signal = AbortSignal.any([region.fenced, this.#stop.signal, over.signal])
+    const { epoch } = region
+    let handedOver = false
+    const handOver = async () => {
+      if (region.fenced.aborted) throw region.fenced.reason
+      handedOver = true
+      this.#handedOver = { epoch, until: performance.now() + handOverMs }
+      await region.close()
+      over.abort(new CheckpointError('CLOSED', `Region '${region.name}' was handed over.`))
+    }
+    region.fenced.addEventListener('abort', () => this.#onFenced(region), { once: true })
+    try {
+      await this.#options.onPrimary({ state: checkpoint?.value, checkpoint, log, epoch, signal, handOver })
+    } catch (error) {
+      if (!isEnd(error, signal)) throw error
+      return handedOver ? 'again' : this.#ended(region)
+    }
+    if (handedOver) return 'again'
+    return region.fenced.aborted ? this.#ended(region) : 'done'
+  }
+
+  #ended(region: Region): 'done' | 'again' {
+    if (this.#stop.signal.aborted) return 'done'
+    this.#onFenced(region)
+    return 'again'
+  }
+
+  #onFenced(region: Region): void {
+    if (this.#role === 'primary') this.#become('joining')
+    const reason: unknown = region.fenced.reason
+    const epoch = reason instanceof CheckpointError ? reason.details?.epoch : undefined
+    if (typeof epoch === 'bigint') this.#noteEpoch(epoch)
+  }
+
+  #holdMs(): number | undefined {
+    return this.#handedOver && Math.max(0, this.#handedOver.until - performance.now())
+  }
+
+  #leavesToOthers({ type, epoch }: RegionEvent): boolean {
+    return type === 'released' && epoch === this.#handedOver?.epoch
+  }
+
+  /** Tries over and over what another try can mend. @returns undefined when it is to stop */
+  async #untilStopped<R>(attempt: () => Promise<R>): Promise<R | undefined> {
+    const { signal } = this.#stop
+    while (!signal.aborted) {
+      try {
+        return await attempt()
+      } catch (error) {
+        if (signal.aborted) return undefined
+        if (!(error instanceof CheckpointError) || final.has(error.code)) throw error
+        this.#tellError(error)
+      }
+      await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
+    }
+    return undefined
+  }
+
+  #become(role: Role, took?: PairEvent['took']): void {
+    if (this.#role === role) return
+    this.#role = role
+    this.dispatchEvent(new PairEvent('role', { role, epoch: this.#epoch, took }))
+  }
+
+  #noteEpoch(epoch: bigint): void {
+    if (epoch <= this.#epoch) return
+    this.#epoch = epoch
+    this.dispatchEvent(new PairEvent('epoch', { role: this.#role, epoch }))
+  }
+
+  #tellError(error: unknown): void {
+    this.dispatchEvent(new PairEvent('error', { role: this.#role, epoch: this.#epoch, error }))
+  }
+}
+
+interface Opened {
+  region: Region
+  openMs: number
+}
+interface Owned<T> extends Opened {
+  known: Checkpoint<T> | undefined
+}
+
+/** Whether work rejects because its process is not primary any more. The call that fails is often faster than the signal. */
+function isEnd(error: unknown, signal: AbortSignal): boolean {
+  if (error instanceof CheckpointError && error.code === 'FENCED') return true
+  if (!signal.aborted) return false
+  if (error instanceof CheckpointError) return expectedAtTheEnd.has(error.code)
+  return error === signal.reason || (error instanceof Error && error.name === 'AbortError')
+}
+
+/** The same, with an undefined in between where none has come for so long. What is under way at its end is the caller's. */
+async function* orAfter<V>(
+  iterator: AsyncIterableIterator<V>,
+  waitMs: () => number | undefined,
+): AsyncGenerator<V | undefined, void, undefined> {
+  let next = iterator.next()
+  for (;;) {
+    next.catch(() => undefined)
+    const ms = waitMs()
+    const timer = new AbortController()
+    const late = ms === undefined ? [] : [sleep(ms, undefined, { signal: timer.signal }).catch(() => undefined)]
+    const result = await Promise.race([next, ...late])
+    timer.abort()
+    if (result === undefined) yield undefined
+    else if (result.done) return
+    else {
+      yield result.value
+      next = iterator.next()
+    }
+  }
+}

@@ -1,0 +1,95 @@
+/** What an owner learns and can do after another one has taken its region. */
+import { once } from 'node:events'
+import { afterEach, expect, test } from 'vitest'
+import { type CheckpointError, connect, PersistentMemoryUnit } from '../../src/index.js'
+import {
+  answerWith,
+  ask,
+  killChildren,
+  MiB,
+  ownerProcess,
+  sleep,
+  unitProcess,
+  Watched,
+  withFolder,
+} from './failover-support.js'
+
+afterEach(killChildren)
+
+const memory = { pool: { medium: 'memory', bytes: 32 * MiB } } as const
+
+test('an owner that is taken over alive is told at once, with the epoch that has the region now', async () => {
+  await using unit = await PersistentMemoryUnit.start(memory)
+  await using first = await connect(unit.address)
+  await using second = await connect(unit.address)
+  const old = await first.createRegion('r', { bytes: MiB, mode: 'raw' })
+  const writes: Promise<unknown>[] = []
+  for (let i = 0; i < 20; i++) writes.push(old.write(0, new Uint8Array(MiB).fill(1)))
+  const results = Promise.allSettled(writes)
+  const fenced = once(old.fenced, 'abort')
+  const taken = await second.openRegion('r', { mode: 'takeOver' })
+  await taken.write(0, new Uint8Array(MiB).fill(2))
+  await fenced
+  expect(old.fenced.reason).toMatchObject({ code: 'FENCED', details: { epoch: taken.epoch } })
+  await expect(old.write(0, new Uint8Array(1))).rejects.toMatchObject({
+    code: 'FENCED',
+    outcome: 'none',
+    details: { epoch: 2n },
+  })
+  for (const result of await results) {
+    if (result.status === 'rejected') {
+      expect(result.reason as CheckpointError).toMatchObject({ code: 'FENCED', details: { epoch: 2n } })
+    }
+  }
+  await sleep(300)
+  expect((await taken.read(0, MiB)).every((byte) => byte === 2)).toBe(true)
+})
+
+test('a primary that was stopped in the middle of its writes and goes on cannot write any more, and learns why', async () => {
+  await using unit = await PersistentMemoryUnit.start(memory)
+  await using client = await connect(unit.address)
+  const owner = await ownerProcess(unit.address, 'r', { silenceMs: 300 }, 4 * MiB)
+  const watched = new Watched(client, 'r')
+  for (let i = 0; i < 50; i++) owner.process.send({ write: 1 })
+  await answerWith(owner.process, 'wrote')
+  owner.process.kill('SIGSTOP')
+  await watched.next('owner-lost')
+  const region = await client.openRegion('r', { mode: 'write' })
+  expect(region.epoch).toBe(owner.epoch + 1n)
+  await region.write(0, new Uint8Array(4 * MiB).fill(2))
+  const refused = (async () => {
+    for (;;) {
+      const [message] = (await once(owner.process, 'message')) as [Record<string, unknown>]
+      if ('failed' in message) return message
+    }
+  })()
+  const told = answerWith(owner.process, 'fenced').catch((error: unknown) => error)
+  owner.process.kill('SIGCONT')
+  owner.process.send({ write: 3 })
+  expect(await refused).toEqual({ failed: 'FENCED', epoch: String(region.epoch) })
+  await told
+  await sleep(500)
+  expect((await region.read(0, 4 * MiB)).every((byte) => byte === 2)).toBe(true)
+  await watched.stop()
+})
+
+test('its fenced signal carries the new epoch also when the unit was restarted meanwhile', async () => {
+  await withFolder(async (folder) => {
+    const unit = await unitProcess(`${folder}/pool`)
+    const owner = await ownerProcess(unit.address, 'r', { silenceMs: 300 })
+    await using client = await connect(unit.address)
+    const watched = new Watched(client, 'r')
+    owner.process.kill('SIGSTOP')
+    await watched.next('owner-lost')
+    const region = await client.openRegion('r', { mode: 'write', lease: { silenceMs: 10_000 } })
+    unit.process.kill('SIGKILL')
+    await once(unit.process, 'exit')
+    await unitProcess(`${folder}/pool`, unit.address)
+    await region.write(0, new Uint8Array(10).fill(2))
+    const fenced = answerWith<{ fenced: string }>(owner.process, 'fenced')
+    owner.process.kill('SIGCONT')
+    expect(await fenced).toEqual({ fenced: '2', code: 'FENCED' })
+    await expect(ask(owner.process, { write: 1 }, 'wrote')).rejects.toThrow('FENCED')
+    await watched.stop()
+  })
+})
