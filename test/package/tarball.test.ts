@@ -37,7 +37,7 @@ beforeAll(() => {
   })
   execFileSync('mkdir', [emptyPath])
   symlinkSync(process.execPath, path.join(emptyPath, 'node'))
-}, 300_000)
+}, 900_000)
 
 afterAll(() => rmSync(project, { recursive: true, force: true }))
 
