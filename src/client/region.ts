@@ -1,7 +1,7 @@
 /** An open region: what a reader can do, and what its writer can do besides. */
 
 import type { Codec } from '../checkpoint/codec.js'
-import { type CheckpointLog, openLog } from '../checkpoint/log.js'
+import { type CheckpointLog, type LogOptions, openLog } from '../checkpoint/log.js'
 import { type CheckpointReader, openReader } from '../checkpoint/reader.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
@@ -404,7 +404,7 @@ export class Region extends RegionReader {
    * The log of checkpoints in the region, to append to.
    * @throws CheckpointError `REGION_MODE` when the region is raw
    */
-  log<T = Uint8Array>(options?: { codec?: Codec<T>; schema?: number }): CheckpointLog<T> {
+  log<T = Uint8Array>(options?: LogOptions<T>): CheckpointLog<T> {
     return openLog<T>(new RegionWritePort(this.port(), this, this.#writeRanges), options)
   }
 
