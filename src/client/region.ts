@@ -405,8 +405,12 @@ export class Region extends RegionReader {
    * @throws CheckpointError `REGION_MODE` when the region is raw
    */
   log<T = Uint8Array>(options?: LogOptions<T>): CheckpointLog<T> {
-    return openLog<T>(new RegionWritePort(this.port(), this, this.#writeRanges), options)
+    // One for all, since logs of one access share their writer.
+    this.#logAccess ??= new RegionWritePort(this.port(), this, this.#writeRanges)
+    return openLog<T>(this.#logAccess, options)
   }
+
+  #logAccess: RegionWritePort | undefined
 
   #writeRanges = (
     ranges: readonly Range[],

@@ -42,3 +42,17 @@ test('deltas of a state go to a unit, and another process restores any of them, 
   await next.log({ delta: { fullEvery: 8 } }).append(state)
   expect((await next.checkpoints().list()).at(-1)).toMatchObject({ sequence: 21n, storedBytes: 2 * MiB })
 })
+
+test('two logs of one region handle do not write over each other', async () => {
+  await using unit = await PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes: 8 * MiB } })
+  await using client = await connect(unit.address)
+  const region = await client.createRegion('shared', { bytes: MiB })
+  const [a, b] = [region.log(), region.log({ delta: { fullEvery: 4 } })]
+  for (let round = 0; round < 5; round++) {
+    await a.append(Uint8Array.of(1, round))
+    await b.append(new Uint8Array(1000).fill(round))
+  }
+  const all = await region.checkpoints().all()
+  expect(all.map(({ sequence }) => sequence)).toEqual([1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n, 9n, 10n])
+  expect(all.map(({ value }) => value.at(-1))).toEqual([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+})
