@@ -347,7 +347,7 @@ test.each(['the same', 'the next'])(
     const seed = testSeed()
     console.log(`seed ${seed}`)
     let chains = 0
-    for (let round = 0; round < 60; round++) {
+    for (let round = 0; round < 300; round++) {
       const random = new Random(seed + round)
       const memory = region({ bytes: 64 * kib, random, blockBytes: random.pick([64, 4096]) })
       let log = openLog(memory.owner(), { delta: { fullEvery: 100 } })
