@@ -22,7 +22,7 @@ export interface ChainLink {
  * Compared block by block. Smaller blocks send less of what has not changed, and cost 16 bytes each where every other one
  * changes; bench/delta.js measures both.
  */
-export const deltaBlockBytes = 512
+export const deltaBlockBytes = 256
 /** A delta of more than half of the state is not worth a chain. */
 const worthwhile = 0.5
 

@@ -1,7 +1,7 @@
 /** An open region: what a reader can do, and what its writer can do besides. */
 
 import type { Codec } from '../checkpoint/codec.js'
-import { type CheckpointLog, openLog } from '../checkpoint/log.js'
+import { type CheckpointLog, type LogOptions, openLog } from '../checkpoint/log.js'
 import { type CheckpointReader, openReader } from '../checkpoint/reader.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
@@ -404,8 +404,10 @@ export class Region extends RegionReader {
    * The log of checkpoints in the region, to append to.
    * @throws CheckpointError `REGION_MODE` when the region is raw
    */
-  log<T = Uint8Array>(options?: { codec?: Codec<T>; schema?: number }): CheckpointLog<T> {
-    return openLog<T>(new RegionWritePort(this.port(), this, this.#writeRanges), options)
+  log<T = Uint8Array>(options?: LogOptions<T>): CheckpointLog<T> {
+    // One for all, since logs of one access share their writer.
+    this.#logAccess ??= new RegionWritePort(this.port(), this, this.#writeRanges)
+    return openLog<T>(this.#logAccess, options)
   }
 
   /** @internal */
@@ -414,6 +416,8 @@ export class Region extends RegionReader {
     // Nothing depends on it; a unit of an earlier release does not know the call.
     this.core.session.callAs(session, 'NoteCleared', { handle: String(handle) }).catch(() => undefined)
   }
+
+  #logAccess: RegionWritePort | undefined
 
   #writeRanges = (
     ranges: readonly Range[],

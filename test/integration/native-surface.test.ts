@@ -38,6 +38,23 @@ describe('memory functions', () => {
     expect(addon.crc32c(new Uint8Array(0), 7)).toBe(7)
   })
 
+  test('takeChanges gives the blocks that differ as runs, and brings the base up to date', () => {
+    const base = new Uint8Array(100)
+    const state = Uint8Array.from({ length: 110 }, (_, index) => (index === 25 || index >= 100 ? index : 0))
+    const runs = addon.takeChanges(base, state, 20, 1000) as Uint8Array
+    const view = new DataView(runs.buffer, runs.byteOffset, runs.length)
+    expect([view.getBigUint64(0, true), view.getBigUint64(8, true)]).toEqual([20n, 20n])
+    expect(runs.subarray(16, 36)).toEqual(state.subarray(20, 40))
+    expect([view.getBigUint64(36, true), view.getBigUint64(44, true)]).toEqual([100n, 10n])
+    expect(runs.subarray(52)).toEqual(state.subarray(100))
+    expect(base).toEqual(state.subarray(0, 100))
+    expect(addon.takeChanges(base, state.subarray(0, 100), 20, 0)).toEqual(new Uint8Array(0))
+    base[0] = 1
+    expect(addon.takeChanges(base, state.subarray(0, 100), 20, 35)).toBeUndefined()
+    expect(nativeError(() => addon.takeChanges(base, base.subarray(1), 20, 1000)).message).toMatch(/overlap/)
+    expect(() => addon.takeChanges(base, state, 0, 1000)).toThrow(TypeError)
+  })
+
   test('copyCrc32c copies what it checksums, and nothing beside it', () => {
     const target = new Uint8Array(20).fill(255)
     expect(addon.copyCrc32c(target, 3, text)).toBe(0xe3069283)
