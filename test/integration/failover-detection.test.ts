@@ -75,7 +75,7 @@ describe('an owner', () => {
     await Promise.all([lost.next('opened'), never.next('opened')])
     for (const { process } of [stalls, patient]) process.send({ block: 2500 })
     await lost.next('owner-lost')
-    await answerWith(patient.process, 'blocked')
+    await answerWith(patient.process, 'blocked', 0)
     expect(never.types).toEqual(['opened'])
     // It has come back before anybody took its region, and owns it still.
     await sleep(300)
