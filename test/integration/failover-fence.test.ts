@@ -5,6 +5,7 @@ import { type CheckpointError, connect, PersistentMemoryUnit } from '../../src/i
 import {
   answerWith,
   ask,
+  heard,
   killChildren,
   MiB,
   ownerProcess,
@@ -57,17 +58,13 @@ test('a primary that was stopped in the middle of its writes and goes on cannot 
   const region = await client.openRegion('r', { mode: 'write' })
   expect(region.epoch).toBe(owner.epoch + 1n)
   await region.write(0, new Uint8Array(4 * MiB).fill(2))
-  const refused = (async () => {
-    for (;;) {
-      const [message] = (await once(owner.process, 'message')) as [Record<string, unknown>]
-      if ('failed' in message) return message
-    }
-  })()
-  const told = answerWith(owner.process, 'fenced').catch((error: unknown) => error)
+  const from = heard(owner.process).length
   owner.process.kill('SIGCONT')
   owner.process.send({ write: 3 })
-  expect(await refused).toEqual({ failed: 'FENCED', epoch: String(region.epoch) })
-  await told
+  const fenced = { code: 'FENCED', epoch: String(region.epoch) }
+  expect(await answerWith(owner.process, 'failed', from)).toEqual({ failed: fenced.code, epoch: fenced.epoch })
+  expect(await answerWith(owner.process, 'fenced', from)).toEqual({ fenced: fenced.epoch, code: fenced.code })
+  await expect(ask(owner.process, { write: 4 }, 'wrote')).rejects.toThrow('FENCED')
   await sleep(500)
   expect((await region.read(0, 4 * MiB)).every((byte) => byte === 2)).toBe(true)
   await watched.stop()

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import type { Client, Lease, RegionEvent, RegionEventType } from '../../src/index.js'
 import { builtIndex, nextMessage, startChild } from './client-support.js'
 
-export { builtIndex, MiB, nextMessage, withFolder } from './client-support.js'
+export { builtIndex, MiB, withFolder } from './client-support.js'
 
 const started: ChildProcess[] = []
 
@@ -21,6 +21,9 @@ export async function killChildren(): Promise<void> {
 export function child(script: string, ...args: string[]): ChildProcess {
   const process = startChild(`../failover-children/${script}`, ...args)
   started.push(process)
+  const list: Record<string, unknown>[] = []
+  messages.set(process, list)
+  process.on('message', (message: Record<string, unknown>) => list.push(message))
   return process
 }
 
@@ -34,23 +37,41 @@ export async function unitProcess(pool: string, listen = '127.0.0.1:0') {
 /** A process that owns the region of that name. */
 export async function ownerProcess(address: string, name: string, lease: Lease = {}, bytes = 1024 * 1024) {
   const process = child('owner.js', builtIndex, address, name, JSON.stringify(lease), String(bytes))
-  const { epoch } = await nextMessage<{ epoch: string }>(process)
+  const { epoch } = await answerWith<{ epoch: string }>(process, 'epoch', 0)
   return { process, epoch: BigInt(epoch) }
 }
 
-/** Asks the child for something, and waits for the answer that has that field. */
+/** Asks the child for something, and waits for the answer that has that field; rejects when it says that it failed. */
 export async function ask<T>(process: ChildProcess, request: object, field: string): Promise<T> {
-  const answer = answerWith<T>(process, field)
+  const from = heard(process).length
   process.send(request)
-  return await answer
+  const answer = await answerWith<Record<string, unknown>>(process, field, from, 'failed')
+  if (field in answer) return answer as T
+  throw new Error(`the child answered ${JSON.stringify(answer)}`)
 }
 
-export async function answerWith<T>(process: ChildProcess, field: string): Promise<T> {
+/** The first message with that field, or the other one, from that number on. */
+export async function answerWith<T>(
+  process: ChildProcess,
+  field: string,
+  from = heard(process).length,
+  or = field,
+): Promise<T> {
   for (;;) {
-    const message = await nextMessage<Record<string, unknown>>(process)
-    if (field in message) return message as T
-    if ('failed' in message) throw new Error(`the child answered ${JSON.stringify(message)}`)
+    const found = heard(process)
+      .slice(from)
+      .find((message) => field in message || or in message)
+    if (found !== undefined) return found as T
+    if (process.exitCode !== null || process.signalCode !== null) throw new Error(`the child ended before its ${field}`)
+    await sleep(2)
   }
+}
+
+const messages = new WeakMap<ChildProcess, Record<string, unknown>[]>()
+
+/** Every message of the child so far; several may come at once, which `once` would miss. */
+export function heard(process: ChildProcess): readonly Record<string, unknown>[] {
+  return messages.get(process) ?? []
 }
 
 /** Collects the events of a region until the test ends it. */

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, connect as dial, type Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { connect, PersistentMemoryUnit, type RegionEvent } from '../../src/index.js'
-import { killChildren, MiB, sleep, unitProcess, Watched, withFolder } from './failover-support.js'
+import { killChildren, MiB, ownerProcess, sleep, unitProcess, Watched, withFolder } from './failover-support.js'
 
 afterEach(killChildren)
 
@@ -135,6 +135,28 @@ test('after a restart of the unit a snapshot with a later revision says how the 
     expect(after.snapshot).toBe(true)
     expect(after.epoch).toBe(before.epoch)
     expect(after.revision).toBeGreaterThan(before.revision)
+    await watched.stop()
+  })
+})
+
+test('an owner that died together with the unit is lost one lease after the unit is back', async () => {
+  await withFolder(async (folder) => {
+    const unit = await unitProcess(`${folder}/pool`)
+    await using client = await connect(unit.address)
+    const owner = await ownerProcess(unit.address, 'r', { silenceMs: 1000 })
+    const watched = new Watched(client, 'r')
+    await watched.next('opened')
+    owner.process.kill('SIGKILL')
+    unit.process.kill('SIGKILL')
+    await Promise.all([once(unit.process, 'exit'), once(owner.process, 'exit')])
+    const from = watched.events.length
+    await unitProcess(`${folder}/pool`, unit.address)
+    const lost = await watched.next('owner-lost', from)
+    // The watch may be back before the lease is over, or after.
+    expect(watched.events[from]?.snapshot).toBe(true)
+    expect(watched.types.slice(from).filter((type) => type !== 'opened')).toEqual(['owner-lost'])
+    expect(lost.epoch).toBe(owner.epoch)
+    expect((await client.openRegion('r', { mode: 'write' })).epoch).toBe(owner.epoch + 1n)
     await watched.stop()
   })
 })

@@ -29,6 +29,20 @@ test('calls without an answer are repeated in their order on the next connection
   await client.close()
 })
 
+test('a fence names its epoch also where the unit has forgotten the session meanwhile', async () => {
+  const { unit, client, region } = await writer()
+  unit.refuse.OpenRegion = new CheckpointError('SESSION_EXPIRED', 'no such session')
+  const opens = () => unit.calls.filter(({ name }) => name === 'OpenRegion').length
+  unit.channel.break(nativeCode.fenced)
+  await until(() => opens() > 2, 'another try')
+  expect(region.fenced.aborted).toBe(false)
+  unit.refuse.OpenRegion = new CheckpointError('FENCED', 'taken', { details: { epoch: 9n } })
+  await until(() => region.fenced.aborted, 'the fence')
+  expect(region.fenced.reason).toMatchObject({ code: 'FENCED', details: { epoch: 9n } })
+  unit.refuse.OpenRegion = undefined
+  await client.close()
+})
+
 test('what was answered is not repeated', async () => {
   const { unit, client, region } = await writer()
   unit.auto = false

@@ -57,6 +57,7 @@ function living(session: bigint): NativeSessionState {
 let medium: CrashableMedium
 let responder: RecordingResponder
 let sessions: SessionTable
+let events: RegionEventLog
 let regions: RegionService
 let pool: Pool
 
@@ -65,8 +66,9 @@ async function started(from: CrashableMedium, fresh: boolean): Promise<void> {
   pool = fresh ? await Pool.format(medium, { medium: 'file', maxRegions: 8 }) : await Pool.open(medium)
   responder = new RecordingResponder()
   responder.medium = medium
+  events = new RegionEventLog(pool.starts)
   sessions = new SessionTable(responder, { sessions: 3, handles: 4 })
-  regions = new RegionService(new PoolCatalogue(pool), responder, sessions, new RegionEventLog(pool.starts), 50_000)
+  regions = new RegionService(new PoolCatalogue(pool), responder, sessions, events, 50_000)
   for (const record of pool.records()) regions.serve(record)
 }
 
@@ -82,7 +84,10 @@ beforeEach(async () => {
   await regions.create(region('a'))
   responder.calls.length = 0
 })
-afterEach(() => vi.restoreAllMocks())
+afterEach(() => {
+  regions.stopWatches()
+  vi.restoreAllMocks()
+})
 
 describe('when an owner counts as lost', () => {
   const lease = { silenceMs: 1000, stallMs: 10_000 }
@@ -119,6 +124,21 @@ describe('opening for writing', () => {
     expect(record.owner?.identity).toBe('one@host')
     expect(responder.calls).toEqual([`fence 2 1 after ${before + 2} flushes`, 'token readWrite 1'])
     expect((await Pool.open(new CrashableMedium(medium.image))).get('a')?.epoch).toBe(1n)
+  })
+
+  it('makes durable what an earlier owner may have written, after the fence and before the token', async () => {
+    await open(client('one'), 'write')
+    responder.calls.length = 0
+    const before = medium.flushCalls
+    let atToken = 0
+    vi.spyOn(responder, 'issueToken').mockImplementation(() => {
+      atToken = medium.flushCalls
+      return new Uint8Array(32)
+    })
+    await open(client('two'), 'takeOver')
+    // Two for the epoch, then the fence, then one for the region.
+    expect(responder.calls).toEqual([`fence 2 2 after ${before + 2} flushes`])
+    expect(atToken).toBe(before + 3)
   })
 
   it('is refused while the owner lives, with who, since when and the epoch', async () => {
@@ -175,6 +195,43 @@ describe('opening for writing', () => {
     await regions.delete('a', undefined)
     await regions.create(region('a'))
     await expect(open(client('one'), 'read', { regionId: id })).rejects.toMatchObject({ code: 'REGION_NOT_FOUND' })
+  })
+})
+
+describe('those who watch', () => {
+  async function told(count: number): Promise<string[]> {
+    const types: string[] = []
+    const stop = new AbortController()
+    for await (const { type } of events.watch('a', 1n << 40n, () => ({ type: 'created', epoch: 0n }), stop.signal)) {
+      if (types.push(type) === count) break
+    }
+    return types
+  }
+
+  it('are told once that an owner is lost, and again when it had come back', async () => {
+    const session = client('one')
+    await open(session, 'write')
+    const state = responder.states.get(session.id)!
+    state.heardMsAgo = 1000
+    regions.lookAtOwners()
+    regions.lookAtOwners()
+    // It is heard again, and nobody looks but one who wants the region.
+    state.heardMsAgo = 0
+    await expect(open(client('two'), 'write')).rejects.toMatchObject({ code: 'REGION_BUSY' })
+    state.heardMsAgo = 1000
+    regions.lookAtOwners()
+    await open(client('three'), 'write')
+    expect(await told(5)).toEqual(['created', 'opened', 'owner-lost', 'owner-lost', 'taken-over'])
+  })
+
+  it('are not told of a loss while the region changes hands, but when that fails', async () => {
+    const session = client('one')
+    await open(session, 'write')
+    vi.spyOn(responder, 'fence').mockImplementation(async () => regions.lookAtOwners())
+    await open(client('two'), 'takeOver')
+    vi.spyOn(responder, 'fence').mockRejectedValue(new Error('the data plane failed'))
+    await expect(open(client('three'), 'takeOver')).rejects.toThrow('the data plane failed')
+    expect(await told(4)).toEqual(['created', 'opened', 'taken-over', 'owner-lost'])
   })
 })
 
