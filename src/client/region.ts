@@ -289,6 +289,7 @@ export class Region extends RegionReader {
   #lostWrites = new AbortController()
   #durability: Durability | undefined
   #opener: RegionOpener
+  #logAccess: RegionWritePort | undefined
 
   /** @internal Use {@link Client.createRegion} or {@link Client.openRegion}. */
   constructor(parts: RegionParts) {
@@ -416,8 +417,6 @@ export class Region extends RegionReader {
     // Nothing depends on it; a unit of an earlier release does not know the call.
     this.core.session.callAs(session, 'NoteCleared', { handle: String(handle) }).catch(() => undefined)
   }
-
-  #logAccess: RegionWritePort | undefined
 
   #writeRanges = (
     ranges: readonly Range[],

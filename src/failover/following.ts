@@ -2,31 +2,54 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Checkpoint, CheckpointReader } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
+import type { Cursor } from '../types.js'
 
 /** What names one checkpoint of a region. */
 type Named = Pick<Checkpoint<unknown>, 'epoch' | 'sequence'>
 
 /**
- * Checkpoints as they are written, from the latest or behind a checkpoint on: every one, or with `newestOnly` what is the
- * newest each time it looks. Ends quietly with the signal. The one place where the way of following is decided.
+ * Checkpoints as they are written, from the latest or behind a checkpoint on: every one, or with `everyMs` what is the newest
+ * each time it looks. Where the log has gone past it, it goes on at the latest. Ends quietly with the signal.
  */
 export async function* followed<T>(
   reader: CheckpointReader<T>,
   behind: Checkpoint<T> | undefined,
-  options: { everyMs: number; newestOnly: boolean; signal: AbortSignal },
+  options: { everyMs: number | undefined; signal: AbortSignal },
 ): AsyncGenerator<Checkpoint<T>, void, undefined> {
-  const { everyMs, newestOnly, signal } = options
-  let last = behind
+  const { everyMs, signal } = options
   try {
-    while (!signal.aborted) {
-      for await (const checkpoint of since(reader, last, newestOnly, signal)) {
-        last = checkpoint
-        yield checkpoint
-      }
-      await sleep(everyMs, undefined, { signal })
-    }
+    if (everyMs === undefined) yield* every(reader, behind, signal)
+    else yield* sampled(reader, behind, everyMs, signal)
   } catch (error) {
     if (!signal.aborted) throw error
+  }
+}
+
+async function* every<T>(
+  reader: CheckpointReader<T>,
+  behind: Checkpoint<T> | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Checkpoint<T>, void, undefined> {
+  for (let from: Cursor | 'latest' = behind?.cursor ?? 'latest'; ; from = 'latest') {
+    try {
+      yield* reader.follow({ from, signal })
+    } catch (error) {
+      if (!(error instanceof CheckpointError && error.code === 'CHECKPOINT_LAPPED')) throw error
+    }
+  }
+}
+
+async function* sampled<T>(
+  reader: CheckpointReader<T>,
+  behind: Checkpoint<T> | undefined,
+  everyMs: number,
+  signal: AbortSignal,
+): AsyncGenerator<Checkpoint<T>, void, undefined> {
+  for (let last = behind; ; await sleep(everyMs, undefined, { signal })) {
+    for await (const checkpoint of since(reader, last, true, signal)) {
+      last = checkpoint
+      yield checkpoint
+    }
   }
 }
 

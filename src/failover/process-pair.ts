@@ -48,11 +48,11 @@ export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
   schema?: number
   /**
    * How a standby keeps up. `cold` (default): it reads the state when it takes over. `warm`: it reads the latest every
-   * second. `hot`: it reads every checkpoint within 20 ms or so, and at a takeover only what it has not read yet, so that
-   * the time of the takeover does not depend on the size of the state.
+   * second. `hot`: it follows every checkpoint (see `CheckpointReader.follow`), and at a takeover reads only what it has not
+   * read yet, so that the time of the takeover does not depend on the size of the state.
    */
   standby?: 'cold' | 'warm' | 'hot'
-  /** Milliseconds between two looks of a standby. Default 1,000 for `warm`, 20 for `hot`. */
+  /** Milliseconds between two looks of a `warm` standby. Default 1,000. */
   followMs?: number
   /**
    * The work of the primary, begun once the state is restored. When it resolves, the work is done: the region is given up in
@@ -113,7 +113,7 @@ const expectedAtTheEnd: ReadonlySet<ErrorCode> = new Set(['FENCED', 'CLOSED', 'A
 const pauseMs = 200
 /** How long a process that has handed over leaves the region to the others. */
 const handOverMs = 5_000
-const followMs = { warm: 1_000, hot: 20 } as const
+const warmMs = 1_000
 
 /**
  * Keeps one of several processes primary. Each runs the same program with the same region:
@@ -264,8 +264,7 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
     return new Standby<T>(client, {
       region,
       codec,
-      newestOnly: standby === 'warm',
-      everyMs: this.#options.followMs ?? followMs[standby],
+      everyMs: standby === 'warm' ? (this.#options.followMs ?? warmMs) : undefined,
       onCheckpoint: (checkpoint) => onStandby?.(checkpoint),
       onError: (error) => this.#tellError(error),
     })

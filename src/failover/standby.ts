@@ -8,8 +8,8 @@ import { followed } from './following.js'
 export interface StandbyContext<T> {
   region: string
   codec: Codec<T> | undefined
-  newestOnly: boolean
-  everyMs: number
+  /** Between two looks at the newest; undefined: every checkpoint is followed. */
+  everyMs: number | undefined
   onCheckpoint(checkpoint: Checkpoint<T>): void
   onError(error: unknown): void
 }
@@ -51,12 +51,12 @@ export class Standby<T> {
     }
   }
 
-  async #follow(client: Client, { region: name, codec, onCheckpoint, ...how }: StandbyContext<T>): Promise<void> {
+  async #follow(client: Client, { region: name, codec, onCheckpoint, everyMs }: StandbyContext<T>): Promise<void> {
     const { signal } = this.#stop
     const region = await client.openRegion(name, { signal })
     try {
       const reader = region.checkpoints(codec === undefined ? {} : { codec })
-      for await (const checkpoint of followed(reader, this.#last, { ...how, signal })) {
+      for await (const checkpoint of followed(reader, this.#last, { everyMs, signal })) {
         if (signal.aborted) return
         this.#last = checkpoint
         onCheckpoint(checkpoint)
