@@ -157,7 +157,7 @@ export function boot(options) {
     return {
       killed: signal !== null,
       exitCode: Number(/^GUEST-EXIT (\d+)/m.exec(text)?.[1] ?? 255),
-      complaints: [...new Set(`${text}\n${log}`.split('\n').filter((line) => complaint.test(line)))],
+      complaints: [...new Set(`${text.split(/^GUEST-EXIT/m)[0]}\n${log}`.split('\n').filter((line) => complaint.test(line)))],
       console: text,
       kernel: version,
     }

@@ -10,6 +10,7 @@
 
 #include "../../base/big_endian.h"
 #include "../../base/crc32c.h"
+#include "../short_read.h"
 #include "mpa.h"
 
 namespace rdmacp::fabric::iwarp {
@@ -193,7 +194,9 @@ void Transmitter::frameReadRequest(WorkItem& item) {
   if (!item.started) readCursor_ = std::make_shared<SegmentCursor>();
   item.started = true;
   rdmap::ReadRequest request;
-  request.length = static_cast<std::uint32_t>(std::min(kMaxReadRequest, item.length - item.offset));
+  std::uint64_t length = std::min(kMaxReadRequest, item.length - item.offset);
+  if (limits_.readsWithinPages) length = readWithinPage(item.remoteAddress + item.offset, length);
+  request.length = static_cast<std::uint32_t>(length);
   request.sinkStag = ++sinkKey_ != 0 ? sinkKey_ : ++sinkKey_;
   request.sourceStag = item.remoteKey;
   request.sourceOffset = item.remoteAddress + item.offset;

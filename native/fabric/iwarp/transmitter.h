@@ -25,6 +25,7 @@ class Transmitter {
     std::uint32_t outboundReads = 0;
     std::uint32_t inboundReads = 0;
     std::uint32_t sendDepth = 0;
+    bool readsWithinPages = false;  // see short_read.h
   };
   enum class Outcome : std::uint8_t {
     idle,     // nothing (more) may be sent now

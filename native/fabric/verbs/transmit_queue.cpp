@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "../short_read.h"
+
 namespace rdmacp::fabric::verbs {
 namespace {
 
@@ -101,8 +103,9 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
   // What the device copies while it is posted needs no registration.
   const bool inlined = !isRead && left <= limits_.inlineBytes && request.local.size() - request.segment <= maxSegments;
   if (inlined) bounce = false;
+  if (bounce && !whole) length = std::min(length, kLargePiece);
+  if (isRead && device_->iwarp()) length = readWithinPage(request.remoteAddress, length);
   if (bounce && length > 0) {
-    if (!whole) length = std::min(length, kLargePiece);
     BounceRing* ring = ringFor(length, failure);
     if (ring == nullptr) return false;
     bounceMemory = ring->take(length);
@@ -156,6 +159,11 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
     case WorkRequest::Kind::send:
       work.opcode = IBV_WR_SEND;
       break;
+  }
+  // siw looks at the first segment of a read even if there is none, and finds what its slot of the queue held before.
+  if (isRead && device_->iwarp() && work.num_sge == 0) {
+    segments[0] = {};
+    work.num_sge = 1;
   }
   piece.read = isRead;
   if (isRead) work.send_flags |= IBV_SEND_SIGNALED;

@@ -103,6 +103,42 @@ TEST(operations_of_no_bytes_complete_with_any_key) {
   CHECK(pair.served->handler->waitMessages(1)[0].empty());
 }
 
+TEST(reads_of_no_bytes_touch_nothing_whatever_was_posted_before) {
+  Server server(4096);
+  Pair pair(server);
+  std::vector<std::byte> back(100);
+  const LocalSegment into{back.data(), back.size(), nullptr};
+  constexpr std::size_t kCount = 150;  // more than a queue pair has slots
+  for (std::size_t i = 0; i < kCount; ++i)
+    CHECK(pair.client.post(pair.read(i, {&into, 1}, 0)).ok());
+  pair.client.settle(kCount);
+  const WorkRequest nothing{WorkRequest::Kind::read, 1, {}, ~std::uint64_t{0}, 0x12345678};
+  for (std::size_t i = 0; i < kCount; ++i)
+    CHECK(pair.client.post(nothing).ok());
+  pair.client.settle(kCount);
+}
+
+TEST(short_reads_across_a_page_border_are_answered_with_the_right_bytes) {
+  constexpr std::size_t kPage = 4096;
+  Server server(8 * kPage);
+  Pair pair(server);
+  auto source = pattern(server.memory.size(), 77);
+  const LocalSegment from{source.data(), source.size(), nullptr};
+  CHECK(pair.client.post(pair.write(1, {&from, 1}, 0)).ok());
+  pair.client.settle(1);
+  const std::size_t border = kPage - reinterpret_cast<std::uintptr_t>(server.memory.data()) % kPage;
+  for (std::size_t length = 1; length <= 40; ++length) {
+    for (std::size_t before = 0; before <= length; before += std::max<std::size_t>(1, length / 7)) {
+      const std::size_t offset = border + (1 + length % 6) * kPage - before;
+      std::vector<std::byte> back(length);
+      const LocalSegment into{back.data(), length, nullptr};
+      CHECK(pair.client.post(pair.read(2, {&into, 1}, offset)).ok());
+      pair.client.settle(1);
+      CHECK(std::equal(back.begin(), back.end(), source.begin() + static_cast<std::ptrdiff_t>(offset)));
+    }
+  }
+}
+
 TEST(hundreds_of_operations_in_flight_complete_in_the_order_of_posting) {
   Server server(1 << 20);
   ConnectionOptions options;
