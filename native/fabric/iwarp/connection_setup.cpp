@@ -159,9 +159,9 @@ void IwarpConnection::establish(const Agreement& agreement, ConstBytes privateDa
   outboundReads_ = agreement.depths.outbound;
   {
     const std::lock_guard lock(mutex_);
-    transmitter_ = std::make_unique<Transmitter>(
-        Transmitter::Limits{agreement.crc, agreement.sameFabric ? kOwnUlpdu : mpa::maxUlpdu(segmentSize(socket_.get())),
-                            agreement.depths.outbound, agreement.depths.inbound, options_.sendDepth, !agreement.sameFabric});
+    transmitter_ = std::make_unique<Transmitter>(Transmitter::Limits{
+        agreement.crc, agreement.sameFabric ? kOwnUlpdu : mpa::maxUlpdu(segmentSize(socket_.get())),
+        agreement.depths.outbound, agreement.depths.inbound, options_.sendDepth, !agreement.sameFabric});
     transmitter_->hold(held_);
     phase_ = Phase::established;
   }

@@ -10,7 +10,7 @@
 
 #include "../../base/big_endian.h"
 #include "../../base/crc32c.h"
-#include "../short_read.h"
+#include "../siw_reads.h"
 #include "mpa.h"
 
 namespace rdmacp::fabric::iwarp {
@@ -50,8 +50,10 @@ Transmitter::Transmitter(const Limits& limits) : limits_(limits), sinkKey_(std::
 
 bool Transmitter::enqueue(std::span<const WorkRequest> batch) {
   if (batch.size() > limits_.sendDepth || items_.size() > limits_.sendDepth - batch.size()) return false;
-  for (const WorkRequest& request : batch)
-    items_.emplace_back(request);
+  for (const WorkRequest& request : batch) {
+    WorkItem& item = items_.emplace_back(request);
+    if (limits_.foreign) item.kind = siw::kindFor(item.kind, item.length);
+  }
   return true;
 }
 
@@ -68,11 +70,13 @@ Transmitter::Outcome Transmitter::transmit(int socket, std::size_t budget) {
     }
     if (frameCount_ == 0) return Outcome::idle;
     if (used >= budget) return Outcome::more;
-    gather();
+    // siw reads a trailer wrongly that comes in two pieces (siw_qp_rx.c, siw_get_trailer puts the second over the
+    // first). A frame that fits a segment (RFC 5044 section 4.2) and ends a record is cut nowhere.
+    gather(limits_.foreign ? 1 : frameCount_);
     msghdr message{};
     message.msg_iov = vector_.data();
     message.msg_iovlen = vector_.size();
-    const ssize_t sent = ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t sent = ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (limits_.foreign ? MSG_EOR : 0));
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) return Outcome::blocked;
@@ -195,7 +199,7 @@ void Transmitter::frameReadRequest(WorkItem& item) {
   item.started = true;
   rdmap::ReadRequest request;
   std::uint64_t length = std::min(kMaxReadRequest, item.length - item.offset);
-  if (limits_.readsWithinPages) length = readWithinPage(item.remoteAddress + item.offset, length);
+  if (limits_.foreign) length = siw::readAtOnce(item.remoteAddress + item.offset, length);
   request.length = static_cast<std::uint32_t>(length);
   request.sinkStag = ++sinkKey_ != 0 ? sinkKey_ : ++sinkKey_;
   request.sourceStag = item.remoteKey;
@@ -268,9 +272,9 @@ bool Transmitter::frameResponse() {
   return true;
 }
 
-void Transmitter::gather() {
+void Transmitter::gather(std::size_t frames) {
   vector_.clear();
-  for (std::size_t i = 0; i < frameCount_ && vector_.size() < kMaxVector; ++i) {
+  for (std::size_t i = 0; i < frames && vector_.size() < kMaxVector; ++i) {
     Frame& frame = frameAt(i);
     std::size_t skip = frame.sent;
     const auto add = [&](void* address, std::size_t length) {

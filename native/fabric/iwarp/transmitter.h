@@ -25,7 +25,7 @@ class Transmitter {
     std::uint32_t outboundReads = 0;
     std::uint32_t inboundReads = 0;
     std::uint32_t sendDepth = 0;
-    bool readsWithinPages = false;  // see short_read.h
+    bool foreign = false;  // the peer may be siw: see siw_reads.h, and transmit
   };
   enum class Outcome : std::uint8_t {
     idle,     // nothing (more) may be sent now
@@ -103,7 +103,7 @@ class Transmitter {
   void finishFrame(Frame& frame);
   Frame& frameAt(std::size_t i) { return frames_[(firstFrame_ + i) % kFrames]; }
   const Frame& frameAt(std::size_t i) const { return frames_[(firstFrame_ + i) % kFrames]; }
-  void gather();
+  void gather(std::size_t frames);
   void consume(std::size_t bytes);
   void release(Frame& frame);
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#include "../short_read.h"
+#include "../siw_reads.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {
@@ -51,6 +51,7 @@ void TransmitQueue::add(const WorkRequest& request) {
   for (const LocalSegment& segment : request.local) {
     if (segment.length > 0) queued.local.push_back(segment);
   }
+  if (device_->iwarp()) queued.kind = siw::kindFor(queued.kind, queued.local.size());
   queued.remoteAddress = request.remoteAddress;
   queued.remoteKey = request.remoteKey;
   queued.deadline = request.deadline;
@@ -104,7 +105,7 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
   const bool inlined = !isRead && left <= limits_.inlineBytes && request.local.size() - request.segment <= maxSegments;
   if (inlined) bounce = false;
   if (bounce && !whole) length = std::min(length, kLargePiece);
-  if (isRead && device_->iwarp()) length = readWithinPage(request.remoteAddress, length);
+  if (isRead && device_->iwarp()) length = siw::readAtOnce(request.remoteAddress, length);
   if (bounce && length > 0) {
     BounceRing* ring = ringFor(length, failure);
     if (ring == nullptr) return false;
@@ -160,13 +161,8 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
       work.opcode = IBV_WR_SEND;
       break;
   }
-  // siw looks at the first segment of a read even if there is none, and finds what its slot of the queue held before.
-  if (isRead && device_->iwarp() && work.num_sge == 0) {
-    segments[0] = {};
-    work.num_sge = 1;
-  }
   piece.read = isRead;
-  if (isRead) work.send_flags |= IBV_SEND_SIGNALED;
+  if (isRead || device_->iwarp()) work.send_flags |= IBV_SEND_SIGNALED;
   if (!isRead && taken <= limits_.inlineBytes) work.send_flags |= IBV_SEND_INLINE;
   work.wr.rdma.remote_addr = request.remoteAddress;
   work.wr.rdma.rkey = request.remoteKey;
