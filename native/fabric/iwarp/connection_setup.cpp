@@ -20,6 +20,7 @@ namespace {
 // Two ends of this package use the length field to its end; 65534 makes length and ULPDU a multiple of four.
 constexpr std::size_t kOwnUlpdu = 65534;
 constexpr std::size_t kSetupRead = 4096;
+constexpr std::chrono::milliseconds kFirstNudge{10};
 
 std::size_t segmentSize(int socket) {
   int bytes = 0;
@@ -165,6 +166,7 @@ void IwarpConnection::establish(const Agreement& agreement, ConstBytes privateDa
     transmitter_->hold(held_);
     phase_ = Phase::established;
   }
+  if (agreement.initiator && !agreement.sameFabric) nudgeSoon(kFirstNudge);
   handler_->onEstablished(*this, privateData);
   if (!registered_ || rest.empty()) return;
   receiver_->preload(rest);

@@ -90,6 +90,7 @@ Transmitter::Outcome Transmitter::transmit(int socket, std::size_t budget) {
 
 bool Transmitter::frameNext() {
   if (held_) return false;
+  if (nudge_ && speaking_ == Speaker::none) return frameNudge();
   const bool work = speaking_ != Speaker::response && mayFrameWork();
   const bool response = speaking_ != Speaker::work && !responses_.empty();
   if (work && (!response || spokeLast_ == Speaker::response)) return frameWork();
@@ -268,6 +269,18 @@ bool Transmitter::frameResponse() {
     spokeLast_ = Speaker::response;
     responses_.pop_front();
   }
+  finishFrame(frame);
+  return true;
+}
+
+bool Transmitter::frameNudge() {
+  nudge_ = false;
+  Frame& frame = beginFrame();
+  ddp::Header header;
+  header.tagged = true;
+  header.last = true;
+  header.opcode = code(rdmap::Opcode::write);
+  putHeader(frame, header, 0);
   finishFrame(frame);
   return true;
 }

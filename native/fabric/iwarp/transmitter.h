@@ -46,6 +46,9 @@ class Transmitter {
   // 7.1.2).
   void hold(bool held) { held_ = held; }
 
+  // One frame with an RDMA Write of no bytes more, between two messages.
+  void nudge() { nudge_ = true; }
+
   // Reads in flight. The head may be looked at by the loop thread without the mutex until finishRead removes it.
   OutstandingRead* headRead() { return reads_.empty() ? nullptr : &reads_.front(); }
   void finishRead();
@@ -98,6 +101,7 @@ class Transmitter {
   bool frameWork();
   void frameReadRequest(WorkItem& item);
   bool frameResponse();
+  bool frameNudge();
   Frame& beginFrame();
   void putHeader(Frame& frame, const ddp::Header& header, std::size_t payload);
   void finishFrame(Frame& frame);
@@ -109,6 +113,7 @@ class Transmitter {
 
   const Limits limits_;
   bool held_ = false;
+  bool nudge_ = false;
   Speaker speaking_ = Speaker::none;  // whose message is unfinished: messages are not interleaved
   Speaker spokeLast_ = Speaker::none;
 

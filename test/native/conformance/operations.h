@@ -231,6 +231,28 @@ TEST(the_accepting_end_may_speak_first_and_both_may_speak_at_once) {
     CHECK(back[i] == text);
 }
 
+TEST(a_message_sent_in_the_moment_of_the_set_up_arrives) {
+  Server server(64);
+  const auto loop = startLoop("client");
+  std::uint64_t text = 7;
+  const LocalSegment segment{reinterpret_cast<std::byte*>(&text), sizeof text, nullptr};
+  const std::size_t count = check::rounds(1000, 100);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto handler = std::make_shared<Recorder>();
+    handler->established = [&](Connection& established) {
+      const WorkRequest request{WorkRequest::Kind::send, 1, {&segment, 1}};
+      (void)established.post({&request, 1});
+    };
+    const auto connection = connectingFabric().connect(server.listener->address(), {}, {}, *loop, handler);
+    CHECK(connection.ok());
+    CHECK(handler->waitEstablished());
+    server.all().back()->handler->waitMessages(1);
+    waitFenced(*connection.value());
+    handler->waitClosed();
+  }
+  loop->stop();
+}
+
 TEST(random_operations_match_a_model) {
   constexpr std::size_t kBytes = 1 << 20;
   Server server(kBytes);
