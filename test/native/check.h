@@ -3,7 +3,7 @@
 //   #include "check.h"
 //   TEST(a_closed_ring_refuses_appends) { CHECK(ring.closed()); CHECK_EQ(ring.size(), 0u); }
 //
-// A failed CHECK leaves the test; the others still run. CHECKs belong on the test's own thread. Run with a substring
+// A failed CHECK leaves the test; the others still run. check::skip(why) leaves it, too. CHECKs belong on the test's own thread. Run with a substring
 // of a name to run only those tests. check::random() is seeded from RC_SEED, or at random; the seed is printed.
 #pragma once
 
@@ -23,6 +23,11 @@ namespace check {
 
 struct Failure {
   std::string text;
+};
+
+// Leaves a test that cannot be asked here; why is printed, and it counts as skipped.
+struct Skipped {
+  std::string why;
 };
 
 struct Test {
@@ -72,6 +77,10 @@ std::string show(const T& value) {
   }
 }
 
+[[noreturn]] inline void skip(const std::string& why) {
+  throw Skipped{why};
+}
+
 [[noreturn]] inline void fail(const char* file, int line, const std::string& what) {
   throw Failure{std::string(file) + ":" + std::to_string(line) + " " + what};
 }
@@ -91,6 +100,10 @@ inline int run(int argc, char** argv) {
     std::string why;
     try {
       test.body();
+    } catch (const Skipped& skipped) {
+      std::printf("# skipped 1 test, %s: %s\n", test.name, skipped.why.c_str());
+      std::fflush(stdout);
+      continue;
     } catch (const Failure& failure) {
       why = failure.text;
     } catch (const std::exception& error) {

@@ -14,7 +14,7 @@ function countOf(text) {
   return {
     passed: (text.match(/^ok /gm) ?? []).length,
     failed: (text.match(/^not ok /gm) ?? []).length,
-    skipped: (text.match(/^# skipped /gm) ?? []).length,
+    skipped: [...text.matchAll(/^# skipped (\d+) /gm)].reduce((sum, [, count]) => sum + Number(count), 0),
   }
 }
 
@@ -51,7 +51,8 @@ async function main() {
     }
     for (const key of Object.keys(total)) total[key] += count[key]
     console.log(`${name}: ${count.passed} passed, ${count.failed} failed in ${seconds} s`)
-    for (const remark of output.match(/^# .*(tries|per second|MB\/s).*$/gm) ?? []) console.log(`  ${remark.slice(2)}`)
+    for (const remark of output.match(/^# (skipped .*|.*(tries|per second|MB\/s).*)$/gm) ?? [])
+      console.log(`  ${remark.slice(2)}`)
   }
   if (steps.length === 0) problems.push('no step ran')
   if (ended.killed) problems.push(`the guest had not ended after ${hangsAfterMs / 60_000} minutes`)

@@ -21,6 +21,7 @@ constexpr std::size_t kReceiveTurn = 1024 * 1024;
 constexpr std::chrono::milliseconds kDeadlineGrain{10};
 // How long the rest of a frame is awaited that broke a rule in its header.
 constexpr std::chrono::milliseconds kViolationPatience{1000};
+constexpr std::chrono::milliseconds kLastNudge{1000};
 constexpr std::chrono::hours kForever{24 * 365 * 50};
 // RFC 5041: the message offset of an untagged message has 32 bits.
 constexpr std::uint64_t kMaxSend = 0xffffffffU;
@@ -176,6 +177,23 @@ void IwarpConnection::deliver() {
     completions_.swap(batch);
   }
   if (drained) finish({ErrorCode::localClosed, "closed by this side", 0}, Ending::orderly);
+}
+
+// siw does not look at what arrives between its reply and its socket's coming under the queue pair's control (siw_cm.c,
+// siw_accept and siw_cm_llp_data_ready) before something more arrives. That may be a request of ours, which then waits
+// for its answer for ever: so something more is sent, by and by.
+void IwarpConnection::nudgeSoon(std::chrono::milliseconds delay) {
+  loop_.after(delay, [weak = weak_from_this(), delay] {
+    const auto self = weak.lock();
+    if (self == nullptr || !self->registered_) return;
+    {
+      const std::lock_guard lock(self->mutex_);
+      if (self->phase_ != Phase::established) return;
+      self->transmitter_->nudge();
+      if (!self->transmitScheduled_) self->transmit(kPostBudget);
+    }
+    if (delay < kLastNudge) self->nudgeSoon(delay * 10);
+  });
 }
 
 // ---- receiving

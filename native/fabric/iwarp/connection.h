@@ -90,6 +90,7 @@ class IwarpConnection final : public Connection,
   void deliver();
   void armDeadline(Clock::time_point deadline);  // under the mutex
   void checkDeadlines();
+  void nudgeSoon(std::chrono::milliseconds delay);
   void setInterest(std::uint32_t events);
   void keepAlive();
 

@@ -20,6 +20,7 @@ namespace {
 // Two ends of this package use the length field to its end; 65534 makes length and ULPDU a multiple of four.
 constexpr std::size_t kOwnUlpdu = 65534;
 constexpr std::size_t kSetupRead = 4096;
+constexpr std::chrono::milliseconds kFirstNudge{10};
 
 std::size_t segmentSize(int socket) {
   int bytes = 0;
@@ -159,12 +160,13 @@ void IwarpConnection::establish(const Agreement& agreement, ConstBytes privateDa
   outboundReads_ = agreement.depths.outbound;
   {
     const std::lock_guard lock(mutex_);
-    transmitter_ = std::make_unique<Transmitter>(
-        Transmitter::Limits{agreement.crc, agreement.sameFabric ? kOwnUlpdu : mpa::maxUlpdu(segmentSize(socket_.get())),
-                            agreement.depths.outbound, agreement.depths.inbound, options_.sendDepth});
+    transmitter_ = std::make_unique<Transmitter>(Transmitter::Limits{
+        agreement.crc, agreement.sameFabric ? kOwnUlpdu : mpa::maxUlpdu(segmentSize(socket_.get())),
+        agreement.depths.outbound, agreement.depths.inbound, options_.sendDepth, !agreement.sameFabric});
     transmitter_->hold(held_);
     phase_ = Phase::established;
   }
+  if (agreement.initiator && !agreement.sameFabric) nudgeSoon(kFirstNudge);
   handler_->onEstablished(*this, privateData);
   if (!registered_ || rest.empty()) return;
   receiver_->preload(rest);

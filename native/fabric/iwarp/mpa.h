@@ -78,8 +78,8 @@ constexpr std::size_t fpduBytes(std::size_t ulpdu) {
 }
 
 // The largest ULPDU (MULPDU) whose FPDU fits a TCP segment (RFC 5044 section 4.2), at least 128 bytes.
-// Never more than Linux siw sends itself: on loopback, whose segments are larger still, it found wrong CRCs in what was
-// right.
+// Never more than Linux siw sends itself: on loopback the size of a segment changes, and siw finds wrong CRCs in frames
+// that are cut inside of their trailer.
 inline constexpr std::size_t kMaxForeignUlpdu = 32762;
 std::size_t maxUlpdu(std::size_t segmentBytes);
 

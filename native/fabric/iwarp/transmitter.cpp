@@ -10,6 +10,7 @@
 
 #include "../../base/big_endian.h"
 #include "../../base/crc32c.h"
+#include "../siw_reads.h"
 #include "mpa.h"
 
 namespace rdmacp::fabric::iwarp {
@@ -49,8 +50,10 @@ Transmitter::Transmitter(const Limits& limits) : limits_(limits), sinkKey_(std::
 
 bool Transmitter::enqueue(std::span<const WorkRequest> batch) {
   if (batch.size() > limits_.sendDepth || items_.size() > limits_.sendDepth - batch.size()) return false;
-  for (const WorkRequest& request : batch)
-    items_.emplace_back(request);
+  for (const WorkRequest& request : batch) {
+    WorkItem& item = items_.emplace_back(request);
+    if (limits_.foreign) item.kind = siw::kindFor(item.kind, item.length);
+  }
   return true;
 }
 
@@ -67,11 +70,13 @@ Transmitter::Outcome Transmitter::transmit(int socket, std::size_t budget) {
     }
     if (frameCount_ == 0) return Outcome::idle;
     if (used >= budget) return Outcome::more;
-    gather();
+    // siw reads a trailer wrongly that comes in two pieces (siw_qp_rx.c, siw_get_trailer puts the second over the
+    // first). A frame that fits a segment (RFC 5044 section 4.2) and ends a record is cut nowhere.
+    gather(limits_.foreign ? 1 : frameCount_);
     msghdr message{};
     message.msg_iov = vector_.data();
     message.msg_iovlen = vector_.size();
-    const ssize_t sent = ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t sent = ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (limits_.foreign ? MSG_EOR : 0));
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) return Outcome::blocked;
@@ -85,6 +90,7 @@ Transmitter::Outcome Transmitter::transmit(int socket, std::size_t budget) {
 
 bool Transmitter::frameNext() {
   if (held_) return false;
+  if (nudge_ && speaking_ == Speaker::none) return frameNudge();
   const bool work = speaking_ != Speaker::response && mayFrameWork();
   const bool response = speaking_ != Speaker::work && !responses_.empty();
   if (work && (!response || spokeLast_ == Speaker::response)) return frameWork();
@@ -193,7 +199,9 @@ void Transmitter::frameReadRequest(WorkItem& item) {
   if (!item.started) readCursor_ = std::make_shared<SegmentCursor>();
   item.started = true;
   rdmap::ReadRequest request;
-  request.length = static_cast<std::uint32_t>(std::min(kMaxReadRequest, item.length - item.offset));
+  std::uint64_t length = std::min(kMaxReadRequest, item.length - item.offset);
+  if (limits_.foreign) length = siw::readAtOnce(item.remoteAddress + item.offset, length);
+  request.length = static_cast<std::uint32_t>(length);
   request.sinkStag = ++sinkKey_ != 0 ? sinkKey_ : ++sinkKey_;
   request.sourceStag = item.remoteKey;
   request.sourceOffset = item.remoteAddress + item.offset;
@@ -265,9 +273,21 @@ bool Transmitter::frameResponse() {
   return true;
 }
 
-void Transmitter::gather() {
+bool Transmitter::frameNudge() {
+  nudge_ = false;
+  Frame& frame = beginFrame();
+  ddp::Header header;
+  header.tagged = true;
+  header.last = true;
+  header.opcode = code(rdmap::Opcode::write);
+  putHeader(frame, header, 0);
+  finishFrame(frame);
+  return true;
+}
+
+void Transmitter::gather(std::size_t frames) {
   vector_.clear();
-  for (std::size_t i = 0; i < frameCount_ && vector_.size() < kMaxVector; ++i) {
+  for (std::size_t i = 0; i < frames && vector_.size() < kMaxVector; ++i) {
     Frame& frame = frameAt(i);
     std::size_t skip = frame.sent;
     const auto add = [&](void* address, std::size_t length) {

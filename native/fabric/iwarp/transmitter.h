@@ -25,6 +25,7 @@ class Transmitter {
     std::uint32_t outboundReads = 0;
     std::uint32_t inboundReads = 0;
     std::uint32_t sendDepth = 0;
+    bool foreign = false;  // the peer may be siw: see siw_reads.h, and transmit
   };
   enum class Outcome : std::uint8_t {
     idle,     // nothing (more) may be sent now
@@ -44,6 +45,9 @@ class Transmitter {
   // While held nothing is framed: the accepting side may not send before the first FPDU of the peer (RFC 5044 section
   // 7.1.2).
   void hold(bool held) { held_ = held; }
+
+  // One frame with an RDMA Write of no bytes more, between two messages.
+  void nudge() { nudge_ = true; }
 
   // Reads in flight. The head may be looked at by the loop thread without the mutex until finishRead removes it.
   OutstandingRead* headRead() { return reads_.empty() ? nullptr : &reads_.front(); }
@@ -97,17 +101,19 @@ class Transmitter {
   bool frameWork();
   void frameReadRequest(WorkItem& item);
   bool frameResponse();
+  bool frameNudge();
   Frame& beginFrame();
   void putHeader(Frame& frame, const ddp::Header& header, std::size_t payload);
   void finishFrame(Frame& frame);
   Frame& frameAt(std::size_t i) { return frames_[(firstFrame_ + i) % kFrames]; }
   const Frame& frameAt(std::size_t i) const { return frames_[(firstFrame_ + i) % kFrames]; }
-  void gather();
+  void gather(std::size_t frames);
   void consume(std::size_t bytes);
   void release(Frame& frame);
 
   const Limits limits_;
   bool held_ = false;
+  bool nudge_ = false;
   Speaker speaking_ = Speaker::none;  // whose message is unfinished: messages are not interleaved
   Speaker spokeLast_ = Speaker::none;
 

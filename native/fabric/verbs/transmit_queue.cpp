@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "../siw_reads.h"
+
 namespace rdmacp::fabric::verbs {
 namespace {
 
@@ -49,6 +51,7 @@ void TransmitQueue::add(const WorkRequest& request) {
   for (const LocalSegment& segment : request.local) {
     if (segment.length > 0) queued.local.push_back(segment);
   }
+  if (device_->iwarp()) queued.kind = siw::kindFor(queued.kind, queued.local.size());
   queued.remoteAddress = request.remoteAddress;
   queued.remoteKey = request.remoteKey;
   queued.deadline = request.deadline;
@@ -101,8 +104,9 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
   // What the device copies while it is posted needs no registration.
   const bool inlined = !isRead && left <= limits_.inlineBytes && request.local.size() - request.segment <= maxSegments;
   if (inlined) bounce = false;
+  if (bounce && !whole) length = std::min(length, kLargePiece);
+  if (isRead && device_->iwarp()) length = siw::readAtOnce(request.remoteAddress, length);
   if (bounce && length > 0) {
-    if (!whole) length = std::min(length, kLargePiece);
     BounceRing* ring = ringFor(length, failure);
     if (ring == nullptr) return false;
     bounceMemory = ring->take(length);
@@ -158,7 +162,7 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
       break;
   }
   piece.read = isRead;
-  if (isRead) work.send_flags |= IBV_SEND_SIGNALED;
+  if (isRead || device_->iwarp()) work.send_flags |= IBV_SEND_SIGNALED;
   if (!isRead && taken <= limits_.inlineBytes) work.send_flags |= IBV_SEND_INLINE;
   work.wr.rdma.remote_addr = request.remoteAddress;
   work.wr.rdma.rkey = request.remoteKey;

@@ -4,7 +4,9 @@
 // segments, at its largest message, and at the size of a bounce piece where the local memory is not registered. Many
 // pieces go with one doorbell. Of writes and sends only the last is signalled: they complete in order, so one completion
 // tells of all before it. Every read is signalled: some devices (siw) complete what follows a read before the read
-// itself. Guarded by the connection's mutex; knows no handlers.
+// itself. On iWARP everything is: of what is not, siw may hand TCP the pages themselves and not a copy (from kernel 6.5
+// on), and the completion of a later piece does not say that they have been sent. Guarded by the connection's mutex;
+// knows no handlers.
 #pragma once
 
 #include <cstdint>

@@ -274,8 +274,13 @@ class Client {
   void settle(std::size_t count) {
     settled_ += count;
     const auto completions = handler->waitCompletions(settled_);
-    for (const Completion& completion : completions)
+    for (const Completion& completion : completions) {
+      if (completion.status != ErrorCode::ok) {
+        std::printf("# work request %llu failed: %s\n", static_cast<unsigned long long>(completion.id),
+                    handler->waitClosed().message.c_str());
+      }
       CHECK_EQ(completion.status, ErrorCode::ok);
+    }
   }
 
   std::shared_ptr<Recorder> handler = std::make_shared<Recorder>();

@@ -103,6 +103,48 @@ TEST(operations_of_no_bytes_complete_with_any_key) {
   CHECK(pair.served->handler->waitMessages(1)[0].empty());
 }
 
+TEST(a_read_of_no_bytes_gets_none_whatever_was_posted_before) {
+  Server server(4096);
+  Pair pair(server);
+  std::vector<std::byte> back(100);
+  const LocalSegment into{back.data(), back.size(), nullptr};
+  const WorkRequest nothing{WorkRequest::Kind::read, 1, {}, ~std::uint64_t{0}, 0x12345678};
+  constexpr std::size_t kCount = 150;  // more than a queue pair has slots
+  for (std::size_t i = 0; i < kCount; ++i)
+    CHECK(pair.client.post(pair.read(i, {&into, 1}, 0)).ok());
+  pair.client.settle(kCount);
+  for (std::size_t i = 0; i < kCount; ++i)
+    CHECK(pair.client.post(nothing).ok());
+  pair.client.settle(kCount);
+  // While the answers to others are on their way.
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const WorkRequest batch[] = {pair.read(2, {&into, 1}, 0), nothing};
+    CHECK(pair.client.connection->post(batch).ok());
+  }
+  pair.client.settle(2 * kCount);
+}
+
+TEST(short_reads_across_a_page_border_are_answered_with_the_right_bytes) {
+  constexpr std::size_t kPage = 4096;
+  Server server(8 * kPage);
+  Pair pair(server);
+  auto source = pattern(server.memory.size(), 77);
+  const LocalSegment from{source.data(), source.size(), nullptr};
+  CHECK(pair.client.post(pair.write(1, {&from, 1}, 0)).ok());
+  pair.client.settle(1);
+  const std::size_t border = kPage - reinterpret_cast<std::uintptr_t>(server.memory.data()) % kPage;
+  for (std::size_t length = 1; length <= 40; ++length) {
+    for (std::size_t before = 0; before <= length; before += std::max<std::size_t>(1, length / 7)) {
+      const std::size_t offset = border + (1 + length % 6) * kPage - before;
+      std::vector<std::byte> back(length);
+      const LocalSegment into{back.data(), length, nullptr};
+      CHECK(pair.client.post(pair.read(2, {&into, 1}, offset)).ok());
+      pair.client.settle(1);
+      CHECK(std::equal(back.begin(), back.end(), source.begin() + static_cast<std::ptrdiff_t>(offset)));
+    }
+  }
+}
+
 TEST(hundreds_of_operations_in_flight_complete_in_the_order_of_posting) {
   Server server(1 << 20);
   ConnectionOptions options;
@@ -160,7 +202,7 @@ TEST(a_message_is_handled_after_the_writes_posted_before_it) {
 }
 
 TEST(the_accepting_end_may_speak_first_and_both_may_speak_at_once) {
-  if (!fabricUnderTest().acceptorSpeaksFirst) return;
+  if (!fabricUnderTest().acceptorSpeaksFirst) check::skip("the connecting end has to speak first here");
   Server server(64);
   std::uint64_t greeting = 0x1122334455667788U;
   std::atomic<bool> greeted{false};
@@ -187,6 +229,28 @@ TEST(the_accepting_end_may_speak_first_and_both_may_speak_at_once) {
   const auto back = pair.client.handler->waitMessages(41);
   for (std::size_t i = 1; i < back.size(); ++i)
     CHECK(back[i] == text);
+}
+
+TEST(a_message_sent_in_the_moment_of_the_set_up_arrives) {
+  Server server(64);
+  const auto loop = startLoop("client");
+  std::uint64_t text = 7;
+  const LocalSegment segment{reinterpret_cast<std::byte*>(&text), sizeof text, nullptr};
+  const std::size_t count = check::rounds(1000, 100);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto handler = std::make_shared<Recorder>();
+    handler->established = [&](Connection& established) {
+      const WorkRequest request{WorkRequest::Kind::send, 1, {&segment, 1}};
+      (void)established.post({&request, 1});
+    };
+    const auto connection = connectingFabric().connect(server.listener->address(), {}, {}, *loop, handler);
+    CHECK(connection.ok());
+    CHECK(handler->waitEstablished());
+    server.all().back()->handler->waitMessages(1);
+    waitFenced(*connection.value());
+    handler->waitClosed();
+  }
+  loop->stop();
 }
 
 TEST(random_operations_match_a_model) {
