@@ -46,7 +46,7 @@ class IwarpConnection final : public Connection,
   // The accepting side, loop thread: the reply has been sent.
   void startAccepted(const Agreement& agreement, ConstBytes privateData);
   // Loop thread: accepted, but the reply could not be sent.
-  void startBroken(Error reason);
+  void startBroken(const Error& reason);
 
   Transport transport() const override { return Transport::iwarp; }
   EventLoop& loop() const override { return loop_; }

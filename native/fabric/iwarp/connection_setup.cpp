@@ -145,8 +145,8 @@ void IwarpConnection::startAccepted(const Agreement& agreement, ConstBytes priva
   establish(agreement, privateData, {});
 }
 
-void IwarpConnection::startBroken(Error reason) {
-  finish(std::move(reason), Ending::abrupt);
+void IwarpConnection::startBroken(const Error& reason) {
+  finish(reason, Ending::abrupt);
 }
 
 void IwarpConnection::establish(const Agreement& agreement, ConstBytes privateData, ConstBytes rest) {
