@@ -31,7 +31,7 @@ struct ResponderOptions {
   bool crc = true;
   // A session has lost the last connection that it had: its process has died, or the way to it has. A responder thread,
   // without a lock held; it must not block.
-  std::function<void()> onSessionAlone;
+  std::function<void()> onSessionAlone = nullptr;
 };
 
 using RegionId = std::uint64_t;  // this process's number of a region, never reused
