@@ -140,6 +140,7 @@ std::unique_ptr<Responder> Responder::construct(const Napi::CallbackInfo& info) 
   }
   auto created = unit::Responder::create(options, over->medium);
   if (!created) {
+    if (notice) notice->drop(env);
     throwError(env, created.error());
     return nullptr;
   }

@@ -205,8 +205,9 @@ export class AppendView implements LogView<AppendSurvey> {
       if (lastSegment === segmentOf(entry.position)) continue
       const through = following?.position ?? end
       const window = this.#window(deadline)
-      let last = await window.header(entry.position)
-      if (last?.headerCrc !== entry.headerCrc) continue
+      // Most often one large record reaches over the segments between, and its header is all there is to read.
+      let last = await window.header(entry.position, true)
+      if (last?.headerCrc !== entry.headerCrc || last.position + last.cells >= through) continue
       for (let next = await window.next(last); next !== undefined && next.position < through; ) {
         if (segmentOf(next.position) > segmentOf(last.position)) {
           unnamed.push({ first: next, previousSequence: last.sequence })

@@ -41,7 +41,7 @@ export class DeltaChain {
     return this.newest !== undefined && this.newest.depth + 1 < Math.min(this.fullEvery, mostDeltas + 1)
   }
 
-  /** The runs of a delta; undefined when a full checkpoint is better. Either way `took` has to follow. */
+  /** The runs of a delta, which the state here then has, too; undefined when a full checkpoint is better: then `remember` has to follow. */
   changes(access: RegionWriteAccess, payload: Uint8Array): Uint8Array | undefined {
     const common = Math.min(this.#state.length, payload.length)
     const most = Math.floor(payload.length * worthwhile) - deltaHeaderBytes

@@ -17,8 +17,8 @@ export interface LogOptions<T> {
   /** The application's number for the form of its values, given back to `decode`: 0 (default) to 2^32-1. */
   schema?: number
   /**
-   * Of `fullEvery` checkpoints (1 to 1024) at most one is written in full; the others, which `append` writes, hold the blocks of 256 bytes
-   * that changed since the one before, found by comparing all bytes. A checkpoint is full also when more than half has
+   * Of `fullEvery` checkpoints in a row (1 to 1024) at least one is written in full; the others, as far as `append` writes them,
+   * hold the blocks of 256 bytes that changed since the one before, found by comparing all bytes. A checkpoint is full also when more than half has
    * changed, after a failure, and when the chain would get longer than the largest checkpoint. Readers restore the exact
    * bytes without an option. The log keeps a copy of the last state in memory. Append regions with `drop-oldest` only.
    */

@@ -49,6 +49,8 @@ interface LiveRegion {
   inherited: boolean
   /** Somebody could write it since it was last made durable as a whole. */
   written: boolean
+  /** The same before its present owner came. */
+  writtenBefore: boolean
   /** Watchers know that its owner is lost. */
   lossTold: boolean
 }
@@ -99,7 +101,14 @@ export class RegionService {
     const extents = record.extents.flatMap((extent) => [extent.offset, extent.length])
     native(() => this.#responder.addRegion(nativeId, extents, record.bytes, record.epoch, false))
     const inherited = record.owner !== undefined
-    this.#live.set(record.id, { nativeId, handles: new Set(), inherited, written: false, lossTold: false })
+    this.#live.set(record.id, {
+      nativeId,
+      handles: new Set(),
+      inherited,
+      written: false,
+      writtenBefore: false,
+      lossTold: false,
+    })
     if (inherited) this.#owners.within(record.lease.silenceMs)
   }
 
@@ -223,11 +232,11 @@ export class RegionService {
     await this.#locks.run(handle.region, () => this.#close(handle))
   }
 
-  /** Closes what was opened, and whose token nobody was given: nothing was written by it. */
+  /** Closes what was opened, and whose token nobody was given: it has written nothing, whatever was written before it. */
   async withdraw(handle: Handle): Promise<void> {
     await this.#locks.run(handle.region, async () => {
       const live = this.#live.get(handle.regionId)
-      if (live?.owner === handle) live.written = false
+      if (live?.owner === handle) live.written = live.writtenBefore
       await this.#close(handle)
     })
   }
@@ -386,6 +395,7 @@ export class RegionService {
   #own(record: RegionRecord, live: LiveRegion, handle: Handle): void {
     live.owner = handle
     live.inherited = false
+    live.writtenBefore = live.written
     live.written = true
     live.lossTold = false
     const { silenceMs, stallMs } = record.lease

@@ -198,6 +198,28 @@ describe('opening for writing', () => {
   })
 })
 
+describe('an open whose client has gone before it was answered', () => {
+  it('leaves nothing to be made durable that was not there before', async () => {
+    const { handle } = await open(client('one'), 'write')
+    await regions.withdraw(handle)
+    const before = medium.flushCalls
+    await open(client('two'), 'write')
+    expect(medium.flushCalls).toBe(before + 2)
+  })
+
+  it('leaves what its owner had written in an earlier session to be made durable', async () => {
+    const first = client('one')
+    const { handle, ownerSecret } = await open(first, 'write')
+    await regions.expire(first)
+    const again = await open(client('one'), 'write', { resume: { secret: ownerSecret!, epoch: handle.epoch } })
+    await regions.withdraw(again.handle)
+    const before = medium.flushCalls
+    await open(client('two'), 'write')
+    // Two for the epoch, one for the region.
+    expect(medium.flushCalls).toBe(before + 3)
+  })
+})
+
 describe('those who watch', () => {
   async function told(count: number): Promise<string[]> {
     const types: string[] = []
