@@ -13,6 +13,7 @@ import type { Deadlines, DeadlineUser } from './deadlines.js'
 import { DirtyRanges, type Interval } from './dirty-ranges.js'
 import { chooseEndpoints, type DataEndpoint } from './endpoints.js'
 import { type BudgetUser, type InFlightBudget, operationOverhead } from './in-flight-budget.js'
+import { passing } from './passing-errors.js'
 import type { Piece, Transfer, TransferOwner } from './transfer.js'
 
 /** What the control plane answers to an open. */
@@ -71,16 +72,7 @@ const connectionCodes: ReadonlySet<number> = new Set([
 /** Of them, those that the operation itself may have caused. */
 const suspectCodes: ReadonlySet<number> = new Set([nativeCode.remoteAccess, nativeCode.protocolViolation])
 
-/** Errors of an open after which another try can succeed. */
-const passing: ReadonlySet<ErrorCode> = new Set([
-  'CONNECTION_REFUSED',
-  'CONNECTION_LOST',
-  'TIMEOUT',
-  'TOKEN_INVALID',
-  'SESSION_EXPIRED',
-  'UNIT_STOPPING',
-])
-/** The same of opening again: what stood once shall not end because the machine is short of something for a while. */
+/** The same as `passing`, of opening again: what stood once shall not end because the machine is short of something for a while. */
 const passingLater: ReadonlySet<ErrorCode> = new Set(['LIMIT_REACHED', 'OUT_OF_MEMORY', 'SYSTEM'])
 
 export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, DeadlineUser {

@@ -1,24 +1,14 @@
 /** The life of a region as the unit tells it: one stream of the control plane, made again where it broke. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { eventTypeOf } from '../control/region-message.js'
-import { CheckpointError, type ErrorCode } from '../errors.js'
+import { CheckpointError } from '../errors.js'
 import { fromNative } from '../native-error.js'
 import type { RegionEvent } from '../types.js'
+import { passing } from './passing-errors.js'
 import type { UnitSession } from './unit-session.js'
 
 const firstBackoffMs = 20
 const maxBackoffMs = 1_000
-
-/** Errors after which the stream is asked for again, for as long as it takes. */
-const passing: ReadonlySet<ErrorCode> = new Set([
-  'ABORTED',
-  'CONNECTION_REFUSED',
-  'CONNECTION_LOST',
-  'TIMEOUT',
-  'TOKEN_INVALID',
-  'SESSION_EXPIRED',
-  'UNIT_STOPPING',
-])
 
 /** @param ended aborts when the watch shall end, quietly */
 export async function* watchRegion(
@@ -51,7 +41,8 @@ export async function* watchRegion(
       const error = fromNative(thrown)
       if (ended.aborted) return
       if (error.code === 'SESSION_EXPIRED' && id !== undefined) session.expire(id)
-      if (!passing.has(error.code)) throw error
+      // Aborted is an attempt whose session broke. For as long as it takes.
+      if (error.code !== 'ABORTED' && !passing.has(error.code)) throw error
     } finally {
       offDisconnect()
       attempt.abort()
