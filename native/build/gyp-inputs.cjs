@@ -15,12 +15,9 @@ function list() {
     .sort()
 }
 
-/** The verbs fabric is an experiment until it is proved on every device it claims, so it is built where it is asked for. */
-const verbsWanted = process.env.RC_VERBS === '1'
-
-/** Asks the compiler, so that CPATH and cross compilers count. */
+/** Asks the compiler, so that CPATH and cross compilers count. RC_VERBS=0 is a machine without the headers. */
 function hasVerbsHeaders() {
-  if (!verbsWanted) return false
+  if (process.env.RC_VERBS === '0') return false
   const compiler = (process.env.CXX ?? 'g++').split(' ')
   const probe = '#include <infiniband/verbs.h>\n#include <rdma/rdma_cma.h>\n'
   const run = spawnSync(compiler[0], [...compiler.slice(1), '-fsyntax-only', '-x', 'c++', '-'], { input: probe })
@@ -48,12 +45,10 @@ const questions = {
   verbs: () => {
     if (hasVerbsHeaders()) return ['1']
     if (process.argv.includes('--say')) {
-      const why = verbsWanted
-        ? 'because infiniband/verbs.h and rdma/rdma_cma.h were not found'
-        : 'which is experimental so far'
       process.stderr.write(
-        `rdma-checkpoint: built without the verbs fabric, ${why}. Everything else works. To try RDMA devices: ` +
-          'apt-get install libibverbs-dev librdmacm-dev (rdma-core-devel on Fedora), then RC_VERBS=1 npm run addon.\n',
+        'rdma-checkpoint: built without the verbs fabric, because infiniband/verbs.h and rdma/rdma_cma.h were not found. ' +
+          'Everything else works. For RDMA devices: apt-get install libibverbs-dev librdmacm-dev ' +
+          '(rdma-core-devel on Fedora), then npm run addon.\n',
       )
     }
     return ['0']

@@ -9,9 +9,9 @@ namespace {
 
 Error absent() {
   return Error{ErrorCode::notSupported,
-               "this build has no verbs fabric, which is experimental and built only where it is asked for. Install "
-               "the headers (apt-get install libibverbs-dev librdmacm-dev, or dnf install rdma-core-devel) and build "
-               "with RC_VERBS=1 npm run addon; or use transport 'iwarp'",
+               "this build has no verbs fabric: infiniband/verbs.h and rdma/rdma_cma.h were not found. Install them "
+               "(apt-get install libibverbs-dev librdmacm-dev, or dnf install rdma-core-devel) and build again with "
+               "npm run addon; or use transport 'iwarp'",
                0};
 }
 
