@@ -126,7 +126,11 @@ Status PoolFile::fill(std::uint64_t bytes) {
 }
 
 Status PoolFile::reserve(std::uint64_t bytes) {
-  const int reserved = untilNotInterrupted([&] { return io_->allocate(fd_.get(), 0, 0, bytes); });
+  const auto allocate = [&] { return untilNotInterrupted([&] { return io_->allocate(fd_.get(), 0, 0, bytes); }); };
+  const bool direct = direct_;
+  int reserved = allocate();
+  // overlayfs takes the flag and then refuses whatever is asked of a file whose own file system cannot do without a cache.
+  if (fallBackToBuffered(-reserved, direct)) reserved = allocate();
   if (reserved == 0) return {};
   if (isOutOfSpace(-reserved)) {
     return Error{ErrorCode::mediumFull,

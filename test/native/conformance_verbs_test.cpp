@@ -38,8 +38,6 @@ UnderTest& fabricUnderTest() {
     UnderTest made{fabric.value(), address.value(), !iwarp, false};
     // siw looks for a read's key and bounds, not for the right (siw_qp_sq_proc_tx asks siw_check_sgl_tx for none).
     made.checksReadRight = !iwarp;
-    // With a hundred, queues could not be made on siw; the cause is not known, and 32 is a guess that has not been run.
-    if (iwarp) made.connections = 32;
     return made;
   }();
   return under;

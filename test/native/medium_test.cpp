@@ -551,6 +551,24 @@ TEST(a_file_system_without_direct_transfers_or_zero_range_is_served) {
   CHECK_EQ(memoryText(*medium, 3 * kBlock, kBlock), std::string(kBlock, 'x'));
 }
 
+// As overlayfs does when its upper file system is tmpfs.
+TEST(a_file_system_that_refuses_to_reserve_for_direct_transfers_is_served) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.file("pool");
+  auto plan = std::make_shared<FaultyIo::Plan>();
+  int refused = 0;
+  plan->fault = [&](int, const char* called) {
+    if (std::string(called) == "allocate" && refused++ == 0) return -EINVAL;
+    return 0;
+  };
+  auto medium = openFileMedium({path, true, kPool}, std::make_unique<FaultyIo>(plan));
+  CHECK(medium.ok());
+  CHECK(refused > 0);
+  CHECK_EQ(std::filesystem::file_size(path), kPool);
+  put(*medium.value(), 0, std::string(kBlock, 'x'));
+  CHECK(flushOne(*medium.value(), 0, kBlock).ok());
+}
+
 TEST(direct_transfers_that_are_refused_to_several_threads_at_once_are_repeated_by_all) {
   const ScratchDirectory scratch;
   constexpr int kThreads = 2;

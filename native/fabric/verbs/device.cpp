@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "siw_keys.h"
+
 namespace rdmacp::fabric::verbs {
 
 Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context* context) {
@@ -15,6 +17,7 @@ Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context
     return verbsError("ibv_query_device", number);
   }
   device->iwarp_ = context->device->transport_type == IBV_TRANSPORT_IWARP;
+  if (device->limits_.vendor_id == kSiwVendor) device->lostKey_ = coverLostKey(library, context);
   ::fcntl(context->async_fd, F_SETFL, ::fcntl(context->async_fd, F_GETFL) | O_NONBLOCK);
   const bool windows = (device->limits_.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0;
   if (windows && device->limits_.max_mw > 0 && !device->iwarp_) {

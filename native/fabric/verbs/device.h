@@ -41,6 +41,7 @@ class Device {
   ibv_device_attr limits_{};
   bool iwarp_ = false;
   ProtectionDomain shared_;
+  CompletionQueue lostKey_;  // of siw only: siw_keys.h
   std::mutex eventsMutex_;
   std::set<std::uint32_t> violated_;  // queue pairs that nobody has asked about yet
 };
