@@ -9,6 +9,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { missing } from './soft-roce/vm.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const own = ['--no-native', '--no-vitest']
@@ -89,6 +90,13 @@ const sum = (of) => results.reduce((total, result) => total + of(result), 0)
 const failed = sum((result) => result.failed)
 for (const remark of results.flatMap((result) => result.remarks)) console.log(`failed: ${remark}`)
 for (const name of results.flatMap((result) => result.skipped)) console.log(`skipped: ${name}`)
+if (process.env.RDMA_CHECKPOINT_TEST_ADDRESS === undefined) {
+  const absent = missing()
+  console.log(
+    'left out: what needs an RDMA device; npm run test:soft-roce runs it in a virtual machine' +
+      (absent === undefined ? '' : ` (${absent})`),
+  )
+}
 console.log(
   `${sum((result) => result.passed)} passed, ${failed} failed, ${sum((result) => result.skipped.length)} skipped`,
 )

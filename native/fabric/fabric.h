@@ -65,6 +65,7 @@ struct SocketAddress {
   std::string host() const;
   std::uint16_t port() const;
   std::string text() const;  // "127.0.0.1:4791", "[::1]:4791"
+  bool isLoopback() const;   // 127.0.0.0/8 or ::1, also as ::ffff:127.0.0.0/104
 };
 
 // Private data that a user of the fabric may give to connect, accept and reject. librdmacm carries 56 bytes on

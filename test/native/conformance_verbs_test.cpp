@@ -6,11 +6,62 @@
 #include "conformance/operations.h"
 #include "conformance/refusals.h"
 
+#include <cstdio>
+
 namespace {
 
 std::string setting(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
+}
+
+// What the kernel counts, of every process: protection domains, queues, connections and registrations of each device.
+std::string kernelCounts() {
+  std::string text;
+  FILE* output = ::popen("rdma resource show", "re");
+  CHECK(output != nullptr);
+  char line[256];
+  while (std::fgets(line, sizeof line, output) != nullptr)
+    text += line;
+  CHECK_EQ(::pclose(output), 0);
+  CHECK(text.find(" qp ") != std::string::npos);
+  return text;
+}
+
+// The three ways in which a connection ends: closed by its client, fenced by the unit, dropped by its client unasked.
+TEST(a_thousand_connections_that_came_and_went_leave_nothing_in_the_kernel) {
+  using namespace conformance;
+  const auto comeAndGo = [](Server& server, int turn) {
+    Pair pair(server);
+    std::byte byte{static_cast<unsigned char>(turn)};
+    const LocalSegment segment{&byte, 1, nullptr};
+    CHECK(pair.client.post(pair.write(1, {&segment, 1}, 0)).ok());
+    CHECK(pair.client.post(pair.read(2, {&segment, 1}, 0)).ok());
+    pair.client.settle(2);
+    CHECK_EQ(static_cast<int>(byte), turn & 0xff);
+    if (turn % 3 == 0) pair.client.connection->close();
+    if (turn % 3 == 1)
+      runOn(*pair.served->loop, [&] {
+        if (pair.served->handler->alive != nullptr) pair.served->handler->alive->close();
+      });
+  };
+  Server server(64);
+  comeAndGo(server, 0);  // what is made once, at first use
+  const auto settled = [](const std::string* wanted) {
+    std::string now = kernelCounts();
+    for (int i = 0; i < 100 && (wanted == nullptr ? i < 5 : now != *wanted); ++i) {
+      std::this_thread::sleep_for(50ms);
+      now = kernelCounts();
+    }
+    return now;
+  };
+  const std::string before = settled(nullptr);
+  constexpr int kConnections = 1000;
+  for (int turn = 1; turn <= kConnections; ++turn)
+    comeAndGo(server, turn);
+  const std::string after = settled(&before);
+  std::printf("# after %d connections: %s", kConnections, after.c_str());
+  CHECK_EQ(after, before);
 }
 
 // After the tests above have registered themselves.

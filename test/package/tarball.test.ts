@@ -110,6 +110,35 @@ describe('the installed tarball', () => {
     expect(node(['--input-type=module', '-e', program]).trim()).toBe('kept')
   })
 
+  test('works where libibverbs is not, and says what verbs would need', ({ skip }) => {
+    const hidden = withoutLibibverbs()
+    if (hidden === undefined) skip('libibverbs is installed, and only root can hide it (unshare --mount)')
+    const program = `
+      import { PersistentMemoryUnit, connect } from 'rdma-checkpoint'
+      const pool = { medium: 'memory', bytes: 8 << 20 }
+      const unit = await PersistentMemoryUnit.start({ pool, listen: '127.0.0.1:0' })
+      const client = await connect(unit.address)
+      const region = await client.createRegion('state', { bytes: 65536, mode: 'raw' })
+      await region.write(7, Buffer.from('kept'))
+      const kept = Buffer.from(await region.read(7, 4)).toString()
+      const refused = []
+      for (const verbs of [() => connect(unit.address, { transport: 'verbs' }), () => PersistentMemoryUnit.start({ pool, transport: 'verbs' })])
+        await verbs().then(() => refused.push({ code: 'none' }), ({ code, message, help }) => refused.push({ code, text: message + ' ' + help }))
+      await client.close()
+      await unit.close()
+      console.log(JSON.stringify({ kept, refused }))
+    `
+    const [command = '', ...args] = [...(hidden ?? []), process.execPath, '--input-type=module', '-e', program]
+    const output = execFileSync(command, args, { cwd: project, env: bare, encoding: 'utf8' })
+    const { kept, refused } = JSON.parse(output)
+    expect(kept).toBe('kept')
+    expect(refused).toHaveLength(2)
+    for (const { code, text } of refused) {
+      expect(code).toBe('NOT_SUPPORTED')
+      expect(text).toMatch(/apt-get install .*libibverbs/)
+    }
+  })
+
   test('loads in four worker threads at once', () => {
     const program = `
       import { Worker } from 'node:worker_threads'
@@ -125,6 +154,21 @@ describe('the installed tarball', () => {
     expect(node(['--input-type=module', '-e', program], { env }).trim()).toBe('ok,ok,ok,ok')
   })
 })
+
+/** A command in front of which a program finds no libibverbs; empty where there is none, undefined where it cannot be hidden. */
+function withoutLibibverbs(): string[] | undefined {
+  const known = execFileSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' })
+  const files = [...known.matchAll(/lib(?:ibverbs|rdmacm)\.so\S* .*=> (\S+)/g)].map(([, file]) => file ?? '')
+  if (files.length === 0) return []
+  const hide = files.map((file) => `/bin/mount --bind /dev/null '${file}'`).join(' && ')
+  const command = ['/usr/bin/unshare', '--mount', '/bin/sh', '-c', `${hide} && exec "$@"`, 'sh']
+  try {
+    execFileSync(command[0] as string, [...command.slice(1), '/bin/true'], { stdio: 'ignore' })
+    return command
+  } catch {
+    return undefined
+  }
+}
 
 describe('the prebuild', () => {
   const floors = { GLIBC: '2.34', GLIBCXX: '3.4.30', CXXABI: '1.3.13' }

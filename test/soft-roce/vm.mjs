@@ -90,7 +90,7 @@ function readIfThere(file) {
  * @param {string} options.results folder, emptied first
  * @param {number} [options.memoryGiB] default 4
  * @param {string} [options.nvdimm] a file that becomes the guest's emulated NVDIMM (512 MiB)
- * @param {string} [options.network] a qemu -netdev value without its id, for a wire to another guest
+ * @param {{ netdev: string, mac: string }} [options.network] a wire to another guest: a qemu -netdev value without its id
  * @param {number} options.timeoutMs after which the guest is killed and counts as hung
  */
 export function boot(options) {
@@ -140,7 +140,10 @@ export function boot(options) {
     argv.push('-device', 'nvdimm,id=nv,memdev=pm')
   }
   if (options.network === undefined) argv.push('-nic', 'none')
-  else argv.push('-netdev', `${options.network},id=wire`, '-device', 'virtio-net-pci,netdev=wire,romfile=')
+  else {
+    argv.push('-netdev', `${options.network.netdev},id=wire`)
+    argv.push('-device', `virtio-net-pci,netdev=wire,mac=${options.network.mac},romfile=`)
+  }
   const emulator = spawn('qemu-system-x86_64', argv, { stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   const record = (chunk) => {

@@ -67,6 +67,7 @@ class VerbsConnection final : public Connection,
   void onReady(std::uint32_t events) override;
 
   Status prepareQueuePair();
+  Error unreached(const char* call, int number) const;
   rdma_conn_param parameters(ConstBytes privateData) const;
   void startConnect();
   void establish(ConstBytes privateData);

@@ -44,11 +44,7 @@ Status VerbsConnection::connect(const SocketAddress& address, ConstBytes private
     auto* to = reinterpret_cast<sockaddr*>(&peer_.storage);
     startSetupTimer();
     if (library_.resolveAddress(id_.get(), nullptr, to, milliseconds) != 0) {
-      const int number = errno;
-      Error error = verbsError("rdma_resolve_addr", number);
-      if (number == ENODEV) error.code = ErrorCode::notSupported;
-      error.message += " (" + peer_.text() + "): no RDMA device of this machine reaches the address";
-      breakWith(std::move(error));
+      breakWith(unreached("rdma_resolve_addr", errno));
     }
   };
   if (!loop().post(start)) {
@@ -56,6 +52,14 @@ Status VerbsConnection::connect(const SocketAddress& address, ConstBytes private
     return Error{ErrorCode::stopped, "the event loop has stopped", 0};
   }
   return {};
+}
+
+// The code by which a client that would take any transport tries the next one.
+Error VerbsConnection::unreached(const char* call, int number) const {
+  Error error = verbsError(call, number);
+  if (number == ENODEV) error.code = ErrorCode::notSupported;
+  error.message += " (" + peer_.text() + "): no RDMA device of this machine reaches the address";
+  return error;
 }
 
 void VerbsConnection::receiveRequest(IncomingRequest request, AcceptHandler& decider, std::function<void()> released) {
@@ -230,7 +234,7 @@ void VerbsConnection::onEvent(const CmEvent& event) {
   switch (event.type) {
     case RDMA_CM_EVENT_ADDR_RESOLVED:
       if (library_.resolveRoute(id_.get(), static_cast<int>(options_.setupTimeout.count())) != 0) {
-        breakWith(verbsError("rdma_resolve_route", errno));
+        breakWith(unreached("rdma_resolve_route", errno));
       }
       return;
     case RDMA_CM_EVENT_ROUTE_RESOLVED:

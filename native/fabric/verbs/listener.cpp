@@ -58,6 +58,10 @@ Result<std::unique_ptr<Listener>> VerbsListener::make(const Library& library, st
                                                       std::vector<std::shared_ptr<CmChannel>> channels,
                                                       const SocketAddress& address, const ListenOptions& options,
                                                       std::shared_ptr<AcceptHandler> handler) {
+  // The kernel would let us listen, on whatever device it comes to first, and no client would find a route.
+  if (address.isLoopback()) {
+    return Error{ErrorCode::notSupported, address.text() + " is a loopback address, which RDMA devices do not have", 0};
+  }
   auto shared = std::make_shared<Shared>(library, std::move(devices), std::move(channels), options, std::move(handler));
   auto id = shared->channels.front()->createId(*shared);
   if (!id) return id.error();

@@ -14,6 +14,9 @@ dummy() {
   ip link add "$1" type dummy && ip link set "$1" mtu 9000 up && ip addr add "$2" dev "$1" && ip -6 addr add "$3" dev "$1" nodad
 }
 
+# wire ADDRESS/BITS -- the interface that is joined to another guest's
+wire() { load virtio_net && ip link set eth0 up && ip addr add "$1" dev eth0; }
+
 # rxe NETDEV: soft-RoCE as rxe0
 rxe() { load rdma_rxe rdma_ucm ib_uverbs && rdma link add rxe0 type rxe netdev "$1"; }
 
