@@ -25,8 +25,8 @@ export interface Session {
 const neverConnectedMs = 30_000
 /** One without any connection. */
 const disconnectedMs = 60_000
-/** One that has a connection and says nothing. */
-const silentMs = 300_000
+/** One that has a connection and says nothing: RDMA has no keepalive, so that its host may be gone. */
+const silentMs = 60_000
 
 export class SessionTable {
   readonly #responder: NativeResponder

@@ -1,6 +1,8 @@
 // run.mjs [STEP...] -- `npm run test:soft-roce`: a guest with kernel RDMA runs the suites (guest/suite.sh names the steps).
 // Brings back their output, core dumps and the kernel's log into build/soft-roce/results, and fails if anything failed,
 // hung or crashed, or if the kernel complained. The last line is `N passed, N failed, N skipped`.
+//
+// RC_LONG=1 asks for full counts, GUEST_PRODUCT='FILE...' for other integration tests than the usual ones.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { boot, checkout, missing } from './vm.mjs'
@@ -26,7 +28,11 @@ async function main() {
     return 1
   }
   const chosen = process.argv.slice(2)
-  const script = `export GUEST_STEPS='${chosen.join(' ')}'\nsource "$GUEST_CHECKOUT/test/soft-roce/guest/suite.sh"`
+  const passedOn = ['RC_LONG', 'RC_FENCE_TRIES', 'GUEST_PRODUCT', 'RC_SEED']
+    .filter((name) => process.env[name] !== undefined)
+    .map((name) => `export ${name}='${process.env[name]}'\n`)
+    .join('')
+  const script = `${passedOn}export GUEST_STEPS='${chosen.join(' ')}'\nsource "$GUEST_CHECKOUT/test/soft-roce/guest/suite.sh"`
   const guest = boot({ script, results, timeoutMs: hangsAfterMs, nvdimm: join(checkout, 'build/soft-roce/nvdimm') })
   const ended = await guest.ended
 

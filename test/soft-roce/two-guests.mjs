@@ -11,6 +11,8 @@ const nvdimm = join(cache, 'nvdimm-two')
 /** The longest that a call of the client's may take: its timeoutMs, and what an emulated machine adds. */
 const callMs = 10_000 + 5000
 const bootMs = 120_000
+/** After which a unit gives up a session whose connections stand and say nothing (src/unit/sessions.ts). */
+const silentMs = 60_000
 const guests = new Set()
 let passed = 0
 let failed = 0
@@ -133,7 +135,7 @@ async function main() {
   claim(true, "when the client's host dies, the unit tells that the owner is lost")
   const freed = await unit.until(
     'freed queue pairs',
-    60_000,
+    silentMs + 30_000,
     (fact) => 'queuePairs' in fact && fact.queuePairs <= lost.idle,
     sofar,
   )

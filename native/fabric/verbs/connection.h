@@ -71,6 +71,7 @@ class VerbsConnection final : public Connection,
   rdma_conn_param parameters(ConstBytes privateData) const;
   void startConnect();
   void establish(ConstBytes privateData);
+  void nudgeSoon(std::chrono::milliseconds delay);
   void pollCompletions();
   void handleReceive(const ibv_wc& completion);
   Status postReceive(std::uint32_t index);

@@ -19,6 +19,8 @@ constexpr std::uint32_t kInlineWanted = 64;
 // 7 means for ever. With a timeout of 4.096 us * 2^16 = 0.27 s a peer that is gone is noticed in about two seconds.
 constexpr std::uint8_t kRetries = 6;
 constexpr std::uint8_t kAckTimeout = 16;
+constexpr std::chrono::milliseconds kFirstNudge{10};
+constexpr std::chrono::milliseconds kLastNudge{1000};
 
 SocketAddress addressOf(const sockaddr* address) {
   SocketAddress out;
@@ -223,6 +225,21 @@ void VerbsConnection::establish(ConstBytes privateData) {
   handler_->onEstablished(*this, privateData);
 }
 
+// As in user-space iWARP (IwarpConnection::nudgeSoon): a siw that accepts leaves what comes too early until more comes.
+void VerbsConnection::nudgeSoon(std::chrono::milliseconds delay) {
+  loop().after(delay, [weak = weak_from_this(), delay] {
+    const auto self = weak.lock();
+    if (self == nullptr || self->state_ != State::established) return;
+    Status nudged;
+    {
+      const std::lock_guard lock(self->mutex_);
+      if (self->transmit_ != nullptr) nudged = self->transmit_->nudge();
+    }
+    if (!nudged) return self->breakWith(nudged.error());
+    if (delay < kLastNudge) self->nudgeSoon(delay * 10);
+  });
+}
+
 void VerbsConnection::onEvent(const CmEvent& event) {
   const auto keep = shared_from_this();
   const auto refused = [&](ErrorCode code) {
@@ -241,6 +258,7 @@ void VerbsConnection::onEvent(const CmEvent& event) {
       return startConnect();
     case RDMA_CM_EVENT_ESTABLISHED:
       if (state_ == State::resolving) {
+        if (device_->iwarp()) nudgeSoon(kFirstNudge);
         establish(preamble::strip(event.privateData));
         return pollCompletions();  // what came before was left in the queue
       }

@@ -231,6 +231,20 @@ Status TransmitQueue::bind(ibv_mw* window, std::uint32_t key, ibv_mr* registrati
   return {};
 }
 
+Status TransmitQueue::nudge() {
+  if (queuePair_ == nullptr || pieces_.size() >= limits_.depth - kKeptForBinds) return {};
+  ibv_send_wr work{};
+  work.wr_id = firstPiece_ + pieces_.size();
+  work.opcode = IBV_WR_RDMA_WRITE;
+  work.send_flags = IBV_SEND_SIGNALED;
+  ibv_send_wr* bad = nullptr;
+  if (const int number = ibv_post_send(queuePair_, &work, &bad); number != 0) {
+    return verbsError("ibv_post_send (of no bytes)", number);
+  }
+  pieces_.emplace_back();
+  return {};
+}
+
 void TransmitQueue::complete(std::uint64_t number, std::vector<Completion>& completions) {
   if (number < firstPiece_ || number - firstPiece_ >= pieces_.size()) return;
   const std::size_t index = number - firstPiece_;

@@ -46,6 +46,8 @@ class TransmitQueue {
   Status pump();
   // Binds a window; posted at once, ahead of requests that wait for room.
   Status bind(ibv_mw* window, std::uint32_t key, ibv_mr* registration, Bytes memory, int access);
+  // A write of no bytes, which nobody waits for, if there is room.
+  Status nudge();
 
   // A signalled completion of a piece (by its wr_id) and so of all before it but reads; appends what is thereby complete,
   // in the order of posting.

@@ -2,7 +2,10 @@
 # Each step leaves its output in /run/results/NAME.log and one line in /run/results/steps: NAME STATUS SECONDS.
 # shellcheck shell=bash
 cd "$GUEST_CHECKOUT" || finish 1
-native=${GUEST_NATIVE:-$GUEST_CHECKOUT/build/native-tests/release}
+native=$GUEST_CHECKOUT/build/native-tests/release
+sanitized=$GUEST_CHECKOUT/build/native-tests/asan
+in=test/integration
+product_tests=${GUEST_PRODUCT:-$in/transports.test.ts $in/client-region.test.ts $in/failover-fence.test.ts $in/demo.test.ts}
 rxe_address=10.77.0.1
 siw_address=10.78.0.1
 guest_code=0
@@ -46,23 +49,21 @@ rdma link
 
 step conformance-rxe 420 bash -c 'on_rxe '"$native"'/conformance_verbs_test'
 step conformance-siw 420 bash -c 'on_siw '"$native"'/conformance_verbs_test'
-step fence-rxe 300 bash -c 'on_rxe '"$native"'/fence_exactness_test'
-step fence-siw 300 bash -c 'on_siw '"$native"'/fence_exactness_test'
+# The suite again with all of native/ under AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer.
+step conformance-rxe-asan 900 bash -c 'on_rxe '"$sanitized"'/conformance_verbs_test'
+step fence-rxe 600 bash -c 'on_rxe '"$native"'/fence_exactness_test'
+step fence-siw 600 bash -c 'on_siw '"$native"'/fence_exactness_test'
 step interop-siw-client 120 env RDMA_CHECKPOINT_TEST_ADDRESS=$siw_address RDMA_CHECKPOINT_TEST_CLIENT=verbs "$native/conformance_interop_test"
 step interop-siw-unit 120 env RDMA_CHECKPOINT_TEST_ADDRESS=$siw_address RDMA_CHECKPOINT_TEST_CLIENT=iwarp "$native/conformance_interop_test"
-# Integration tests, with the data plane of every unit on rxe.
-product() {
-  env RDMA_CHECKPOINT_TEST_ADDRESS=$rxe_address RC_QUICK=1 RC_TEST_WORKERS=1 \
-    NODE_OPTIONS="--import file://$GUEST_CHECKOUT/test/soft-roce/on-device.mjs" node test/run.mjs --no-native "$@"
-}
-export -f product
-
 step devices 60 node dist/cli/main.js devices
 step devdax 200 bash -c 'devdax && ls -l /dev/dax0.0 && node test/soft-roce/guest/devdax.mjs /dev/dax0.0 '"$rxe_address"
-step product-regions 300 bash -c 'product test/integration/client-region.test.ts'
-# Named ones only, so far: they take minutes in the guest.
-case " ${GUEST_STEPS:-} " in *" product-more "*)
-  step product-more 600 bash -c 'product test/integration/cli-regions.test.ts test/integration/demo.test.ts'
-  ;;
-esac
+
+# Integration tests and the demo, with the data plane of every unit on rxe. Modules are loaded once for all files
+# (--no-isolate): loading them takes longer than the tests.
+product() {
+  env RDMA_CHECKPOINT_TEST_ADDRESS=$rxe_address RC_QUICK=1 RC_TEST_WORKERS=1 RC_TEST_TIMEOUT_MS=300000 \
+    NODE_OPTIONS="--import file://$GUEST_CHECKOUT/test/soft-roce/on-device.mjs" node test/run.mjs --no-native --no-isolate "$@"
+}
+export -f product
+step product 1500 bash -c 'product '"$product_tests"
 step resources 30 bash -c counts_are_zero
