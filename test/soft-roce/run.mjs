@@ -3,7 +3,7 @@
 // hung or crashed, or if the kernel complained. The last line is `N passed, N failed, N skipped`.
 //
 // RC_LONG=1 asks for full counts, GUEST_PRODUCT='FILE...' for other integration tests than the usual ones.
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { boot, checkout, missing } from './vm.mjs'
 
@@ -33,7 +33,9 @@ async function main() {
     .map((name) => `export ${name}='${process.env[name]}'\n`)
     .join('')
   const script = `${passedOn}export GUEST_STEPS='${chosen.join(' ')}'\nsource "$GUEST_CHECKOUT/test/soft-roce/guest/suite.sh"`
-  const guest = boot({ script, results, timeoutMs: hangsAfterMs, nvdimm: join(checkout, 'build/soft-roce/nvdimm') })
+  const nvdimm = join(checkout, 'build/soft-roce/nvdimm')
+  rmSync(nvdimm, { force: true })
+  const guest = boot({ script, results, timeoutMs: hangsAfterMs, nvdimm })
   const ended = await guest.ended
 
   const total = { passed: 0, failed: 0, skipped: 0 }
