@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "../base/turn_listener.h"
 #include "../fabric/fabric.h"
 #include "greeting.h"
 #include "peer_connection.h"
@@ -71,21 +72,18 @@ class PeerLinkHandler {
   virtual void onChange(const PeerChange& change) = 0;
 };
 
-class PeerLink {
+class PeerLink : public TurnListener {
  public:
   using Answer = PeerConnection::Answer;
 
   // invalidArgument; systemError with EADDRINUSE and others of the listening socket.
   static Result<std::shared_ptr<PeerLink>> start(std::shared_ptr<fabric::Fabric> fabric, const PeerLinkOptions& options,
                                                  std::shared_ptr<PeerLinkHandler> handler);
-  virtual ~PeerLink() = default;
 
   virtual fabric::SocketAddress address() const = 0;
   virtual PeerReport report() const = 0;
   // invalidArgument: the state is not 1 to kMaxState printable characters. localClosed.
   virtual Status publish(const Published& published) = 0;
-  // The process's event loop turned just now.
-  virtual void touch() = 0;
   // Reads the partner's block. Answered exactly once: without a link at once, with why there is none.
   virtual void readPartner(Answer answer) = 0;
   // Closes the link in order, within a second, and joins the thread. Idempotent.

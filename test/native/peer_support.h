@@ -210,6 +210,10 @@ class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_s
     listener_.reset();
     loop_->stop();
   }
+  // From now on nothing is answered, until it is stopped.
+  void hangNow() {
+    loop_->post([this] { hung_.get_future().wait(); });
+  }
   void release() {
     if (!released_.exchange(true)) hung_.set_value();
   }
@@ -261,7 +265,7 @@ class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_s
           connection->post(std::vector<fabric::WorkRequest>{{fabric::WorkRequest::Kind::send, 1, {&segment, 1}}}).ok());
       if (script.hangs) {
         // The offer is out; nothing after it is answered.
-        owner->loop_->post([partner = owner] { partner->hung_.get_future().wait(); });
+        if (!std::exchange(owner->hanging_, true)) owner->hangNow();
         return;
       }
       look();
@@ -313,6 +317,7 @@ class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_s
   const Script script_;
   std::shared_ptr<fabric::Fabric> fabric_ = fabric::makeIwarpFabric();
   std::promise<void> hung_;
+  bool hanging_ = false;  // loop thread
   std::atomic<bool> released_{false};
   std::unique_ptr<fabric::Listener> listener_;
   std::unique_ptr<EventLoop> loop_;
@@ -386,6 +391,11 @@ class ScriptedCaller final : public fabric::ConnectionHandler, public std::enabl
   ErrorCode write(const fabric::RemoteWindow& window, const std::array<std::byte, Size>& bytes) {
     return transfer(fabric::WorkRequest::Kind::write, window, {bytes.begin(), bytes.end()}, nullptr);
   }
+  // Without a word of how it went: a write that is refused may complete all the same.
+  void writeBytes(const fabric::RemoteWindow& window, const std::vector<std::byte>& bytes) {
+    (void)transfer(fabric::WorkRequest::Kind::write, window, bytes, nullptr);
+  }
+  // bytes: what is in the memory of the read afterwards, which began as zeros.
   ErrorCode read(const fabric::RemoteWindow& window, std::vector<std::byte>& bytes) {
     return transfer(fabric::WorkRequest::Kind::read, window, std::vector<std::byte>(bytes.size()), &bytes);
   }
