@@ -270,6 +270,7 @@ void Link::onLinked(PeerConnection& connection) {
   linked_ = self;
   backOff_ = kFirstBackOff;
   toldAttempt_.reset();
+  toldRequest_.reset();
   {
     const std::lock_guard lock(mutex_);
     report_.linked = true;

@@ -1,11 +1,14 @@
 // Two processes that know each other before their applications are ready: the early link, its outcomes, hung and dead.
+import { readdirSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import http from 'node:http'
 import net from 'node:net'
 import path from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test } from 'vitest'
 import { earlyPeer, Peer, type PeerEvent } from '../../src/index.js'
 import { readSettings } from '../../src/peer/early-link.js'
+import { Random, testSeed } from '../unit/random.js'
 import { withFolder } from './client-support.js'
 import { EarlyProcess, endProcesses, freeAddress, pairSettings, type Settings, sleep } from './early-support.js'
 
@@ -246,6 +249,9 @@ describe('an early link', () => {
   })
 })
 
+const descriptors = () => readdirSync('/proc/self/fd').length
+const threads = () => Number(/^Threads:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
+
 describe('the settings', () => {
   const given = { RDMA_CHECKPOINT_EARLY_LISTEN: '127.0.0.1:1', RDMA_CHECKPOINT_EARLY_PEER: '[::1]:2' }
 
@@ -323,6 +329,38 @@ describe('a link that the application starts itself', () => {
     [{ listen: '0.0.0.0:1', partner: '127.0.0.1:2' }, 'UNAUTHENTICATED'],
   ])('refuses %j', (options, code) => {
     expect(() => Peer.start(options as never)).toThrow(expect.objectContaining({ code }))
+  })
+
+  test('leaves no descriptor and no thread behind', async () => {
+    const cycle = async () => {
+      const [a, b] = [await freeAddress(), await freeAddress()]
+      const pair = [start(a, b), start(b, a)]
+      await Promise.all(pair.map((peer) => peer.whenLinked()))
+      await Promise.all(pair.map((peer) => peer.close()))
+      open.length = 0
+    }
+    for (let i = 0; i < 5; i++) await cycle()
+    const before = { descriptors: descriptors(), threads: threads() }
+    for (let i = 0; i < 50; i++) await cycle()
+    await expect.poll(descriptors).toBeLessThanOrEqual(before.descriptors)
+    await expect.poll(threads).toBeLessThanOrEqual(before.threads)
+  })
+
+  test('in a Worker ends with it, at any moment', async () => {
+    const random = new Random(testSeed())
+    console.log(`seed ${random.seed}`)
+    const [a, b] = [await freeAddress(), await freeAddress()]
+    const here = start(a, b)
+    for (let i = 0; i < (process.env.RC_LONG === '1' ? 200 : 25); i++) {
+      const worker = new Worker(new URL('./early-children/worker.js', import.meta.url), {
+        workerData: { listen: b, partner: a },
+      })
+      await new Promise((resolve, reject) => worker.on('message', resolve).on('error', reject))
+      await sleep(random.next() * 30)
+      await worker.terminate()
+    }
+    const again = start(b, a)
+    await Promise.all([here.whenLinked(), again.whenLinked()])
   })
 
   test('says that strangers sit on the partner’s port, and links once they are gone', async () => {

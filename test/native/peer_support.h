@@ -151,6 +151,9 @@ inline PeerLinkOptions optionsFor(const fabric::SocketAddress& listen, const fab
   options.listen = listen;
   options.partner = partner;
   options.name = "pair";
+  // On a machine that is short of time nobody is given up for being slow, unless a test is about that.
+  options.handshakeTimeout = 15s;
+  options.stepTimeout = 15s;
   const std::string secret = "a secret of both";
   for (const char character : secret)
     options.secret.push_back(static_cast<std::byte>(character));
