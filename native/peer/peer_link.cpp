@@ -108,6 +108,7 @@ class Link final : public PeerLink, public ConnectionOwner {
   void noteProblem(const Error& error, bool ofRequest);
   void tell(const PeerChange& change);
   void closeAll();
+  bool post(EventLoop::Task task);  // any thread; false once stopped
   std::vector<Connection> all() const { return {connections_.begin(), connections_.end()}; }
   void changedConnections();
   std::uint64_t clockMs() const {
@@ -137,15 +138,15 @@ class Link final : public PeerLink, public ConnectionOwner {
   std::optional<Error> toldRequest_;
   std::minstd_rand jitter_;
 
-  mutable std::mutex mutex_;  // report_, open_ and closed_
+  mutable std::mutex mutex_;         // guards what follows, up to the blank line
+  std::shared_ptr<EventLoop> loop_;  // none once stopped: its descriptors are not kept for as long as the link is
   std::condition_variable emptied_;
   std::size_t open_ = 0;  // connections_.size()
   bool closed_ = false;
   PeerReport report_;
 
   std::once_flag stopped_;
-  std::unique_ptr<fabric::Listener> listener_;
-  const std::unique_ptr<EventLoop> loop_;  // last: what runs on it uses the rest
+  std::unique_ptr<fabric::Listener> listener_;  // of start and stop
 };
 
 class Link::Gate final : public fabric::AcceptHandler {
@@ -164,12 +165,12 @@ Status Link::listen() {
   options.connection.receiveDepth = kMessagesOnTheWay;
   options.connection.setupTimeout = context_.handshakeTimeout;
   options.maxConnections = kMaxSockets;
-  EventLoop* const loops[] = {loop_.get()};
+  EventLoop* const loops[] = {&context_.loop};
   auto listener = fabric_->listen(options_.listen, options, loops, std::make_shared<Gate>(*this));
   if (!listener) return listener.error();
   listener_ = std::move(listener).value();
   address_ = listener_->address();
-  loop_->post([this] { attempt(); });
+  post([this] { attempt(); });
   return {};
 }
 
@@ -339,7 +340,7 @@ void Link::attemptLater() {
   const auto half = backOff_.count() / 2;
   const milliseconds delay{half + std::uniform_int_distribution<std::int64_t>(0, half)(jitter_)};
   backOff_ = std::min(backOff_ * 2, kLongestBackOff);
-  loop_->after(delay, [this] { attempt(); });
+  context_.loop.after(delay, [this] { attempt(); });
 }
 
 void Link::noteProblem(const Error& error, bool ofRequest) {
@@ -369,13 +370,13 @@ void Link::writeBlock() {
 
 void Link::tickSoon() {
   if (std::exchange(ticking_, true)) return;
-  loop_->post([this] { tick(); });
+  context_.loop.post([this] { tick(); });
 }
 
 void Link::tick() {
   writeBlock();
   ticking_ = !connections_.empty();
-  if (ticking_) loop_->after(kTick, [this] { tick(); });
+  if (ticking_) context_.loop.after(kTick, [this] { tick(); });
 }
 
 Status Link::publish(const Published& published) {
@@ -385,7 +386,7 @@ Status Link::publish(const Published& published) {
                      " printable ASCII characters without space; it is '" + published.state + "'",
                  0};
   }
-  const bool posted = loop_->post([this, published] {
+  const bool posted = post([this, published] {
     block_.state = published.state;
     block_.epoch = published.epoch;
     block_.progress = published.progress;
@@ -404,7 +405,7 @@ PeerReport Link::report() const {
 
 void Link::readPartner(Answer answer) {
   const auto shared = std::make_shared<Answer>(std::move(answer));
-  const bool posted = loop_->post([this, shared] {
+  const bool posted = post([this, shared] {
     if (stopping_) return (*shared)(Error{ErrorCode::localClosed, "the link was closed by this process", 0});
     if (linked_) return linked_->readPartner(*shared);
     const auto problem = report().problem;
@@ -423,16 +424,33 @@ void Link::closeAll() {
   emptied_.notify_all();
 }
 
+bool Link::post(EventLoop::Task task) {
+  std::shared_ptr<EventLoop> loop;
+  {
+    const std::lock_guard lock(mutex_);
+    loop = loop_;
+  }
+  return loop && loop->post(std::move(task));
+}
+
 void Link::stop() {
   std::call_once(stopped_, [this] {
     listener_.reset();
-    loop_->post([this] { closeAll(); });
+    post([this] { closeAll(); });
     {
       // A connection that does not close in order is ended by its own time limit, which is shorter.
       std::unique_lock lock(mutex_);
       (void)emptied_.wait_for(lock, kStopPatience, [this] { return closed_ && open_ == 0; });
     }
-    loop_->stop();
+    context_.loop.stop();
+    // The thread has been joined: what was its own is anybody's.
+    linked_.reset();
+    outgoing_.reset();
+    taken_.reset();
+    connections_.clear();
+    std::shared_ptr<EventLoop> ended;
+    const std::lock_guard lock(mutex_);
+    ended.swap(loop_);
   });
 }
 

@@ -221,7 +221,6 @@ TEST(messages_of_any_length_and_content_are_refused_without_harm) {
     CHECK(!parseOffer(std::span(offer).first(length)).ok());
   for (std::size_t length = 0; length < proof.size(); ++length)
     CHECK(!parseProof(std::span(proof).first(length)).ok());
-  CHECK(!parseProof(encode(Introduction{1, 1, {}, {}})).ok());
 }
 
 TEST(a_proof_holds_for_its_connection_its_direction_and_its_windows_only) {

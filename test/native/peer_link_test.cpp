@@ -267,6 +267,7 @@ TEST(a_link_that_was_stopped_answers_that_it_is_closed) {
   const Peer first(at.firstOptions());
   const Peer second(at.secondOptions());
   CHECK(first.waitLinked());
+  CHECK(second.waitLinked());
   first.link->stop();
   first.link->stop();
   CHECK_EQ(first.read().error().code, ErrorCode::localClosed);
