@@ -32,10 +32,15 @@ double systemMs() {
   return std::chrono::duration<double, std::milli>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// Whoever came has gone again: a partner that settles on the other connection does, too.
+bool isDeparture(ErrorCode code) {
+  return code == ErrorCode::connectionClosed || code == ErrorCode::connectionBroken;
+}
+
 // What says no more than that the partner is not there (yet).
 bool isAbsence(ErrorCode code) {
-  return code == ErrorCode::connectionRefused || code == ErrorCode::connectionClosed ||
-         code == ErrorCode::connectionBroken || code == ErrorCode::timedOut || code == ErrorCode::stopped;
+  return isDeparture(code) || code == ErrorCode::connectionRefused || code == ErrorCode::timedOut ||
+         code == ErrorCode::stopped;
 }
 
 // Ends that the rules of one connection bring about, and nobody needs to know of.
@@ -307,7 +312,7 @@ void Link::onOver(PeerConnection& connection, const Error& reason) {
       report_.problem = reason;
     }
     tell({PeerChange::Kind::lost, connection.partner(), reason});
-  } else if (!isSettling(reason.code)) {
+  } else if (!isSettling(reason.code) && (connection.connecting() || !isDeparture(reason.code))) {
     noteProblem(reason, !connection.connecting());
   }
   attemptLater();
