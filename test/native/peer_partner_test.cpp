@@ -180,17 +180,17 @@ TEST(the_second_write_comes_only_after_the_partner_took_the_first) {
   CHECK(!stage.partner->mail.all().empty());
 }
 
-TEST(a_partner_that_stops_answering_a_link_is_lost_and_its_block_not_read_for_ever) {
+TEST(a_partner_that_stops_answering_is_lost_though_nobody_asks_it_anything) {
   const auto own = freeAddress();
   const auto at = freeAddress();
   auto partner = ScriptedPartner::start(at, keyOf(optionsFor(at, own)), {});
   const Peer peer(hurried(own, at));
   CHECK(peer.waitLinked());
   partner->hangNow();
+  CHECK(peer.waitLost());
   const auto answer = peer.read();
   CHECK(!answer.ok());
   CHECK_EQ(answer.error().code, ErrorCode::timedOut);
-  CHECK(peer.waitLost());
   partner->stop();
 }
 
@@ -346,7 +346,7 @@ TEST(half_a_record_is_not_used_before_the_other_half_has_come) {
   CHECK_EQ(call->block().greetedStep, 0U);
   std::copy_n(bytes.begin() + half.size(), half.size(), half.begin());
   call->write(back, half);
-  CHECK(eventually([&] { return call->block().greetedStep == 1; }));
+  CHECK(call->waitTaken(MailStep::introduction));
 }
 
 TEST(what_is_written_to_the_mailbox_of_a_link_changes_nothing) {
@@ -422,6 +422,112 @@ TEST(a_key_of_one_connection_is_worth_nothing_on_another) {
   CHECK(second->read(first->offer.status, bytes) != ErrorCode::ok);
   CHECK_EQ(second->waitClosed().code, ErrorCode::remoteAccess);
   CHECK_EQ(first->block().state, "loading");
+}
+
+// ---- one connection of two: the partner is a listener and a caller with one boot id
+
+struct Both {
+  // larger: the link under test has the larger boot id of the two.
+  explicit Both(bool larger, bool takesMail = false) {
+    BootId id = partnerId;
+    id[0] ^= std::byte{0x80};
+    if (larger != (partnerId < id)) std::swap(id, partnerId);
+    Script script;
+    script.takesMail = takesMail;
+    partner = ScriptedPartner::start(at, key(), script, partnerId);
+    PeerLinkOptions options = optionsFor(own, at);
+    options.bootId = id;
+    peer.emplace(options);
+    // Its own connection has come to the second step.
+    CHECK(partner->mail.wait([](const MailboxRecord&) { return true; }).has_value());
+  }
+  ~Both() { partner->stop(); }
+  Both(const Both&) = delete;
+  Both& operator=(const Both&) = delete;
+
+  Sha256 key() const { return keyOf(optionsFor(own, at)); }
+  std::shared_ptr<ScriptedCaller> call() const {
+    return ScriptedCaller::connect(own, [this](Introduction& introduction) { introduction.bootId = partnerId; });
+  }
+
+  const fabric::SocketAddress own = freeAddress();
+  const fabric::SocketAddress at = freeAddress();
+  BootId partnerId = randomIdentity();
+  std::shared_ptr<ScriptedPartner> partner;
+  std::optional<Peer> peer;
+};
+
+TEST(the_smaller_takes_the_others_introduction_and_ends_its_own_attempt) {
+  const Both both(false);
+  const auto caller = both.call();
+  caller->meet(both.key());
+  caller->write(caller->offer.mailbox, encode(caller->record(MailStep::introduction)));
+  CHECK(both.partner->ends.wait([](const Error&) { return true; }).has_value());
+  CHECK(caller->waitTaken(MailStep::introduction));
+  // While the other's is under way it begins no other.
+  std::this_thread::sleep_for(50ms);
+  CHECK_EQ(both.peer->link->report().attempts, 1U);
+  caller->write(caller->offer.mailbox, encode(caller->record(MailStep::confirmation)));
+  CHECK(both.peer->waitLinked());
+  CHECK(!both.peer->link->report().connected);
+  CHECK(both.peer->recorder->notes.all().size() == 1);
+  caller->stop();
+}
+
+TEST(the_larger_takes_the_others_introduction_and_goes_on_with_its_own) {
+  for (const bool ownWins : {true, false}) {
+    const Both both(true);
+    const auto caller = both.call();
+    caller->meet(both.key());
+    caller->write(caller->offer.mailbox, encode(caller->record(MailStep::introduction)));
+    CHECK(caller->waitTaken(MailStep::introduction));
+    std::this_thread::sleep_for(20ms);
+    CHECK(both.partner->ends.all().empty());
+    if (ownWins) {
+      both.partner->takeMail();
+      CHECK(both.peer->waitLinked());
+      CHECK_EQ(caller->waitRefusal(), ErrorCode::exists);
+    } else {
+      caller->write(caller->offer.mailbox, encode(caller->record(MailStep::confirmation)));
+      CHECK(both.peer->waitLinked());
+      CHECK(both.partner->ends.wait([](const Error&) { return true; }).has_value());
+    }
+    CHECK_EQ(both.peer->link->report().connected, ownWins);
+    CHECK_EQ(both.peer->link->report().attempts, 1U);
+    CHECK(both.peer->recorder->notes.all().size() == 1);
+    caller->stop();
+  }
+}
+
+TEST(a_link_that_stands_is_not_given_up_for_another_connection) {
+  const Both both(true, true);
+  CHECK(both.peer->waitLinked());
+  const auto same = both.call();
+  CHECK(same->waitEstablished());
+  same->prove(proofOf(both.key(), same->acquaintance));
+  CHECK_EQ(same->waitRefusal(), ErrorCode::exists);
+  const auto other = ScriptedCaller::connect(both.own);
+  CHECK(other->waitEstablished());
+  other->prove(proofOf(both.key(), other->acquaintance));
+  CHECK_EQ(other->waitRefusal(), ErrorCode::limitReached);
+  CHECK(both.peer->link->report().linked);
+  CHECK_EQ(both.peer->link->report().links, 1U);
+  same->stop();
+  other->stop();
+}
+
+TEST(of_two_connections_of_the_callers_the_newer_counts) {
+  const Called called;
+  const BootId id = randomIdentity();
+  const auto from = [&](Introduction& introduction) { introduction.bootId = id; };
+  const Call first(called, from);
+  first->meet(called.key());
+  first->write(first->offer.mailbox, encode(first->record(MailStep::introduction)));
+  CHECK(first->waitTaken(MailStep::introduction));
+  const Call second(called, from);
+  second->link(called.key());
+  CHECK_EQ(first->waitRefusal(), ErrorCode::exists);
+  CHECK(called.peer.waitLinked());
 }
 
 // ---- strangers

@@ -194,16 +194,17 @@ struct Script {
 // The accepting side of a connection, by a script.
 class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_shared_from_this<ScriptedPartner> {
  public:
-  static std::shared_ptr<ScriptedPartner> start(const fabric::SocketAddress& address, const Sha256& key,
-                                                Script script) {
-    auto self = std::make_shared<ScriptedPartner>(key, std::move(script));
+  static std::shared_ptr<ScriptedPartner> start(const fabric::SocketAddress& address, const Sha256& key, Script script,
+                                                const BootId& id = randomIdentity()) {
+    auto self = std::make_shared<ScriptedPartner>(key, std::move(script), id);
     EventLoop* const loops[] = {self->loop_.get()};
     auto listener = self->fabric_->listen(address, {}, loops, self);
     CHECK(listener.ok());
     self->listener_ = std::move(listener).value();
     return self;
   }
-  ScriptedPartner(const Sha256& key, Script script) : key_(key), script_(std::move(script)) {
+  ScriptedPartner(const Sha256& key, Script script, const BootId& id)
+      : bootId(id), key_(key), script_(std::move(script)) {
     auto loop = EventLoop::start("scripted");
     CHECK(loop.ok());
     loop_ = std::move(loop).value();
@@ -217,6 +218,7 @@ class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_s
   void hangNow() {
     loop_->post([this] { hung_.get_future().wait(); });
   }
+  void takeMail() { takesMail_ = true; }
   void release() {
     if (!released_.exchange(true)) hung_.set_value();
   }
@@ -236,7 +238,7 @@ class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_s
 
   Notes<Error> ends;
   Notes<MailboxRecord> mail;
-  const BootId bootId = randomIdentity();
+  const BootId bootId;
 
  private:
   struct Served final : fabric::ConnectionHandler, std::enable_shared_from_this<Served> {
@@ -283,12 +285,13 @@ class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_s
       if (connection == nullptr) return;
       const auto record = parseMailboxRecord(std::span<const std::byte>(mailbox.bytes).first<kMailboxBytes>(), 1);
       if (record && record.value() && taken != static_cast<std::uint32_t>(record.value()->step)) {
-        taken = static_cast<std::uint32_t>(record.value()->step);
-        if (owner->script_.takesMail) {
+        const auto step = static_cast<std::uint32_t>(record.value()->step);
+        if (std::exchange(seen, step) != step) owner->mail.add(*record.value());
+        if (owner->takesMail_) {
+          taken = step;
           if (owner->script_.revokesMailbox) connection->revoke(mailboxKey);
           writeBlock(record.value()->connection, taken);
         }
-        owner->mail.add(*record.value());
       }
       owner->loop_->after(1ms, [self = shared_from_this()] { self->look(); });
     }
@@ -312,6 +315,7 @@ class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_s
     Acquaintance acquaintance;
     fabric::Connection* connection = nullptr;
     std::uint32_t mailboxKey = 0;
+    std::uint32_t seen = 0;
     std::uint32_t taken = 0;
     std::vector<std::byte> sent;
   };
@@ -321,6 +325,7 @@ class ScriptedPartner final : public fabric::AcceptHandler, public std::enable_s
   std::shared_ptr<fabric::Fabric> fabric_ = fabric::makeIwarpFabric();
   std::promise<void> hung_;
   bool hanging_ = false;  // loop thread
+  std::atomic<bool> takesMail_{script_.takesMail};
   std::atomic<bool> released_{false};
   std::unique_ptr<fabric::Listener> listener_;
   std::unique_ptr<EventLoop> loop_;
@@ -350,7 +355,10 @@ class ScriptedCaller final : public fabric::ConnectionHandler, public std::enabl
     self->open(address, privateData);
     return self;
   }
-  void stop() { loop_->stop(); }
+  void stop() {
+    loop_->stop();
+    connection_.reset();  // it holds its handler, which is this
+  }
 
   // Connect, proof, offer.
   void meet(const Sha256& key) {
@@ -365,9 +373,16 @@ class ScriptedCaller final : public fabric::ConnectionHandler, public std::enabl
   void link(const Sha256& key) {
     meet(key);
     write(offer.mailbox, encode(record(MailStep::introduction)));
-    CHECK(eventually([&] { return block().greetedStep == 1; }));
+    CHECK(waitTaken(MailStep::introduction));
     write(offer.mailbox, encode(record(MailStep::confirmation)));
-    CHECK(eventually([&] { return block().greetedStep == 2; }));
+    CHECK(waitTaken(MailStep::confirmation));
+  }
+  // The link says that it took the record of this connection.
+  bool waitTaken(MailStep step) {
+    return eventually([&] {
+      const StatusBlock read = block();
+      return read.greeted == acquaintance.connecting.nonce && read.greetedStep == static_cast<std::uint32_t>(step);
+    });
   }
   bool waitEstablished() {
     return done_.wait([](const std::string& what) { return what == "established" || what == "closed"; }) ==
