@@ -3,7 +3,6 @@
 #include "peer/peer_link.h"
 
 #include <barrier>
-#include <deque>
 
 #include "peer_support.h"
 
@@ -11,92 +10,26 @@ namespace {
 
 using namespace peers;
 
-// Tells a handler what it is told in the same order and by and by, so that the two connections of a pair overtake each
-// other at every point. Loop thread.
-class Slowly final : public fabric::ConnectionHandler, public std::enable_shared_from_this<Slowly> {
- public:
-  Slowly(std::shared_ptr<fabric::ConnectionHandler> handler, EventLoop& loop, std::uint64_t seed)
-      : handler_(std::move(handler)), loop_(loop), random_(seed) {}
-
-  // Until all has been told.
-  void keep(std::shared_ptr<fabric::Connection> connection) { connection_ = std::move(connection); }
-
-  void onEstablished(fabric::Connection& connection, fabric::ConstBytes data) override {
-    tell([this, &connection, copy = bytes(data)] { handler_->onEstablished(connection, copy); });
-  }
-  void onMessage(fabric::Connection& connection, fabric::ConstBytes message) override {
-    tell([this, &connection, copy = bytes(message)] { handler_->onMessage(connection, copy); });
-  }
-  void onCompletions(fabric::Connection& connection, std::span<const fabric::Completion> completions) override {
-    tell([this, &connection, copy = std::vector<fabric::Completion>(completions.begin(), completions.end())] {
-      handler_->onCompletions(connection, copy);
-    });
-  }
-  void onRejected(fabric::Connection& connection, fabric::ConstBytes data) override {
-    tell([this, &connection, copy = bytes(data)] { handler_->onRejected(connection, copy); });
-  }
-  void onClosed(fabric::Connection& connection, const Error& reason) override {
-    tell([this, &connection, reason] {
-      handler_->onClosed(connection, reason);
-      connection_.reset();
-    });
-  }
-
- private:
-  static std::vector<std::byte> bytes(fabric::ConstBytes data) { return {data.begin(), data.end()}; }
-
-  void tell(std::function<void()> event) {
-    events_.push_back(std::move(event));
-    if (events_.size() == 1) next();
-  }
-  void next() {
-    loop_.after(std::chrono::milliseconds{random_() % 4}, [self = shared_from_this()] {
-      self->events_.front()();
-      self->events_.pop_front();
-      if (!self->events_.empty()) self->next();
-    });
-  }
-
-  std::shared_ptr<fabric::ConnectionHandler> handler_;
-  EventLoop& loop_;
-  std::mt19937_64 random_;
-  std::shared_ptr<fabric::Connection> connection_;
-  std::deque<std::function<void()>> events_;
-};
-
 // Lets the first connects of both begin at the same time, when both listen, and takes its time with what comes of them.
-class MeetingFabric final : public fabric::Fabric {
+class MeetingFabric final : public SlowFabric {
  public:
-  explicit MeetingFabric(std::barrier<>& barrier) : barrier_(barrier), seed_(check::random()()) {}
-  fabric::Transport transport() const override { return fabric_->transport(); }
-  Result<std::unique_ptr<fabric::Listener>> listen(const fabric::SocketAddress& address,
-                                                   const fabric::ListenOptions& options,
-                                                   std::span<EventLoop* const> loops,
-                                                   std::shared_ptr<fabric::AcceptHandler> handler) override {
-    return fabric_->listen(address, options, loops, std::move(handler));
-  }
+  explicit MeetingFabric(std::barrier<>& barrier)
+      : SlowFabric([random = std::mt19937_64(check::random()())]() mutable { return milliseconds{random() % 4}; }),
+        barrier_(barrier) {}
   Result<std::shared_ptr<fabric::Connection>> connect(const fabric::SocketAddress& address,
                                                       const fabric::ConnectionOptions& options,
                                                       fabric::ConstBytes privateData, EventLoop& loop,
                                                       std::shared_ptr<fabric::ConnectionHandler> handler) override {
     if (!std::exchange(met_, true)) barrier_.arrive_and_wait();
-    const auto slowly = std::make_shared<Slowly>(std::move(handler), loop, seed_++);
-    auto connection = fabric_->connect(address, options, privateData, loop, slowly);
-    if (connection) slowly->keep(connection.value());
     ++connects;
-    return connection;
-  }
-  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory) override {
-    return fabric_->registerMemory(memory);
+    return SlowFabric::connect(address, options, privateData, loop, std::move(handler));
   }
 
   std::atomic<int> connects{0};
 
  private:
-  std::shared_ptr<fabric::Fabric> fabric_ = fabric::makeIwarpFabric();
   std::barrier<>& barrier_;
-  std::uint64_t seed_;  // loop thread, from the first connect on
-  bool met_ = false;    // loop thread
+  bool met_ = false;  // loop thread
 };
 
 struct Addresses {

@@ -209,7 +209,9 @@ struct Called {
 
 struct Call {
   explicit Call(const Called& called, const std::function<void(Introduction&)>& change = {})
-      : caller(ScriptedCaller::connect(called.own, change)) {}
+      : Call(called.own, change) {}
+  explicit Call(const fabric::SocketAddress& address, const std::function<void(Introduction&)>& change = {})
+      : caller(ScriptedCaller::connect(address, change)) {}
   ~Call() { caller->stop(); }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -428,7 +430,8 @@ TEST(a_key_of_one_connection_is_worth_nothing_on_another) {
 
 struct Both {
   // larger: the link under test has the larger boot id of the two.
-  explicit Both(bool larger, bool takesMail = false) {
+  explicit Both(bool larger, bool takesMail = false,
+                std::shared_ptr<fabric::Fabric> fabric = fabric::makeIwarpFabric()) {
     BootId id = partnerId;
     id[0] ^= std::byte{0x80};
     if (larger != (partnerId < id)) std::swap(id, partnerId);
@@ -437,7 +440,7 @@ struct Both {
     partner = ScriptedPartner::start(at, key(), script, partnerId);
     PeerLinkOptions options = optionsFor(own, at);
     options.bootId = id;
-    peer.emplace(options);
+    peer.emplace(options, std::move(fabric));
     // Its own connection has come to the second step.
     CHECK(partner->mail.wait([](const MailboxRecord&) { return true; }).has_value());
   }
@@ -446,8 +449,8 @@ struct Both {
   Both& operator=(const Both&) = delete;
 
   Sha256 key() const { return keyOf(optionsFor(own, at)); }
-  std::shared_ptr<ScriptedCaller> call() const {
-    return ScriptedCaller::connect(own, [this](Introduction& introduction) { introduction.bootId = partnerId; });
+  std::function<void(Introduction&)> asPartner() const {
+    return [this](Introduction& introduction) { introduction.bootId = partnerId; };
   }
 
   const fabric::SocketAddress own = freeAddress();
@@ -459,7 +462,7 @@ struct Both {
 
 TEST(the_smaller_takes_the_others_introduction_and_ends_its_own_attempt) {
   const Both both(false);
-  const auto caller = both.call();
+  const Call caller(both.own, both.asPartner());
   caller->meet(both.key());
   caller->write(caller->offer.mailbox, encode(caller->record(MailStep::introduction)));
   CHECK(both.partner->ends.wait([](const Error&) { return true; }).has_value());
@@ -471,13 +474,12 @@ TEST(the_smaller_takes_the_others_introduction_and_ends_its_own_attempt) {
   CHECK(both.peer->waitLinked());
   CHECK(!both.peer->link->report().connected);
   CHECK(both.peer->recorder->notes.all().size() == 1);
-  caller->stop();
 }
 
 TEST(the_larger_takes_the_others_introduction_and_goes_on_with_its_own) {
   for (const bool ownWins : {true, false}) {
     const Both both(true);
-    const auto caller = both.call();
+    const Call caller(both.own, both.asPartner());
     caller->meet(both.key());
     caller->write(caller->offer.mailbox, encode(caller->record(MailStep::introduction)));
     CHECK(caller->waitTaken(MailStep::introduction));
@@ -495,25 +497,35 @@ TEST(the_larger_takes_the_others_introduction_and_goes_on_with_its_own) {
     CHECK_EQ(both.peer->link->report().connected, ownWins);
     CHECK_EQ(both.peer->link->report().attempts, 1U);
     CHECK(both.peer->recorder->notes.all().size() == 1);
-    caller->stop();
   }
+}
+
+TEST(what_was_confirmed_is_kept_though_it_is_no_link_yet) {
+  // Between the confirmation and the read behind it are two pauses.
+  const Both both(false, true, std::make_shared<SlowFabric>([] { return milliseconds{50}; }));
+  CHECK(both.partner->mail.wait([](const MailboxRecord& record) { return record.step == MailStep::confirmation; })
+            .has_value());
+  const Call caller(both.own, both.asPartner());
+  CHECK(caller->waitEstablished());
+  caller->prove(proofOf(both.key(), caller->acquaintance));
+  CHECK_EQ(caller->waitRefusal(), ErrorCode::exists);
+  CHECK(both.peer->waitLinked());
+  CHECK(both.peer->link->report().connected);
 }
 
 TEST(a_link_that_stands_is_not_given_up_for_another_connection) {
   const Both both(true, true);
   CHECK(both.peer->waitLinked());
-  const auto same = both.call();
+  const Call same(both.own, both.asPartner());
   CHECK(same->waitEstablished());
   same->prove(proofOf(both.key(), same->acquaintance));
   CHECK_EQ(same->waitRefusal(), ErrorCode::exists);
-  const auto other = ScriptedCaller::connect(both.own);
+  const Call other(both.own);
   CHECK(other->waitEstablished());
   other->prove(proofOf(both.key(), other->acquaintance));
   CHECK_EQ(other->waitRefusal(), ErrorCode::limitReached);
   CHECK(both.peer->link->report().linked);
   CHECK_EQ(both.peer->link->report().links, 1U);
-  same->stop();
-  other->stop();
 }
 
 TEST(of_two_connections_of_the_callers_the_newer_counts) {
@@ -525,8 +537,11 @@ TEST(of_two_connections_of_the_callers_the_newer_counts) {
   first->write(first->offer.mailbox, encode(first->record(MailStep::introduction)));
   CHECK(first->waitTaken(MailStep::introduction));
   const Call second(called, from);
-  second->link(called.key());
+  second->meet(called.key());
+  second->write(second->offer.mailbox, encode(second->record(MailStep::introduction)));
   CHECK_EQ(first->waitRefusal(), ErrorCode::exists);
+  CHECK(second->waitTaken(MailStep::introduction));
+  second->write(second->offer.mailbox, encode(second->record(MailStep::confirmation)));
   CHECK(called.peer.waitLinked());
 }
 

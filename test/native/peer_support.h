@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <future>
 #include <map>
@@ -50,6 +51,88 @@ inline fabric::SocketAddress freeAddress() {
   CHECK(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound.storage), &bound.length) == 0);
   return bound;
 }
+
+// Tells a handler what it is told in the same order and by and by, so that two connections overtake each
+// other at points that are rare otherwise. Loop thread.
+class Slowly final : public fabric::ConnectionHandler, public std::enable_shared_from_this<Slowly> {
+ public:
+  Slowly(std::shared_ptr<fabric::ConnectionHandler> handler, EventLoop& loop, std::function<milliseconds()> pause)
+      : handler_(std::move(handler)), loop_(loop), pause_(std::move(pause)) {}
+
+  // Until all has been told.
+  void keep(std::shared_ptr<fabric::Connection> connection) { connection_ = std::move(connection); }
+
+  void onEstablished(fabric::Connection& connection, fabric::ConstBytes data) override {
+    tell([this, &connection, copy = bytes(data)] { handler_->onEstablished(connection, copy); });
+  }
+  void onMessage(fabric::Connection& connection, fabric::ConstBytes message) override {
+    tell([this, &connection, copy = bytes(message)] { handler_->onMessage(connection, copy); });
+  }
+  void onCompletions(fabric::Connection& connection, std::span<const fabric::Completion> completions) override {
+    tell([this, &connection, copy = std::vector<fabric::Completion>(completions.begin(), completions.end())] {
+      handler_->onCompletions(connection, copy);
+    });
+  }
+  void onRejected(fabric::Connection& connection, fabric::ConstBytes data) override {
+    tell([this, &connection, copy = bytes(data)] { handler_->onRejected(connection, copy); });
+  }
+  void onClosed(fabric::Connection& connection, const Error& reason) override {
+    tell([this, &connection, reason] {
+      handler_->onClosed(connection, reason);
+      connection_.reset();
+    });
+  }
+
+ private:
+  static std::vector<std::byte> bytes(fabric::ConstBytes data) { return {data.begin(), data.end()}; }
+
+  void tell(std::function<void()> event) {
+    events_.push_back(std::move(event));
+    if (events_.size() == 1) next();
+  }
+  void next() {
+    loop_.after(pause_(), [self = shared_from_this()] {
+      self->events_.front()();
+      self->events_.pop_front();
+      if (!self->events_.empty()) self->next();
+    });
+  }
+
+  std::shared_ptr<fabric::ConnectionHandler> handler_;
+  EventLoop& loop_;
+  std::function<milliseconds()> pause_;
+  std::shared_ptr<fabric::Connection> connection_;
+  std::deque<std::function<void()>> events_;
+};
+
+// iWARP, whose connecting side learns of everything after a pause.
+class SlowFabric : public fabric::Fabric {
+ public:
+  explicit SlowFabric(std::function<milliseconds()> pause) : pause_(std::move(pause)) {}
+  fabric::Transport transport() const override { return fabric_->transport(); }
+  Result<std::unique_ptr<fabric::Listener>> listen(const fabric::SocketAddress& address,
+                                                   const fabric::ListenOptions& options,
+                                                   std::span<EventLoop* const> loops,
+                                                   std::shared_ptr<fabric::AcceptHandler> handler) override {
+    return fabric_->listen(address, options, loops, std::move(handler));
+  }
+  Result<std::shared_ptr<fabric::Connection>> connect(const fabric::SocketAddress& address,
+                                                      const fabric::ConnectionOptions& options,
+                                                      fabric::ConstBytes privateData, EventLoop& loop,
+                                                      std::shared_ptr<fabric::ConnectionHandler> handler) override {
+    const auto slowly = std::make_shared<Slowly>(std::move(handler), loop, pause_);
+    auto connection = fabric_->connect(address, options, privateData, loop, slowly);
+    if (connection) slowly->keep(connection.value());
+    return connection;
+  }
+  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory) override {
+    return fabric_->registerMemory(memory);
+  }
+
+ private:
+  std::shared_ptr<fabric::Fabric> fabric_ = fabric::makeIwarpFabric();
+  const std::function<milliseconds()> pause_;
+};
 
 // Remembers what it was told, and waits for it.
 template <class T>
