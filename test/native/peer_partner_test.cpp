@@ -508,6 +508,7 @@ TEST(what_was_confirmed_is_kept_though_it_is_no_link_yet) {
   const Call caller(both.own, both.asPartner());
   CHECK(caller->waitEstablished());
   caller->prove(proofOf(both.key(), caller->acquaintance));
+  CHECK(!parseOffer(caller->waitMessage()).ok());
   CHECK_EQ(caller->waitRefusal(), ErrorCode::exists);
   CHECK(both.peer->waitLinked());
   CHECK(both.peer->link->report().connected);
