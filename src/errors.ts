@@ -47,7 +47,7 @@ export const errorCodes = {
   LIMIT_REACHED: 'A configured limit was reached.',
   MEMLOCK_LIMIT: 'RLIMIT_MEMLOCK is too low to register the memory.',
   OUT_OF_MEMORY: 'Memory could not be had.',
-  UNAUTHENTICATED: 'The address is not loopback and no authentication is configured.',
+  UNAUTHENTICATED: 'No authentication is configured where it is needed, or the other side did not prove its secret.',
   NOT_SUPPORTED: 'This fabric, medium, device or version cannot do it.',
   PLATFORM_UNSUPPORTED: 'The package runs on Linux only.',
   ADDON_NOT_FOUND: 'The native addon could not be loaded.',

@@ -19,6 +19,9 @@ export { Client, connect } from './client/client.js'
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
 export { PairEvent, type PairOptions, type Primary, ProcessPair, type Role } from './failover/index.js'
+export { earlyPeer } from './peer/early-link.js'
+export type { PeerOptions } from './peer/options.js'
+export { Peer, PeerEvent, type PeerReport, type PeerStatus, type PeerUpdate } from './peer/peer.js'
 export type {
   Ack,
   AddressContext,

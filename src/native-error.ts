@@ -29,6 +29,7 @@ export const nativeCode = {
   localClosed: 22,
   outOfBounds: 23,
   notDurable: 24,
+  unauthenticated: 25,
 } as const
 
 const codes: Readonly<Record<number, ErrorCode>> = {
@@ -56,6 +57,7 @@ const codes: Readonly<Record<number, ErrorCode>> = {
   [nativeCode.localClosed]: 'CLOSED',
   [nativeCode.outOfBounds]: 'OUT_OF_BOUNDS',
   [nativeCode.notDurable]: 'NOT_DURABLE',
+  [nativeCode.unauthenticated]: 'UNAUTHENTICATED',
 }
 
 const retryable: ReadonlySet<ErrorCode> = new Set([

@@ -46,6 +46,8 @@ export interface NativeModule {
     new (medium: NativeMedium, options: NativeResponderOptions, handler?: NativeResponderHandler): NativeResponder
   }
   Engine: { new (options: NativeEngineOptions): NativeEngine }
+  /** Starts at once. @throws systemError with EADDRINUSE and others of the listening socket */
+  PeerLink: { new (options: NativePeerOptions, handler: NativePeerHandler): NativePeerLink }
 }
 
 /** `VerbsDevice` of `native/fabric/fabric.h`. */
@@ -218,4 +220,62 @@ export interface NativeSessionHandler {
 
 export interface NativeSessionChannel {
   close(): void
+}
+
+export interface NativePeerOptions {
+  transport: 'iwarp' | 'verbs'
+  /** Numeric addresses; port 0 of `listen` takes any. */
+  listen: { host: string; port: number }
+  partner: { host: string; port: number }
+  name: string
+  secret?: Uint8Array
+}
+
+/** `Error` of `native/base/result.h`. */
+export interface NativeFailure {
+  code: number
+  message: string
+  systemError: number
+}
+
+export interface NativePeerHandler {
+  /** `partner` of linked and lost, `failure` of lost and problem; the others are zeros. At most 64 wait to be told. */
+  onChange(kind: 'linked' | 'lost' | 'problem', partner: string, failure: NativeFailure): void
+}
+
+/** The partner's status block; clocks are milliseconds since its link was started. */
+export interface NativePeerStatus {
+  version: number
+  bootId: string
+  state: string
+  epoch: bigint
+  progress: bigint
+  clockMs: number
+  turnedMs: number
+}
+
+/** `PeerReport` of `native/peer/peer_link.h`. */
+export interface NativePeerReport {
+  bootId: string
+  linked: boolean
+  partner?: string
+  attempts: number
+  links: number
+  refusals: number
+  problem?: NativeFailure
+  startedAtMs: number
+  linkedAtMs?: number
+  connected: boolean
+  stepMs: number[]
+}
+
+/** `native/peer/peer_link.h`: on a thread of its own, which never holds the process open; a pending status() does. */
+export interface NativePeerLink {
+  /** host:port that it listens on. */
+  readonly address: string
+  publish(state: string, epoch: bigint, progress: bigint): void
+  /** One RDMA read, answered within a second. */
+  status(): Promise<NativePeerStatus>
+  report(): NativePeerReport
+  close(): Promise<void>
 }

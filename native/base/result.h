@@ -31,12 +31,14 @@ enum class ErrorCode : std::uint16_t {
   poolInUse = 17,  // another unit holds the pool's lock
   notFound = 18,
   exists = 19,
-  stopped = 20,       // the loop, unit or channel is stopping
-  limitReached = 21,  // a configured limit (connections, sessions, bytes in flight, queue depth)
-  localClosed = 22,   // closed by this side
-  outOfBounds = 23,   // a range outside of the region
-  notDurable = 24,    // durable was asked of a medium that cannot
+  stopped = 20,          // the loop, unit or channel is stopping
+  limitReached = 21,     // a configured limit (connections, sessions, bytes in flight, queue depth)
+  localClosed = 22,      // closed by this side
+  outOfBounds = 23,      // a range outside of the region
+  notDurable = 24,       // durable was asked of a medium that cannot
+  unauthenticated = 25,  // the other side did not prove that it knows the secret
 };
+inline constexpr ErrorCode kLastErrorCode = ErrorCode::unauthenticated;
 
 struct Error {
   ErrorCode code = ErrorCode::ok;

@@ -7,6 +7,7 @@
 #include "binding/memory.h"
 #include "binding/native_error.h"
 #include "binding/node_api.h"
+#include "binding/peer_link.h"
 #include "binding/responder.h"
 #include "binding/session_channel.h"
 
@@ -46,6 +47,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   Medium::define(environment, exports);
   Responder::define(environment, exports);
   Engine::define(environment, exports);
+  PeerLink::define(environment, exports);
   DataChannel::define(environment);
   SessionChannel::define(environment);
   return exports;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "binding/native_error.h"
-#include "client/channel.h"
 
 namespace rdmacp::binding {
 
@@ -86,19 +85,19 @@ void Environment::stopBeforeEarlierHooks() {
   (void)napi_add_env_cleanup_hook(env_, onStopHook, this);
 }
 
-void Environment::addSession(std::weak_ptr<client::SessionChannel> session) {
-  sessions_.push_back(std::move(session));
+void Environment::addTurnListener(std::weak_ptr<TurnListener> listener) {
+  turnListeners_.push_back(std::move(listener));
   (void)uv_timer_start(&handles_->timer, onTimer, kTouchMs, kTouchMs);
 }
 
-void Environment::touchSessions() {
-  if (sessions_.empty()) return;
-  std::erase_if(sessions_, [](const std::weak_ptr<client::SessionChannel>& weak) {
-    const auto session = weak.lock();
-    if (session) session->touch();
-    return session == nullptr;
+void Environment::tellTurn() {
+  if (turnListeners_.empty()) return;
+  std::erase_if(turnListeners_, [](const std::weak_ptr<TurnListener>& weak) {
+    const auto listener = weak.lock();
+    if (listener) listener->touch();
+    return listener == nullptr;
   });
-  if (sessions_.empty()) (void)uv_timer_stop(&handles_->timer);
+  if (turnListeners_.empty()) (void)uv_timer_stop(&handles_->timer);
 }
 
 void Environment::deliverLetters() {
@@ -112,13 +111,13 @@ void Environment::deliverLetters() {
 void Environment::onWake(uv_async_t* handle) {
   const auto self = static_cast<Handles*>(handle->data)->environment.lock();
   if (!self || self->stopped_) return;
-  self->touchSessions();
+  self->tellTurn();
   self->deliverLetters();
 }
 
 void Environment::onTimer(uv_timer_t* handle) {
   const auto self = static_cast<Handles*>(handle->data)->environment.lock();
-  if (self && !self->stopped_) self->touchSessions();
+  if (self && !self->stopped_) self->tellTurn();
 }
 
 void Environment::call(napi_value object, const char* name, std::initializer_list<napi_value> arguments) {
@@ -169,7 +168,7 @@ void Environment::stop() {
   for (const auto& service : services_)
     service->shutDown();
   services_.clear();
-  sessions_.clear();
+  turnListeners_.clear();
 }
 
 void Environment::onStopHook(void* data) {

@@ -15,12 +15,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/turn_listener.h"
 #include "binding/mailbox.h"
 #include "binding/node_api.h"
-
-namespace rdmacp::client {
-class SessionChannel;
-}
 
 namespace rdmacp::binding {
 
@@ -32,8 +29,8 @@ class Service {
   virtual void shutDown() = 0;
 };
 
-enum class ClassName : std::uint8_t { medium, responder, engine, dataChannel, sessionChannel };
-inline constexpr std::size_t kClasses = 5;
+enum class ClassName : std::uint8_t { medium, responder, engine, dataChannel, sessionChannel, peerLink };
+inline constexpr std::size_t kClasses = 6;
 
 class Environment : public std::enable_shared_from_this<Environment> {
  public:
@@ -65,8 +62,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   // To be called by a finalizer before it frees memory that native threads may have: stops them if this is teardown.
   void stopIfEnding();
 
-  // Sessions learn from here that the event loop turns.
-  void addSession(std::weak_ptr<client::SessionChannel> session);
+  // It learns from here that the event loop turns.
+  void addTurnListener(std::weak_ptr<TurnListener> listener);
 
   void deliverLetters();
 
@@ -84,7 +81,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   struct Handles;
 
   Status open();
-  void touchSessions();
+  void tellTurn();
   void stop();
 
   static void onStopHook(void* environment);
@@ -97,7 +94,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   Handles* handles_ = nullptr;  // freed by the last close callback
   std::shared_ptr<Mailbox> mailbox_;
   std::unordered_set<std::shared_ptr<Service>> services_;
-  std::vector<std::weak_ptr<client::SessionChannel>> sessions_;
+  std::vector<std::weak_ptr<TurnListener>> turnListeners_;
   std::array<napi_ref, kClasses> constructors_{};
   napi_async_context context_ = nullptr;
   std::size_t holds_ = 0;

@@ -23,7 +23,7 @@ Status SessionLink::connect(Environment& environment, EventLoop& loop, fabric::F
   }
   environment.hold();
   settingUp_ = true;
-  environment.addSession(connected.value());
+  environment.addTurnListener(connected.value());
   const std::lock_guard lock(mutex_);
   channel_ = std::move(connected).value();
   return {};

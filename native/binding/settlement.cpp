@@ -9,28 +9,33 @@ class Settlement final : public Letter {
  public:
   explicit Settlement(napi_deferred deferred) : deferred_(deferred) {}
 
-  void setStatus(Status status) { status_ = std::move(status); }
+  void set(Status status, MakeValue value) {
+    status_ = std::move(status);
+    value_ = std::move(value);
+  }
 
   void deliver(Environment& environment) override {
-    environment.settle(deferred_, status_);
+    environment.settle(deferred_, status_, status_ && value_ ? value_(environment.env()) : nullptr);
     environment.release();
   }
 
  private:
   napi_deferred deferred_;
-  Status status_;  // set before the letter is posted
+  // Set before the letter is posted.
+  Status status_;
+  MakeValue value_;
 };
 
 SettlementTicket::SettlementTicket(std::shared_ptr<Mailbox> mailbox, std::shared_ptr<Settlement> settlement)
     : mailbox_(std::move(mailbox)), settlement_(std::move(settlement)) {}
 
 SettlementTicket::~SettlementTicket() {
-  settle(Error{ErrorCode::stopped, "the responder stopped before it was done"});
+  settle(Error{ErrorCode::stopped, "it was stopped before this was done"});
 }
 
-void SettlementTicket::settle(Status status) {
+void SettlementTicket::settle(Status status, MakeValue value) {
   if (settled_.exchange(true)) return;
-  settlement_->setStatus(std::move(status));
+  settlement_->set(std::move(status), std::move(value));
   mailbox_->post(settlement_);
 }
 

@@ -2,11 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 
 #include "binding/environment.h"
 
 namespace rdmacp::binding {
+
+// Makes what the promise resolves with; called on the JavaScript thread.
+using MakeValue = std::function<napi_value(Napi::Env)>;
 
 // Held by the callback that a native part was given. When that is dropped without having been called, the promise
 // rejects with `stopped`, so that no promise hangs. Any thread.
@@ -17,7 +21,7 @@ class SettlementTicket {
   SettlementTicket(const SettlementTicket&) = delete;
   SettlementTicket& operator=(const SettlementTicket&) = delete;
 
-  void settle(Status status);
+  void settle(Status status, MakeValue value = {});
 
  private:
   std::shared_ptr<Mailbox> mailbox_;

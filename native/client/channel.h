@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "../base/turn_listener.h"
 #include "../fabric/fabric.h"
 #include "../protocol/messages.h"
 
@@ -86,14 +87,11 @@ class SessionChannelHandler {
 
 // Sends a heartbeat every welcome.heartbeatMs from the loop's thread, whatever JavaScript does. Breaks (timedOut) when no
 // echo has come for ten heartbeats or one second, whichever is longer.
-class SessionChannel {
+class SessionChannel : public TurnListener {
  public:
   static Result<std::shared_ptr<SessionChannel>> connect(fabric::Fabric& fabric, EventLoop& loop,
                                                          const ConnectParameters& parameters,
                                                          std::shared_ptr<SessionChannelHandler> handler);
-  virtual ~SessionChannel() = default;
-  // Any thread: the process's event loop turned just now.
-  virtual void touch() = 0;
   virtual void close() = 0;
   virtual void abort() = 0;
 };

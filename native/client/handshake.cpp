@@ -101,7 +101,7 @@ Status checkVersion(std::uint16_t version) {
 }
 
 ErrorCode knownCode(ErrorCode code) {
-  const bool known = code != ErrorCode::ok && code <= ErrorCode::notDurable;
+  const bool known = code != ErrorCode::ok && code <= kLastErrorCode;
   return known ? code : ErrorCode::protocolViolation;
 }
 

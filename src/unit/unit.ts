@@ -1,4 +1,5 @@
 /** A persistent memory unit: owns a pool and exposes its regions over RDMA. */
+import { formatAddress, type HostPort, isLoopback, listenError, parseAddress, resolve } from '../address.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
@@ -6,7 +7,7 @@ import { fromNative } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
 import { Pool } from '../pool/pool.js'
 import type { CallOptions, Durability, UnitStatus } from '../types.js'
-import { formatAddress, type HostPort, isLoopback, parseAddress, resolve } from './address.js'
+import { within } from '../within.js'
 import { PoolCatalogue } from './catalogue.js'
 import { ControlServer } from './control-server.js'
 import { type ControlHandlers, controlHandlers } from './control-service.js'
@@ -105,7 +106,11 @@ export class PersistentMemoryUnit implements AsyncDisposable {
    */
   async close(options: CallOptions = {}): Promise<void> {
     this.#closing ??= this.#stop()
-    await within(this.#closing, options)
+    await within(this.#closing, options, {
+      late: 'The unit goes on stopping; it has not stopped',
+      wait: 'The wait for the unit to stop',
+      outcome: 'unknown',
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -260,7 +265,7 @@ export class PersistentMemoryUnit implements AsyncDisposable {
           const port = responder.listen(fabric, address.host, address.port)
           this.#endpoints.push({ transport: fabric, host: address.host, port })
         } catch (error) {
-          const coded = listenError(error, address)
+          const coded = listenError(error, address, 'The data plane')
           // With auto, a machine without a device for verbs is as good as a build without it.
           if (transport !== 'auto' || fabric === 'iwarp') throw coded
           this.#options.log('info', `no ${fabric} on this address`, {
@@ -388,19 +393,6 @@ function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || /^[0:]+$/.test(host)
 }
 
-function listenError(error: unknown, address: HostPort): CheckpointError {
-  const coded = fromNative(error)
-  if (coded.details?.systemError !== 'EADDRINUSE') return coded
-  return new CheckpointError(
-    'ADDRESS_IN_USE',
-    `The data plane cannot listen on ${formatAddress(address)}: the address is taken.`,
-    {
-      cause: error,
-      help: 'Stop what listens there, or choose another port; port 0 takes any.',
-    },
-  )
-}
-
 function checkAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) {
     throw new CheckpointError('ABORTED', 'The start of the unit was aborted.', { cause: signal.reason })
@@ -409,36 +401,4 @@ function checkAborted(signal: AbortSignal | undefined): void {
 
 function stopping(): CheckpointError {
   return new CheckpointError('UNIT_STOPPING', 'The unit is stopping.', { retryable: true })
-}
-
-/** Waits for it, no longer than the caller likes. Default: 30 s. */
-async function within(work: Promise<void>, { signal, timeoutMs = 30_000 }: CallOptions): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  let aborted: (() => void) | undefined
-  const givenUp = new Promise<never>((_, reject) => {
-    if (timeoutMs > 0) {
-      timer = setTimeout(() => {
-        reject(
-          new CheckpointError('TIMEOUT', `The unit has not stopped within ${timeoutMs} ms; it goes on stopping.`, {
-            outcome: 'unknown',
-          }),
-        )
-      }, timeoutMs)
-    }
-    aborted = () =>
-      reject(
-        new CheckpointError('ABORTED', 'The wait for the unit to stop was aborted.', {
-          cause: signal?.reason,
-          outcome: 'unknown',
-        }),
-      )
-    if (signal?.aborted) aborted()
-    else signal?.addEventListener('abort', aborted, { once: true })
-  })
-  try {
-    await Promise.race([work, givenUp])
-  } finally {
-    clearTimeout(timer)
-    if (aborted !== undefined) signal?.removeEventListener('abort', aborted)
-  }
 }

@@ -49,6 +49,8 @@ describe('the installed tarball', () => {
       'binding.gyp',
       'dist/index.js',
       'dist/index.d.ts',
+      'dist/early.js',
+      'dist/early.d.ts',
       'dist/cli/main.js',
       'dist/control/control.proto',
       'native/binding/addon.cpp',

@@ -1,7 +1,8 @@
 /** host:port texts, what they resolve to, and whether that is loopback. */
 import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
-import { CheckpointError } from '../errors.js'
+import { CheckpointError } from './errors.js'
+import { fromNative } from './native-error.js'
 
 export interface HostPort {
   host: string
@@ -44,4 +45,18 @@ export async function resolve(address: HostPort, what: string): Promise<HostPort
 export function isLoopback(host: string): boolean {
   const family = isIP(host)
   return family !== 0 && loopback.check(host, family === 6 ? 'ipv6' : 'ipv4')
+}
+
+/** Why a native listener did not start; `what` begins the sentence. */
+export function listenError(error: unknown, address: HostPort, what: string): CheckpointError {
+  const coded = fromNative(error)
+  if (coded.details?.systemError !== 'EADDRINUSE') return coded
+  return new CheckpointError(
+    'ADDRESS_IN_USE',
+    `${what} cannot listen on ${formatAddress(address)}: the address is taken.`,
+    {
+      cause: error,
+      help: 'Stop what listens there, or choose another port; port 0 takes any.',
+    },
+  )
 }

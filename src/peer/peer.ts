@@ -1,0 +1,251 @@
+/** The link to the other process of a pair: who it is, what it says of itself, and whether it is hung or dead. */
+import { listenError } from '../address.js'
+import { checkSignal, checkTimeout, invalid } from '../client/arguments.js'
+import { CheckpointError } from '../errors.js'
+import type { NativeFailure, NativePeerLink } from '../native.js'
+import { fromNative, fromNativeCode } from '../native-error.js'
+import { loadNative } from '../native-loader.js'
+import type { CallOptions } from '../types.js'
+import { within } from '../within.js'
+import { checkPeerOptions, type PeerOptions } from './options.js'
+
+/** What the partner's status block says, read by RDMA just now. */
+export interface PeerStatus {
+  /** What the partner's application published last; `loading` until it has. */
+  state: string
+  /** Of the status block's layout. */
+  version: number
+  epoch: bigint
+  /** 32 hexadecimal digits; another one after each start of the partner. */
+  bootId: string
+  progress: bigint
+  /**
+   * Milliseconds since the partner's event loop last turned, or since its link was started; up to some 200 ms in a process that
+   * is well. A native thread of the partner's keeps it: a process whose event loop is blocked answers, with an age that grows.
+   */
+  loopAgeMs: number
+  /** Milliseconds since the partner's link was started. */
+  uptimeMs: number
+}
+
+/** What {@link Peer.publish} changes; what is left out stays as it is. */
+export interface PeerUpdate {
+  /** 1 to 24 printable ASCII characters without space. */
+  state?: string
+  /** 0 to 2^64-1. */
+  epoch?: bigint
+  /** 0 to 2^64-1: how far the application is, such as the sequence of its last checkpoint. */
+  progress?: bigint
+}
+
+/** What the native link noted; times are milliseconds since 1970, with fractions. */
+export interface PeerReport {
+  bootId: string
+  linked: boolean
+  /** Boot id of the partner of the link that stands, or stood last. */
+  partner?: string
+  /** Connects that were begun. */
+  attempts: number
+  /** Handshakes that came to a link. */
+  links: number
+  /** Connections of others that were turned away. */
+  refusals: number
+  /** Why there is no link: the outcome of the last attempt, or the end of the last link. */
+  problem?: CheckpointError
+  startedAt: number
+  linkedAt?: number
+  /** The last link was connected by this process, and not by the partner. */
+  connected: boolean
+  /** Of the last link, if this process connected: milliseconds from the connect to the end of each of the four steps. */
+  stepMs: readonly number[]
+}
+
+/** `linked`, `lost` and `error` of a {@link Peer}. */
+export class PeerEvent extends Event {
+  /** Boot id of the partner; undefined in `error` events. */
+  readonly partner: string | undefined
+  /** Of `lost`: how the link ended. Of `error`: what else than the partner's absence keeps the two apart, or who was turned away. */
+  readonly error: CheckpointError | undefined
+
+  /** @internal */
+  constructor(type: 'linked' | 'lost' | 'error', partner: string | undefined, error: CheckpointError | undefined) {
+    super(type)
+    this.partner = partner
+    this.error = error
+  }
+}
+
+/**
+ * One end of the link between the two processes of a pair. A native thread listens, connects and retries until the partner is
+ * there, and again after every end; it needs no JavaScript. A link never holds the process open.
+ *
+ * `node --import rdma-checkpoint/early app.js` starts one before the application's first line, see {@link earlyPeer};
+ * `docs/peer-protocol.md` describes what goes over the wire.
+ */
+export class Peer extends EventTarget implements AsyncDisposable {
+  readonly #link: NativePeerLink
+  /** 32 hexadecimal digits that tell this start of the process from all others. */
+  readonly bootId: string
+  /** address:port on which this process listens. */
+  readonly address: string
+  #published: Required<PeerUpdate> = { state: 'loading', epoch: 0n, progress: 0n }
+  readonly #closed = new AbortController()
+  #closing: Promise<void> | undefined
+
+  private constructor(options: PeerOptions) {
+    super()
+    const checked = checkPeerOptions(options)
+    const native = loadNative()
+    try {
+      this.#link = new native.PeerLink(checked, {
+        onChange: (kind, partner, failure) => this.#tell(kind, partner, failure),
+      })
+    } catch (error) {
+      throw listenError(error, checked.listen, 'The peer link')
+    }
+    this.bootId = this.#link.report().bootId
+    this.address = this.#link.address
+  }
+
+  /**
+   * Starts to listen and to connect, and returns at once.
+   * @throws CheckpointError `INVALID_ARGUMENT`, `UNAUTHENTICATED`, `ADDRESS_IN_USE`, `NOT_SUPPORTED`, `SYSTEM`,
+   * `PLATFORM_UNSUPPORTED`, `ADDON_NOT_FOUND`
+   */
+  static start(options: PeerOptions): Peer {
+    return new Peer(options)
+  }
+
+  /** Whether there is a link now. A partner that has just died may count as linked for up to a second. */
+  get linked(): boolean {
+    return this.#link.report().linked
+  }
+
+  /** What the native thread noted, whatever this process's event loop was doing. */
+  report(): PeerReport {
+    const { startedAtMs, linkedAtMs, problem, ...rest } = this.#link.report()
+    return {
+      ...rest,
+      startedAt: startedAtMs,
+      ...(linkedAtMs === undefined ? {} : { linkedAt: linkedAtMs }),
+      ...(problem === undefined ? {} : { problem: toError(problem) }),
+    }
+  }
+
+  /**
+   * Resolves once there is a link, within 30 s unless `timeoutMs` says otherwise (0: no limit). Holds the process meanwhile.
+   * @throws CheckpointError `TIMEOUT`, whose cause is what kept the two apart; `ABORTED`, `CLOSED`
+   */
+  async whenLinked(options: CallOptions = {}): Promise<void> {
+    const timeoutMs = checkTimeout(options)
+    checkSignal(options.signal)
+    if (this.#closing !== undefined) throw closed()
+    const over = new AbortController()
+    const arrived = new Promise<void>((resolve, reject) => {
+      this.addEventListener('linked', () => resolve(), { signal: over.signal })
+      this.#closed.signal.addEventListener('abort', () => reject(closed()), { signal: over.signal })
+    })
+    const held = setInterval(() => undefined, 2 ** 30)
+    try {
+      if (this.linked) return
+      await within(
+        arrived,
+        { ...options, timeoutMs },
+        { late: 'There was no link to the partner', wait: 'The wait for the partner', outcome: 'none' },
+      )
+    } catch (error) {
+      throw this.#withProblem(error)
+    } finally {
+      clearInterval(held)
+      over.abort()
+    }
+  }
+
+  /**
+   * Reads the partner's status block by RDMA; its event loop takes no part, so that a hung partner answers:
+   *
+   * - a large `loopAgeMs`: it is hung, or works hard; its native threads live;
+   * - a rejection: it is dead or cannot be reached. With `CONNECTION_LOST` the link broke, with `CONNECTION_REFUSED` nobody
+   *   listens there, or the partner has not been there yet; with `TIMEOUT` there was no answer: its machine or network is gone, or
+   *   the process is stopped.
+   *
+   * Waits for an answer for one second, or for a shorter `timeoutMs`.
+   * @throws CheckpointError those, and what else keeps the two apart: `VERSION_MISMATCH`, `UNAUTHENTICATED`,
+   * `PROTOCOL_VIOLATION`, `REMOTE_ACCESS`, `LIMIT_REACHED` (the partner is linked with another process), `INVALID_ARGUMENT`
+   * (the partner's address leads back here); `CLOSED`, `ABORTED`
+   */
+  async status(options: CallOptions = {}): Promise<PeerStatus> {
+    const timeoutMs = checkTimeout(options)
+    checkSignal(options.signal)
+    const read = this.#link.status().catch((error: unknown) => {
+      throw fromNative(error)
+    })
+    const block = await within(
+      read,
+      { ...options, timeoutMs },
+      {
+        late: 'The partner did not answer',
+        wait: 'The wait for the status of the partner',
+        outcome: 'none',
+      },
+    )
+    const { state, version, epoch, bootId, progress, clockMs, turnedMs } = block
+    return { state, version, epoch, bootId, progress, loopAgeMs: clockMs - turnedMs, uptimeMs: clockMs }
+  }
+
+  /**
+   * Changes what the partner reads. It takes effect within microseconds, and never blocks.
+   * @throws CheckpointError `INVALID_ARGUMENT`, `CLOSED`
+   */
+  publish(update: PeerUpdate): void {
+    const { state = this.#published.state, epoch = this.#published.epoch, progress = this.#published.progress } = update
+    for (const [name, value] of Object.entries({ epoch, progress })) {
+      if (typeof value !== 'bigint' || value < 0n || value >= 2n ** 64n) {
+        throw invalid(`${name} must be a bigint from 0 to 2^64-1; it is ${String(value)}.`)
+      }
+    }
+    try {
+      this.#link.publish(state, epoch, progress)
+    } catch (error) {
+      throw fromNative(error)
+    }
+    this.#published = { state, epoch, progress }
+  }
+
+  /** Closes the link in order, within a second or two, and frees the address. Idempotent. */
+  close(): Promise<void> {
+    if (this.#closing === undefined) {
+      this.#closing = this.#link.close()
+      this.#closed.abort()
+    }
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #tell(kind: 'linked' | 'lost' | 'problem', partner: string, failure: NativeFailure): void {
+    if (kind === 'linked') this.dispatchEvent(new PeerEvent('linked', partner, undefined))
+    else if (kind === 'lost') this.dispatchEvent(new PeerEvent('lost', partner, toError(failure)))
+    else this.dispatchEvent(new PeerEvent('error', undefined, toError(failure)))
+  }
+
+  #withProblem(error: unknown): unknown {
+    if (!(error instanceof CheckpointError) || error.code !== 'TIMEOUT') return error
+    const { problem } = this.report()
+    if (problem === undefined) return error
+    return new CheckpointError('TIMEOUT', `${error.message} The last attempt: ${problem.message}`, {
+      cause: problem,
+      retryable: true,
+    })
+  }
+}
+
+function toError({ code, message, systemError }: NativeFailure): CheckpointError {
+  return fromNativeCode(code, message, systemError)
+}
+
+function closed(): CheckpointError {
+  return new CheckpointError('CLOSED', 'The peer link was closed by this process.')
+}

@@ -1,0 +1,38 @@
+/** The caller's patience with something that goes on by itself: CallOptions around a promise. */
+import { CheckpointError, type Outcome } from './errors.js'
+import type { CallOptions } from './types.js'
+
+export interface Impatience {
+  /** Of the TIMEOUT, as in "The unit has not stopped". */
+  late: string
+  /** Of the ABORTED, as in "The wait for the unit to stop". */
+  wait: string
+  outcome: Outcome
+}
+
+/** Waits for it, no longer than the caller likes. Default: 30 s. Holds the process meanwhile, if there is a limit. */
+export async function within<T>(
+  work: Promise<T>,
+  { signal, timeoutMs = 30_000 }: CallOptions,
+  { late, wait, outcome }: Impatience,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  let aborted: (() => void) | undefined
+  const givenUp = new Promise<never>((_, reject) => {
+    if (timeoutMs > 0) {
+      timer = setTimeout(
+        () => reject(new CheckpointError('TIMEOUT', `${late} within ${timeoutMs} ms.`, { outcome, retryable: true })),
+        timeoutMs,
+      )
+    }
+    aborted = () => reject(new CheckpointError('ABORTED', `${wait} was aborted.`, { cause: signal?.reason, outcome }))
+    if (signal?.aborted) aborted()
+    else signal?.addEventListener('abort', aborted, { once: true })
+  })
+  try {
+    return await Promise.race([work, givenUp])
+  } finally {
+    clearTimeout(timer)
+    if (aborted !== undefined) signal?.removeEventListener('abort', aborted)
+  }
+}
