@@ -366,7 +366,7 @@ export class RegionService {
     await this.#responder.fence(live.nativeId, taken.epoch).catch(rethrow)
     if (former !== undefined) this.#forget(live, former)
     if (!live.written) return
-    await this.#catalogue.flush(taken.name)
+    await this.#responder.makeDurable(live.nativeId).catch(rethrow)
     live.written = false
   }
 
