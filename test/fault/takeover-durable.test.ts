@@ -78,7 +78,7 @@ test('after a takeover the unit loses no byte that its new owner has read', asyn
   for (let round = 0; round < rounds({ long: 20, ci: 3 }); round++) {
     const { address } = await startUnit()
     const old = await connect(address, { retryMs: 0 })
-    const written = await old.openRegion('bytes', { mode: 'write', create: { bytes, mode: 'raw' } })
+    const written = await old.openRegion('bytes', { mode: 'takeOver', create: { bytes, mode: 'raw' } })
     const inFlight: Promise<unknown>[] = []
     for (let write = 0; write < 150; write++) {
       const length = random.chance(0.2) ? random.integer(64 * 1024, 512 * 1024) : random.integer(1, 9000)

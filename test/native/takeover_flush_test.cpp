@@ -81,11 +81,10 @@ class WatchedMedium final : public media::Medium {
 class Once {
  public:
   void set(Status status = {}) {
-    {
-      const std::lock_guard lock(mutex_);
-      set_ = true;
-      status_ = std::move(status);
-    }
+    // Told with the mutex held: who waits may end this object as soon as it has it.
+    const std::lock_guard lock(mutex_);
+    set_ = true;
+    status_ = std::move(status);
     changed_.notify_all();
   }
   std::function<void(Status)> callback() {
