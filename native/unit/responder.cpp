@@ -99,6 +99,10 @@ Status UnitResponder::addRegion(RegionId id, std::span<const media::ByteRange> e
   if (state_->stopping) return Error{ErrorCode::stopped, "the unit is stopping", 0};
   auto memory = RegionMemory::map(state_->medium, extents, length);
   if (!memory) return memory.error();
+  // Epoch 0: nobody has written it yet.
+  if (auto* dirty = memory.value()->dirty(); dirty != nullptr && epoch > 0 && state_->medium->keepsUnflushed()) {
+    dirty->markUnseen();
+  }
   {
     // Registered now, so that opening costs no time in proportion to the size.
     const std::lock_guard lock(mutex_);

@@ -68,6 +68,8 @@ export class LogWriter {
   /** The end of the log is known. */
   #loaded = false
   #rollbacks = 0
+  /** Something was sent since the region was opened. */
+  #wrote = false
   /** Counts looks at the log's end: what was sent before the last is not known to be there. */
   #era = 0
   #header: LogHeader = { generation: 0n, firstSequence: 1n, position: 0 }
@@ -366,6 +368,7 @@ export class LogWriter {
     // What a durable write covers is not pending any more.
     if (durability === 'durable') this.#placement.takePending()
 
+    this.#wrote = true
     const { rollbacks } = access
     const flight: Flight = {
       header,
@@ -449,7 +452,10 @@ export class LogWriter {
   async #load(): Promise<void> {
     const { access } = this
     const { rollbacks } = access
-    const { header, newest, greatestSequence } = await this.#placement.load(new Deadline())
+    const { header, newest, greatestSequence } = await this.#placement.load(
+      new Deadline(),
+      !this.#wrote && access.durableWhenOpened === true,
+    )
     if (newest !== undefined && newest.epoch > access.epoch) {
       throw new CheckpointError(
         'FENCED',

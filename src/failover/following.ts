@@ -65,6 +65,9 @@ export async function restored<T>(
 ): Promise<Checkpoint<T> | undefined> {
   let last = known
   if (last !== undefined && !newestOnly) {
+    // Most often there is nothing behind it.
+    const newest = await reader.newest()
+    if (newest !== undefined && same(newest, last)) return last
     for await (const checkpoint of since(reader, last, false, undefined)) {
       last = checkpoint
       onUnread(checkpoint)
