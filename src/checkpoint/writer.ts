@@ -73,6 +73,7 @@ export class LogWriter {
   /** Counts looks at the log's end: what was sent before the last is not known to be there. */
   #era = 0
   #header: LogHeader = { generation: 0n, firstSequence: 1n, position: 0 }
+  #newestFound: Age | undefined
   #nextSequence = 1n
   #newestAcknowledged = 0n
   #durableSequence = 0n
@@ -177,6 +178,13 @@ export class LogWriter {
     const answer = this.answer(options)
     this.#enqueue({ kind: 'stream', answer, chunks, totalBytes, codec, schema })
     return answer.promise
+  }
+
+  /** The newest checkpoint that the log had when its end was last looked for. */
+  async end(): Promise<Age | undefined> {
+    await this.#barrier()
+    const newest = this.#newestFound
+    return newest === undefined || newest.sequence < this.#header.firstSequence ? undefined : newest
   }
 
   /** Records below `before`, or all appended so far, are gone when this resolves. */
@@ -466,6 +474,7 @@ export class LogWriter {
       )
     }
     this.#header = header
+    this.#newestFound = newest
     for (const least of [greatestSequence + 1n, header.firstSequence]) {
       if (least > this.#nextSequence) this.#nextSequence = least
     }

@@ -236,12 +236,12 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
         this.#handedOver = undefined
         const opened = await this.#open(client)
         if (opened === undefined) return undefined
-        if (opened !== 'busy') return { ...opened, known: await standby?.stop() }
+        if (opened !== 'busy') return { ...opened, known: standby?.stop() }
       }
       return undefined
     } finally {
       watch.abort()
-      await standby?.stop()
+      standby?.stop()
     }
   }
 
