@@ -25,6 +25,7 @@ class DirtyMap {
   };
 
   explicit DirtyMap(std::uint64_t bytes);
+  ~DirtyMap() = default;
   DirtyMap(const DirtyMap&) = delete;
   DirtyMap& operator=(const DirtyMap&) = delete;
 
