@@ -19,7 +19,7 @@ const MiB = 1024 * 1024
  *   end: 'SIGKILL' | 'SIGSTOP' }} Series  what the primary saved before its end, how, and what its standby had read of it
  * @typedef {{ residentMiB: number, unreadBytes: number, buried: number, noticed: number, opened: number, restored: number,
  *   written: number, total: number }} Takeover  milliseconds; noticed to written are the parts of the total
- * @typedef {{ p50: number, p99: number, max: number }} Distribution
+ * @typedef {{ min: number, p50: number, p99: number, max: number }} Distribution
  */
 
 const { values: options } = parseArgs({
@@ -145,7 +145,7 @@ function summary(takeovers) {
 function distribution(values) {
   const sorted = [...values].sort((a, b) => a - b)
   const at = (/** @type {number} */ share) => sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0
-  return { p50: at(0.5), p99: at(0.99), max: at(1) }
+  return { min: at(0), p50: at(0.5), p99: at(0.99), max: at(1) }
 }
 
 /**
@@ -159,15 +159,17 @@ function report(machine, rows) {
       'Milliseconds, p50 / p99.\n',
   )
   console.log(
-    '| takeover after | runs | primary in memory | (buried) | noticed | taken over | state read | first write | in all | longest |',
+    '| takeover after | runs | primary in memory | (buried) | noticed | taken over | state read | first write | in all | shortest | longest |',
   )
-  console.log('|---|---|---|---|---|---|---|---|---|---|')
+  console.log('|---|---|---|---|---|---|---|---|---|---|---|')
   for (const row of rows) {
     const buried = row.end === 'SIGKILL' ? pair(row.buriedMs) : ''
     const parts = [buried, ...[row.noticedMs, row.openedMs, row.restoredMs, row.writtenMs, row.totalMs].map(pair)]
     const memory = `${row.primaryResidentMiB.toFixed(0)} MiB`
     const name = row.end === 'SIGKILL' ? row.name : `${row.name} (SIGSTOP, silenceMs ${silenceMs})`
-    console.log(`| ${[name, row.runs, memory, ...parts, row.totalMs.max.toFixed(1)].join(' | ')} |`)
+    console.log(
+      `| ${[name, row.runs, memory, ...parts, row.totalMs.min.toFixed(1), row.totalMs.max.toFixed(1)].join(' | ')} |`,
+    )
   }
 }
 
