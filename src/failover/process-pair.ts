@@ -240,8 +240,9 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
       }
       return undefined
     } finally {
-      watch.abort()
       standby?.stop()
+      // To end the watch is some work, which a new primary does while it waits for its first reads.
+      setImmediate(() => watch.abort())
     }
   }
 
