@@ -3,11 +3,12 @@
 // Writes and appends of several sizes, visible and durable, one at a time and 16 in flight, beside raw TCP over
 // loopback in the same run. Everything that is compared is interleaved: a round measures each cell once, and the
 // table shows the median over the rounds. docs/benchmarks.md says how to read it.
-import { mkdtempSync, rmSync, statfsSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { connect } from 'rdma-checkpoint'
+import { describeMachine } from './machine.js'
 import { measure, median, spread } from './measure.js'
 import { buildRawTcp, measureRawTcp } from './raw-tcp.js'
 import { startUnit } from './unit.js'
@@ -131,16 +132,7 @@ function summary(cell, measurements) {
 
 /** @param {ReturnType<typeof summary>[]} rows */
 function report(rows) {
-  const machine = {
-    cpu: os.cpus()[0]?.model ?? 'unknown',
-    cores: os.cpus().length,
-    kernel: os.release(),
-    node: process.version,
-    poolFileSystem: fileSystemOf(folder),
-    rounds,
-    seconds,
-    load: os.loadavg()[0],
-  }
+  const machine = { ...describeMachine(folder), rounds, seconds }
   const results = rows.map((row) => {
     const rawRow = rows.find(
       ({ series, bytes, depth }) => series === 'raw TCP' && bytes === row.bytes && depth === row.depth,
@@ -181,17 +173,4 @@ function report(rows) {
 function readable(bytes) {
   if (bytes >= MiB) return `${bytes / MiB} MiB`
   return bytes >= KiB ? `${bytes / KiB} KiB` : `${bytes} B`
-}
-
-/** The kind of file system matters: on tmpfs a sync costs nothing. @param {string} directory */
-function fileSystemOf(directory) {
-  const known = new Map([
-    [0xef53, 'ext4'],
-    [0x01021994, 'tmpfs (a sync does nothing there)'],
-    [0x58465342, 'xfs'],
-    [0x9123683e, 'btrfs'],
-    [0x794c7630, 'overlayfs'],
-  ])
-  const type = statfsSync(directory).type
-  return known.get(type) ?? `file system 0x${type.toString(16)}`
 }

@@ -5,7 +5,7 @@
 //   npm run demo -- FILE...         counts the words of your own files
 //   npm run demo -- --json          ends with one line of JSON
 //
-// This file directs. What happens is in demo/primary.js and demo/backup.js, the work itself in demo/word-count.js.
+// This file directs. Primary and backup run demo/counter.js; the work itself is in demo/word-count.js.
 import { parseArgs } from 'node:util'
 import { connect } from 'rdma-checkpoint'
 import { bytesBefore, findInput, totalBytes } from './demo/input.js'
@@ -41,7 +41,7 @@ async function demo(named, asJson) {
 
   const backup = stage.start('backup', assignment)
   await backup.until('standing-by')
-  say(`3. The backup, process ${backup.process.pid}, stands by: it asks for the region, which has an owner.`)
+  say(`3. The backup, process ${backup.process.pid}, runs the same program. The region has an owner, so it stands by.`)
 
   primary.tellToStart()
   let saved = await primary.until('saved')
@@ -61,24 +61,21 @@ async function demo(named, asJson) {
   say(`5. The primary is killed (SIGKILL) half-way: its last acknowledged checkpoint is number ${saved.sequence}, at`)
   say(`   ${mega(bytesBefore(files, saved.position))} of the input.`)
 
-  const recovered = await backup.until('recovered')
   const takenOver = await backup.until('taken-over')
-  const takeoverMs = takenOver.at - killedAt
+  const parts = partsOf(killedAt, takenOver)
   say(
-    `6. The backup owns the region, and read checkpoint ${recovered.sequence} (${mega(recovered.stateBytes)}) over ${recovered.transport}:`,
+    `6. The backup owns the region, and goes on from checkpoint ${takenOver.recovered} (${mega(takenOver.stateBytes)}):`,
   )
-  say(`   ${(recovered.openedAt - killedAt).toFixed(1)} ms from the kill until the region was its own,`)
-  say(`   ${(recovered.restoredAt - recovered.openedAt).toFixed(1)} ms to read and decode the state,`)
-  say(
-    `   ${(takenOver.at - recovered.restoredAt).toFixed(1)} ms for its own first checkpoint: ${takeoverMs.toFixed(1)} ms in all.`,
-  )
+  say(`   ${parts.noticed.toFixed(1)} ms from the kill until it knew that the owner was lost,`)
+  say(`   ${parts.takenOver.toFixed(1)} ms until the region was its own,`)
+  say(`   ${parts.stateRead.toFixed(1)} ms to read and decode the state,`)
+  say(`   ${parts.firstWrite.toFixed(1)} ms for its own first checkpoint: ${parts.inAll.toFixed(1)} ms in all.`)
 
-  const finished = await backup.until('finished')
+  await backup.until('finished')
+  const { result, checkpoints, transport } = await readResult(unit.address)
   say(
-    `7. The backup has finished the work; the log went up to checkpoint ${finished.sequence} (${since(started)} since the start).`,
+    `7. The backup has finished the work; the log goes up to checkpoint ${checkpoints} (${since(started)} since the start).`,
   )
-
-  const result = await readResult(unit.address)
   const undisturbed = countAll(files)
   const resultMatches = result.equals(undisturbed)
   say(
@@ -91,7 +88,7 @@ async function demo(named, asJson) {
       .join(', ')}.`,
   )
   // What was acknowledged must be there; one more may have been on its way when the primary died.
-  const nothingLost = BigInt(recovered.sequence) >= BigInt(saved.sequence)
+  const nothingLost = BigInt(takenOver.recovered) >= BigInt(saved.sequence)
   if (!resultMatches) say('   The results DIFFER.')
   else if (!nothingLost) say('   An acknowledged checkpoint was LOST.')
   else say('   The results are equal: no word was lost or counted twice.')
@@ -99,12 +96,18 @@ async function demo(named, asJson) {
   if (asJson) {
     const summary = {
       unit: unit.address,
-      transport: recovered.transport,
-      checkpoints: Number(finished.sequence),
+      transport,
+      checkpoints: Number(checkpoints),
       killedAfter: Number(saved.sequence),
-      recovered: Number(recovered.sequence),
+      recovered: Number(takenOver.recovered),
       bytes,
-      takeoverMs: Math.round(takeoverMs * 10) / 10,
+      takeoverMs: tenths(parts.inAll),
+      partsMs: {
+        noticed: tenths(parts.noticed),
+        takenOver: tenths(parts.takenOver),
+        stateRead: tenths(parts.stateRead),
+        firstWrite: tenths(parts.firstWrite),
+      },
       resultMatches,
     }
     say(JSON.stringify(summary))
@@ -118,7 +121,27 @@ async function readResult(unit) {
   const region = await client.openRegion(regionName)
   const latest = await region.checkpoints({ codec: stateCodec }).latest()
   await client.close()
-  return new WordCount(latest?.value)
+  return { result: new WordCount(latest?.value), checkpoints: latest?.sequence ?? 0n, transport: region.transport }
+}
+
+/**
+ * How long each part of the takeover took, in milliseconds.
+ * @param {number} killedAt
+ * @param {Extract<import('./demo/messages.js').Report, { type: 'taken-over' }>} takenOver
+ */
+function partsOf(killedAt, { noticedAt, openedAt, restoredAt, savedAt }) {
+  return {
+    noticed: noticedAt - killedAt,
+    takenOver: openedAt - noticedAt,
+    stateRead: restoredAt - openedAt,
+    firstWrite: savedAt - restoredAt,
+    inAll: savedAt - killedAt,
+  }
+}
+
+/** @param {number} ms */
+function tenths(ms) {
+  return Math.round(ms * 10) / 10
 }
 
 /** @param {number} bytes */

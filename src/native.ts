@@ -120,6 +120,8 @@ export interface NativeResponder {
   removeRegion(id: bigint): Promise<void>
   fence(id: bigint, epoch: bigint): Promise<void>
   dropHandle(id: bigint, handle: bigint): Promise<void>
+  /** What writers left visible in the region and is not durable yet; after a fence. */
+  makeDurable(id: bigint): Promise<void>
   addSession(session: bigint): void
   removeSession(session: bigint): void
   sessions(): NativeSessionState[]

@@ -4,15 +4,14 @@ import { once } from 'node:events'
 
 /**
  * @typedef {{ unit: string, region: string, regionBytes: number, files: import('./input.js').InputFile[],
- *   pauseMs: number }} Assignment  pauseMs: how long the primary rests after each step
+ *   pauseMs: number }} Assignment  pauseMs: how long the owner rests after each step
  * @typedef {import('./input.js').Position} Position
  * @typedef {{ type: 'owner' }
- *   | { type: 'saved', sequence: string, durability: string, position: Position }
  *   | { type: 'standing-by' }
- *   | { type: 'recovered', sequence: string, stateBytes: number, position: Position, transport: string,
- *       openedAt: number, restoredAt: number }
- *   | { type: 'taken-over', sequence: string, at: number }
- *   | { type: 'finished', sequence?: string }} Report
+ *   | { type: 'saved', sequence: string, durability: string, position: Position }
+ *   | { type: 'taken-over', recovered: string, stateBytes: number, sequence: string,
+ *       noticedAt: number, openedAt: number, restoredAt: number, savedAt: number }
+ *   | { type: 'finished' }} Report
  */
 
 /** What to do, sent by the director once. @returns {Promise<Assignment>} */

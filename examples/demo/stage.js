@@ -48,11 +48,11 @@ export class Stage {
   }
 
   /**
-   * Starts one of the demo's own processes.
-   * @param {string} name @param {Assignment} assignment
+   * Starts a process that counts.
+   * @param {string} name what it is called here @param {Assignment} assignment
    */
   start(name, assignment) {
-    const child = this.#keep(fork(fileURLToPath(new URL(`${name}.js`, import.meta.url)), { execArgv: [] }))
+    const child = this.#keep(fork(fileURLToPath(new URL('counter.js', import.meta.url)), { execArgv: [] }))
     child.send(assignment)
     return new Actor(name, child)
   }

@@ -109,6 +109,7 @@ void Responder::define(Environment& environment, Napi::Object exports) {
                              method<Responder, &Responder::removeRegion>("removeRegion"),
                              method<Responder, &Responder::fence>("fence"),
                              method<Responder, &Responder::dropHandle>("dropHandle"),
+                             method<Responder, &Responder::makeDurable>("makeDurable"),
                              method<Responder, &Responder::addSession>("addSession"),
                              method<Responder, &Responder::removeSession>("removeSession"),
                              method<Responder, &Responder::sessions>("sessions"),
@@ -231,6 +232,17 @@ Napi::Value Responder::dropHandle(const Napi::CallbackInfo& info) {
   if (!read.ok()) return read.fail();
   const PromisedSettlement settlement = promiseSettlement(Environment::of(info.Env()));
   if (settlement.ticket) responder->dropHandle(id, handle, settler(settlement));
+  return settlement.promise;
+}
+
+Napi::Value Responder::makeDurable(const Napi::CallbackInfo& info) {
+  unit::Responder* responder = running(info.Env());
+  if (responder == nullptr) return {};
+  ArgumentReader read(info.Env());
+  const std::uint64_t id = read.bigint(info[0], "id");
+  if (!read.ok()) return read.fail();
+  const PromisedSettlement settlement = promiseSettlement(Environment::of(info.Env()));
+  if (settlement.ticket) responder->makeDurable(id, settler(settlement));
   return settlement.promise;
 }
 

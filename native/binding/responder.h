@@ -54,6 +54,7 @@ class Responder {
   Napi::Value removeRegion(const Napi::CallbackInfo& info);
   Napi::Value fence(const Napi::CallbackInfo& info);
   Napi::Value dropHandle(const Napi::CallbackInfo& info);
+  Napi::Value makeDurable(const Napi::CallbackInfo& info);
   Napi::Value addSession(const Napi::CallbackInfo& info);
   Napi::Value removeSession(const Napi::CallbackInfo& info);
   Napi::Value sessions(const Napi::CallbackInfo& info);

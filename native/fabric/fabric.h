@@ -43,6 +43,7 @@
 #include <string>
 #include <vector>
 
+#include "../base/dirty_map.h"
 #include "../base/result.h"
 #include "event_loop.h"
 
@@ -92,6 +93,8 @@ class MemoryRegion {
  public:
   virtual ~MemoryRegion() = default;
   virtual Bytes memory() const = 0;
+  // Where what peers place is marked, or null; as registerMemory was given it.
+  virtual DirtyMap* dirty() const = 0;
 };
 
 // What a peer needs to address granted memory: remote address = base + offset, under key.
@@ -223,7 +226,11 @@ class Fabric {
                                                       ConstBytes privateData, EventLoop& loop,
                                                       std::shared_ptr<ConnectionHandler> handler) = 0;
 
-  virtual Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory) = 0;
+  // dirty: null, or a map of this memory that outlives the registration. What peers write is marked there before anything
+  // that follows the write on its connection is dealt with; of a connection that has ended (fence, onClosed) everything is
+  // marked that it has placed, the part of a write included. Where the CPU does not see what is placed (verbs), the map is
+  // told at a grant for writing that bytes come unseen.
+  virtual Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty) = 0;
 };
 
 // The user-space iWARP fabric; needs nothing installed.

@@ -33,6 +33,8 @@ class Medium {
   // Unit of write-back: two things that must not tear each other never share a block. 4096 for memory and file.
   virtual std::uint64_t blockSize() const = 0;
   virtual bool durable() const = 0;
+  // What was placed and never flushed can still be there when the medium is opened again, and is not durable.
+  virtual bool keepsUnflushed() const { return false; }
 
   // Makes the ranges, rounded out to blocks, durable as they are now (a stable copy is taken). Ranges that the caller
   // wrote before the call are covered. notDurable on a medium that cannot; mediumFailed after the first failed write

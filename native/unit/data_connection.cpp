@@ -57,34 +57,35 @@ Status DataConnection::queueFlush(const protocol::Flush& flush) {
     return Error{ErrorCode::protocolViolation,
                  "more than " + std::to_string(unit().options.credits) + " flush messages are under way", 0};
   }
-  auto ranges = poolRanges(flush);
-  if (!ranges) {
-    answer(flush.request, ranges.error());
+  auto asked = ranges(flush);
+  if (!asked) {
+    answer(flush.request, asked.error());
     return {};
   }
   const auto self = std::static_pointer_cast<DataConnection>(shared_from_this());
   FlushJob job;
-  job.ranges = std::move(ranges).value();
+  job.region = region_;
+  job.ranges = std::move(asked).value();
   job.wanted = [self] { return self->link()->alive(); };
   job.answer = [self, request = flush.request](const Status& status) { self->answer(request, status); };
   if (!unit().flushes.push(std::move(job))) answer(flush.request, Error{ErrorCode::stopped, "the unit is stopping", 0});
   return {};
 }
 
-Result<std::vector<media::ByteRange>> DataConnection::poolRanges(const protocol::Flush& flush) const {
+Result<std::vector<media::ByteRange>> DataConnection::ranges(const protocol::Flush& flush) const {
   if (!mayWrite(member_->binding.rights)) {
     return Error{ErrorCode::remoteAccess, "a connection without the right to write has nothing to flush", 0};
   }
   if (!unit().medium->durable()) return Error{ErrorCode::notDurable, "the pool's medium cannot keep anything", 0};
-  const auto& memory = region_->memory();
-  std::vector<media::ByteRange> ranges;
+  const auto length = region_->memory().length();
+  std::vector<media::ByteRange> checked;
   for (const auto& range : flush.ranges) {
-    if (range.offset > memory.length() || range.length > memory.length() - range.offset) {
+    if (range.offset > length || range.length > length - range.offset) {
       return Error{ErrorCode::outOfBounds, "a flush reaches beyond its region", 0};
     }
-    memory.appendPoolRanges(range.offset, range.length, ranges);
+    checked.push_back({range.offset, range.length});
   }
-  return ranges;
+  return checked;
 }
 
 void DataConnection::answer(std::uint64_t request, const Status& status) {

@@ -24,7 +24,7 @@ class DataConnection final : public UnitConnection {
   void onEnd() override;
 
   Status queueFlush(const protocol::Flush& flush);
-  Result<std::vector<media::ByteRange>> poolRanges(const protocol::Flush& flush) const;
+  Result<std::vector<media::ByteRange>> ranges(const protocol::Flush& flush) const;
   void answer(std::uint64_t request, const Status& status);
 
   fabric::Fabric& fabric_;

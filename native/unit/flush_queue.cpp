@@ -82,6 +82,9 @@ void FlushQueue::stop() {
   arrived_.notify_all();
   for (auto& thread : threads)
     thread.join();
+  for (const auto& job : dropped) {
+    if (job.wanted()) job.answer(Error{ErrorCode::stopped, "the unit is stopping", 0});
+  }
 }
 
 std::vector<FlushJob> FlushQueue::takeBatch(std::unique_lock<std::mutex>& lock) {
@@ -89,11 +92,13 @@ std::vector<FlushJob> FlushQueue::takeBatch(std::unique_lock<std::mutex>& lock) 
   std::vector<FlushJob> batch;
   std::uint64_t bytes = 0;
   while (!waiting_.empty() && batch.size() < kBatchJobs) {
+    const bool alone = waiting_.front().rest;
     const auto more = bytesOf(waiting_.front());
-    if (!batch.empty() && (more > kBatchBytes || bytes > kBatchBytes - more)) break;
+    if (!batch.empty() && (alone || more > kBatchBytes || bytes > kBatchBytes - more)) break;
     bytes += more;
     batch.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
+    if (alone) break;
   }
   return batch;
 }
@@ -105,13 +110,26 @@ void FlushQueue::run() {
     if (batch.empty()) return;
     lock.unlock();
     std::erase_if(batch, [](const FlushJob& job) { return !job.wanted(); });
-    if (batch.empty()) continue;
-    std::vector<media::ByteRange> ranges;
-    for (const auto& job : batch)
-      ranges.insert(ranges.end(), job.ranges.begin(), job.ranges.end());
-    const auto status = medium_->flush(ranges);
-    for (const auto& job : batch)
-      job.answer(status);
+    if (!batch.empty()) flush(batch);
+  }
+}
+
+void FlushQueue::flush(std::vector<FlushJob>& batch) {
+  std::vector<media::ByteRange> poolRanges;
+  for (auto& job : batch) {
+    auto& flushes = job.region->flushes();
+    if (job.rest) {
+      job.ranges = flushes.beginRest();
+    } else {
+      flushes.begin(job.ranges);
+    }
+    for (const auto& range : job.ranges)
+      job.region->memory().appendPoolRanges(range.offset, range.length, poolRanges);
+  }
+  const auto status = medium_->flush(poolRanges);
+  for (const auto& job : batch) {
+    job.region->flushes().end(job.ranges, status);
+    job.answer(status);
   }
 }
 

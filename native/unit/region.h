@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "connection_link.h"
+#include "region_flushes.h"
 #include "region_memory.h"
 #include "session_table.h"
 #include "token_table.h"
@@ -33,9 +34,10 @@ struct GrantedWindow {
 class Region {
  public:
   Region(RegionId id, std::shared_ptr<RegionMemory> memory, std::uint64_t epoch, bool readOnly)
-      : memory_(std::move(memory)), id_(id), readOnly_(readOnly), epoch_(epoch) {}
+      : memory_(std::move(memory)), flushes_(memory_), id_(id), readOnly_(readOnly), epoch_(epoch) {}
 
   RegionMemory& memory() const { return *memory_; }
+  RegionFlushes& flushes() { return flushes_; }
 
   Result<protocol::Token> issueToken(TokenTable& tokens, const TokenBinding& binding, std::chrono::milliseconds life);
 
@@ -62,6 +64,7 @@ class Region {
   Revoked revokeIf(Predicate predicate, const std::vector<TokenBinding>& tokens);
 
   const std::shared_ptr<RegionMemory> memory_;
+  RegionFlushes flushes_;
   const RegionId id_;
   const bool readOnly_;
   std::mutex mutex_;

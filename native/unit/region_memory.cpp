@@ -67,6 +67,7 @@ Result<std::shared_ptr<RegionMemory>> RegionMemory::map(std::shared_ptr<media::M
     if (auto mapped = memory->mapBackToBack(); !mapped) return mapped.error();
     memory->bytes_ = memory->ownMapping_.first(length);
   }
+  if (memory->medium_->durable()) memory->dirty_ = std::make_unique<DirtyMap>(length);
   return memory;
 }
 
@@ -117,7 +118,7 @@ Result<std::shared_ptr<const fabric::MemoryRegion>> RegionMemory::registration(f
   const std::lock_guard lock(mutex_);
   auto& registered = registrations_[&fabric];
   if (!registered) {
-    auto made = fabric.registerMemory(bytes_);
+    auto made = fabric.registerMemory(bytes_, dirty_.get());
     if (!made) return made.error();
     registered = std::move(made).value();
   }

@@ -25,6 +25,9 @@ class RegionMemory : public std::enable_shared_from_this<RegionMemory> {
 
   std::span<std::byte> bytes() const { return bytes_; }
   std::uint64_t length() const { return bytes_.size(); }
+  std::uint64_t blockSize() const { return medium_->blockSize(); }
+  // What peers have placed since it was made durable; null where the medium makes nothing durable.
+  DirtyMap* dirty() const { return dirty_.get(); }
 
   // The pool's ranges behind a range of the region, which must lie in it, appended.
   void appendPoolRanges(std::uint64_t offset, std::uint64_t length, std::vector<media::ByteRange>& poolRanges) const;
@@ -46,6 +49,7 @@ class RegionMemory : public std::enable_shared_from_this<RegionMemory> {
   std::uint64_t extentBytes_ = 0;
   std::span<std::byte> ownMapping_;  // empty with a single extent
   std::span<std::byte> bytes_;
+  std::unique_ptr<DirtyMap> dirty_;
   std::mutex mutex_;
   std::map<const fabric::Fabric*, std::shared_ptr<fabric::MemoryRegion>> registrations_;
 };

@@ -55,6 +55,7 @@ class UnitResponder final : public Responder {
   void removeRegion(RegionId id, Done done) override;
   void fence(RegionId id, std::uint64_t epoch, Done done) override;
   void dropHandle(RegionId id, HandleId handle, Done done) override;
+  void makeDurable(RegionId id, Done done) override;
   Status addSession(SessionId session) override { return state_->sessions.add(session); }
   void removeSession(SessionId session) override;
   std::vector<SessionState> sessions() const override { return state_->sessions.states(); }
@@ -98,6 +99,10 @@ Status UnitResponder::addRegion(RegionId id, std::span<const media::ByteRange> e
   if (state_->stopping) return Error{ErrorCode::stopped, "the unit is stopping", 0};
   auto memory = RegionMemory::map(state_->medium, extents, length);
   if (!memory) return memory.error();
+  // Epoch 0: nobody has written it yet.
+  if (auto* dirty = memory.value()->dirty(); dirty != nullptr && epoch > 0 && state_->medium->keepsUnflushed()) {
+    dirty->markUnseen();
+  }
   {
     // Registered now, so that opening costs no time in proportion to the size.
     const std::lock_guard lock(mutex_);
@@ -133,6 +138,19 @@ void UnitResponder::dropHandle(RegionId id, HandleId handle, Done done) {
   const auto region = state_->regions.find(id);
   if (!region) return answer(std::move(done), unknownRegion(id));
   endThenAnswer(region->dropHandle(handle, state_->tokens).links, std::move(done));
+}
+
+void UnitResponder::makeDurable(RegionId id, Done done) {
+  auto region = state_->regions.find(id);
+  if (!region) return answer(std::move(done), unknownRegion(id));
+  if (!state_->medium->durable()) return answer(std::move(done), {});
+  FlushJob job;
+  job.region = std::move(region);
+  job.rest = true;
+  job.wanted = [] { return true; };
+  job.answer = [shared = std::make_shared<Done>(std::move(done))](const Status& status) { (*shared)(status); };
+  auto refused = job.answer;
+  if (!state_->flushes.push(std::move(job))) refused(Error{ErrorCode::stopped, "the unit is stopping", 0});
 }
 
 void UnitResponder::removeSession(SessionId session) {

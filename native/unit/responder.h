@@ -1,7 +1,7 @@
 // responder.h -- the unit's data plane: tokens, data and session connections, flushes, fences. No JavaScript runs here.
 //
 // Threads: every method may be called from any thread. Connections live on the responder's own event loops; flushes run
-// on its flush threads. Callbacks given to fence, removeRegion and stop are called on one of those threads.
+// on its flush threads. Callbacks given to fence, makeDurable, removeRegion and stop are called on one of those threads.
 // Locks: one mutex a region guards its epoch, its connections and its unspent tokens (the fence is exact under it).
 #pragma once
 
@@ -85,6 +85,10 @@ class Responder {
   virtual void fence(RegionId id, std::uint64_t epoch, std::function<void(Status)> done) = 0;
   // Ends the connections and tokens of one open only (a reconnect, a close); done when none of its bytes can land.
   virtual void dropHandle(RegionId id, HandleId handle, std::function<void(Status)> done) = 0;
+
+  // Makes durable what writers have placed in the region and no flush has made durable; done when it is. For after a fence,
+  // before a new owner is admitted: a writer that is connected may place more meanwhile. ok where the medium keeps nothing.
+  virtual void makeDurable(RegionId id, std::function<void(Status)> done) = 0;
 
   virtual Status addSession(SessionId session) = 0;
   // Ends the session's connections and tokens.

@@ -36,7 +36,7 @@ export class AppendPlacement implements Placement {
     this.maximumCells = geometry.area.maximumCells
   }
 
-  async load(deadline: Deadline): Promise<Loaded> {
+  async load(deadline: Deadline, durable: boolean): Promise<Loaded> {
     const { header, newest, entries, ...survey } = await this.#survey(deadline)
     const { segments } = this.#geometry
     this.#directory = survey.directory.slice()
@@ -73,7 +73,7 @@ export class AppendPlacement implements Placement {
     }
     const start = await this.#view.startOf(newest, deadline)
     this.#newestSettled = start
-    if (this.#access.strongest === 'visible') {
+    if (durable || this.#access.strongest === 'visible') {
       this.#guard = start
     } else {
       // Nobody knows what became durable behind the sequence that the newest record names.

@@ -24,6 +24,7 @@ import { type Crc32c, compareAge, greater, isLast, type RecordHeader } from './r
 import { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
 import { isDelta, Restorer } from './restore.js'
+import { isVerified, noteVerified } from './verified.js'
 
 export interface AppendSurvey extends Survey {
   /** Entries of what is kept, newest first. */
@@ -100,9 +101,16 @@ export class AppendView implements LogView<AppendSurvey> {
 
   /** Whether all of a checkpoint is there, what a delta builds on too. */
   async isWhole(found: Found, window: RecordWindow, deadline: Deadline): Promise<boolean> {
-    if (!isDelta(found)) return verifyFound(found, window)
-    const restorer = new Restorer((sequence, until) => this.find(sequence, until))
-    return (await restorer.bytes(found, window, deadline)) instanceof Uint8Array
+    const access = this.#access
+    if (isVerified(access, found)) return true
+    if (isDelta(found)) {
+      const restorer = new Restorer(access, (sequence, until) => this.find(sequence, until))
+      return (await restorer.bytes(found, window, deadline)) instanceof Uint8Array
+    }
+    const { unitStart } = access
+    const whole = await verifyFound(found, window)
+    if (whole) noteVerified(access, unitStart, found)
+    return whole
   }
 
   #holds(deadline: Deadline): Accept {

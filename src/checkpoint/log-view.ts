@@ -128,6 +128,7 @@ export class Assembler {
   }
 }
 
+/** Whether the checksums hold of all that is stored of it. */
 export async function verifyFound(found: Found, window: RecordWindow): Promise<boolean> {
   for (const part of found.parts.toReversed()) if (!(await window.verify(part))) return false
   return true

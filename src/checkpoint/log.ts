@@ -108,6 +108,15 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
     return ack
   }
 
+  /**
+   * The newest checkpoint when this owner found the end of the log, to append behind it. Undefined in a log that was empty
+   * or cleared.
+   * @internal
+   */
+  async end(): Promise<{ epoch: bigint; sequence: bigint } | undefined> {
+    return await this.#writer.end()
+  }
+
   /** As of the reader, and what this process knows to have made durable itself. */
   override async durableSequence(options?: CallOptions): Promise<bigint> {
     return greater(await super.durableSequence(options), this.#writer.durableSequence)

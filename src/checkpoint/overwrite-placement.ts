@@ -26,13 +26,13 @@ export class OverwritePlacement implements Placement {
     this.maximumCells = geometry.area.maximumCells
   }
 
-  async load(deadline: Deadline): Promise<Loaded> {
+  async load(deadline: Deadline, durable: boolean): Promise<Loaded> {
     const { header, newest, greatestSequence } = await this.#view.survey(deadline, { writing: true })
     this.#writing = false
     this.#previous = undefined
     this.#pending = undefined
     this.#newestSlot = newest === undefined ? 1 : this.#slotOf(newest.parts[0].position)
-    this.#newestDurable = newest === undefined || this.#access.strongest === 'visible'
+    this.#newestDurable = newest === undefined || durable || this.#access.strongest === 'visible'
     if (newest !== undefined && !this.#newestDurable) {
       this.#pending = { from: newest.parts[0].position, to: newest.last.position + newest.last.cells }
     }

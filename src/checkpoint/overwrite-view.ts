@@ -19,6 +19,7 @@ import { OverwriteTail } from './overwrite-tail.js'
 import { compareAge, type RecordHeader } from './record-header.js'
 import { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
+import { isVerified, noteVerified } from './verified.js'
 
 export interface OverwriteSurvey extends Survey {
   readonly window: RecordWindow | undefined
@@ -42,7 +43,7 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
 
   async survey(
     deadline: Deadline,
-    { writing = false, accept = verifyFound }: SurveyOptions = {},
+    { writing = false, accept = (found, window) => this.isWhole(found, window) }: SurveyOptions = {},
   ): Promise<OverwriteSurvey> {
     let previous = ''
     for (let attempt = 0; ; attempt++) {
@@ -76,8 +77,13 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     if (after === undefined || compareAge(newest, after) > 0) yield { found: newest, window }
   }
 
-  isWhole(found: Found, window: RecordWindow): Promise<boolean> {
-    return verifyFound(found, window)
+  async isWhole(found: Found, window: RecordWindow): Promise<boolean> {
+    const access = this.#access
+    if (isVerified(access, found)) return true
+    const { unitStart } = access
+    const whole = await verifyFound(found, window)
+    if (whole) noteVerified(access, unitStart, found)
+    return whole
   }
 
   async isExposed(): Promise<boolean> {

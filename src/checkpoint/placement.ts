@@ -19,8 +19,11 @@ export interface RegionRange {
 export interface Placement {
   /** Cells of the largest checkpoint. */
   readonly maximumCells: number
-  /** Finds the end of the log; what is written next goes there. */
-  load(deadline: Deadline): Promise<Loaded>
+  /**
+   * Finds the end of the log; what is written next goes there.
+   * @param durable all that is there is known to be
+   */
+  load(deadline: Deadline, durable: boolean): Promise<Loaded>
   /**
    * Whether so many cells more would overwrite the newest checkpoint that is acknowledged (and durable, where there is
    * such a thing): then what is in flight has to settle, and what is pending to be flushed, first.

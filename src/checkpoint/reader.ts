@@ -283,7 +283,7 @@ export class CheckpointReader<T> {
   }
 
   #restorer(remembers = false): Restorer {
-    return new Restorer((sequence, deadline) => this.view.find(sequence, deadline), remembers)
+    return new Restorer(this.access, (sequence, deadline) => this.view.find(sequence, deadline), remembers)
   }
 
   async #verdict(found: Found, why: Unrestorable, deadline: Deadline): Promise<Verdict> {

@@ -3,6 +3,7 @@
  * this folder free of the client.
  */
 import type { Ack, CallOptions, Durability, RegionInfo, WriteOptions } from '../types.js'
+import type { VerifiedCheckpoints } from './verified.js'
 
 export interface RegionReadAccess {
   readonly name: string
@@ -17,6 +18,10 @@ export interface RegionReadAccess {
   /** The region's entry in the pool's tables, by RDMA: epoch, cursors. */
   metadata(options?: CallOptions): Promise<RegionInfo>
   crc32c(bytes: Uint8Array, seed?: number): number
+  /** Which start of the unit answers reads, as far as the connection knows; with `verified`. */
+  readonly unitStart?: bigint | undefined
+  /** Shared by all accesses of a client. */
+  readonly verified?: VerifiedCheckpoints
   saveCursor(cursor: { name: string; epoch: bigint; sequence: bigint }, options?: CallOptions): Promise<void>
 }
 
@@ -29,6 +34,8 @@ export interface RegionWriteAccess extends RegionReadAccess {
    * change reads its tail again before it appends.
    */
   readonly rollbacks: number
+  /** What was visible when this access was opened is durable: a unit's takeover sees to it. */
+  readonly durableWhenOpened?: boolean
   /**
    * One batch. With durability durable, `alsoFlush` names ranges written earlier that the same flush must cover.
    * The bytes must not change until the promise settles (use staging memory).

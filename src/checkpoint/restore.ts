@@ -4,6 +4,8 @@ import { applyDelta, type Delta, type DeltaBase, parseDelta } from './delta.js'
 import type { Found, Item, Survey } from './log-view.js'
 import { recordKind } from './record-header.js'
 import type { RecordWindow } from './record-window.js'
+import type { RegionReadAccess } from './region-access.js'
+import { noteVerified } from './verified.js'
 
 export type Find = (sequence: bigint, deadline: Deadline) => Promise<Item | undefined>
 
@@ -33,16 +35,29 @@ export function isBase(found: Found, base: DeltaBase): boolean {
  * costs its own bytes only.
  */
 export class Restorer {
+  readonly #access: RegionReadAccess
   readonly #find: Find
   readonly #remembers: boolean
   #last: { found: Found; bytes: Uint8Array<ArrayBuffer> } | undefined
 
-  constructor(find: Find, remembers = false) {
+  constructor(access: RegionReadAccess, find: Find, remembers = false) {
+    this.#access = access
     this.#find = find
     this.#remembers = remembers
   }
 
   async bytes(found: Found, window: RecordWindow, deadline: Deadline): Promise<Uint8Array<ArrayBuffer> | Unrestorable> {
+    const { unitStart } = this.#access
+    const restored = await this.#restore(found, window, deadline)
+    if (restored instanceof Uint8Array) noteVerified(this.#access, unitStart, found)
+    return restored
+  }
+
+  async #restore(
+    found: Found,
+    window: RecordWindow,
+    deadline: Deadline,
+  ): Promise<Uint8Array<ArrayBuffer> | Unrestorable> {
     const own = await window.payloads(found.parts, found.storedBytes)
     if (own === undefined) return { why: 'torn' }
     if (!isDelta(found)) {

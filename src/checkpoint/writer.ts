@@ -68,9 +68,12 @@ export class LogWriter {
   /** The end of the log is known. */
   #loaded = false
   #rollbacks = 0
+  /** Something was sent since the region was opened. */
+  #wrote = false
   /** Counts looks at the log's end: what was sent before the last is not known to be there. */
   #era = 0
   #header: LogHeader = { generation: 0n, firstSequence: 1n, position: 0 }
+  #newestFound: Age | undefined
   #nextSequence = 1n
   #newestAcknowledged = 0n
   #durableSequence = 0n
@@ -175,6 +178,13 @@ export class LogWriter {
     const answer = this.answer(options)
     this.#enqueue({ kind: 'stream', answer, chunks, totalBytes, codec, schema })
     return answer.promise
+  }
+
+  /** The newest checkpoint that the log had when its end was last looked for. */
+  async end(): Promise<Age | undefined> {
+    await this.#barrier()
+    const newest = this.#newestFound
+    return newest === undefined || newest.sequence < this.#header.firstSequence ? undefined : newest
   }
 
   /** Records below `before`, or all appended so far, are gone when this resolves. */
@@ -366,6 +376,7 @@ export class LogWriter {
     // What a durable write covers is not pending any more.
     if (durability === 'durable') this.#placement.takePending()
 
+    this.#wrote = true
     const { rollbacks } = access
     const flight: Flight = {
       header,
@@ -449,7 +460,10 @@ export class LogWriter {
   async #load(): Promise<void> {
     const { access } = this
     const { rollbacks } = access
-    const { header, newest, greatestSequence } = await this.#placement.load(new Deadline())
+    const { header, newest, greatestSequence } = await this.#placement.load(
+      new Deadline(),
+      !this.#wrote && access.durableWhenOpened === true,
+    )
     if (newest !== undefined && newest.epoch > access.epoch) {
       throw new CheckpointError(
         'FENCED',
@@ -460,6 +474,7 @@ export class LogWriter {
       )
     }
     this.#header = header
+    this.#newestFound = newest
     for (const least of [greatestSequence + 1n, header.firstSequence]) {
       if (least > this.#nextSequence) this.#nextSequence = least
     }

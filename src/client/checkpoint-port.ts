@@ -1,11 +1,14 @@
 /** A region as the checkpoint formats need it. */
 import type { RegionReadAccess, RegionWriteAccess } from '../checkpoint/region-access.js'
+import type { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import type { Ack, CallOptions, Durability, OnFull, Range, RegionInfo, RegionMode, WriteOptions } from '../types.js'
 import type { ClientCore } from './client-core.js'
 
 interface ReadableRegion {
   readInto(ranges: readonly Range[], options?: CallOptions): Promise<void>
   metadata(options?: CallOptions): Promise<RegionInfo>
+  /** @internal */
+  readonly unitStart: bigint | undefined
 }
 interface WritableRegion {
   readonly epoch: bigint
@@ -56,12 +59,21 @@ export class RegionReadPort implements RegionReadAccess {
     return this.#region.metadata(options)
   }
 
+  get unitStart(): bigint | undefined {
+    return this.#region.unitStart
+  }
+
+  get verified(): VerifiedCheckpoints {
+    return this.core.verified
+  }
+
   crc32c(bytes: Uint8Array, seed?: number): number {
     return this.core.native.crc32c(bytes, seed)
   }
 }
 
 export class RegionWritePort extends RegionReadPort implements RegionWriteAccess {
+  readonly durableWhenOpened = true
   #region: WritableRegion
   #writeRanges: WriteRanges
 

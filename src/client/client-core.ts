@@ -1,4 +1,5 @@
 /** What a client and its regions share: the session, the tables, memory, checksums. */
+import type { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import type { NativeModule } from '../native.js'
 import type { LinkContext } from './data-link.js'
 import type { PoolTables } from './pool-tables.js'
@@ -11,4 +12,5 @@ export interface ClientCore {
   tables: PoolTables
   staging: StagingMemory
   links: LinkContext
+  verified: VerifiedCheckpoints
 }

@@ -1,6 +1,7 @@
 /** A process's connection to a unit, and the regions it opens there. */
 import { readFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
+import { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { ControlChannel } from '../control/channel.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeModule } from '../native.js'
@@ -81,7 +82,14 @@ export async function connectWith(
     clientVersion: packageVersion(),
   })
   const tables = new PoolTables(session, links)
-  const core: ClientCore = { native, session, tables, staging: new StagingMemory(native), links }
+  const core: ClientCore = {
+    native,
+    session,
+    tables,
+    staging: new StagingMemory(native),
+    links,
+    verified: new VerifiedCheckpoints(),
+  }
   const client = new Client(core, engine)
   try {
     await abortable(session.ready(call.timeoutMs === 0 ? undefined : call.timeoutMs), call, `Connecting to ${address}`)

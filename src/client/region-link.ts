@@ -7,7 +7,7 @@ import type { LinkOpener, Opened } from './data-link.js'
 import { fromMessage } from './region-info.js'
 import type { UnitSession } from './unit-session.js'
 
-/** A unit answers a new owner when the whole region is durable, which takes a large one seconds. */
+/** A unit answers a new owner when what was left is durable, which may take seconds if it is a large region whole. */
 const takeMs = 60_000
 
 export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'

@@ -80,6 +80,11 @@ export class RegionReader implements AsyncDisposable {
     return this.opened.epoch
   }
 
+  /** The number of the unit's start, as of the latest connection. @internal */
+  get unitStart(): bigint | undefined {
+    return this.link.grant?.unitGeneration
+  }
+
   /** What the data connection runs on. */
   get transport(): Exclude<Transport, 'auto'> {
     return this.link.endpoint?.transport ?? 'iwarp'

@@ -1,6 +1,6 @@
 /** What a standby knows of the primary's state, and what a new primary has to read besides. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Checkpoint, CheckpointReader } from '../checkpoint/index.js'
+import type { Checkpoint, CheckpointLog, CheckpointReader } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Cursor } from '../types.js'
 
@@ -58,13 +58,16 @@ async function* sampled<T>(
  * reading it again. `onUnread` is told of what was read.
  */
 export async function restored<T>(
-  reader: CheckpointReader<T>,
+  reader: CheckpointLog<T>,
   known: Checkpoint<T> | undefined,
   newestOnly: boolean,
   onUnread: (checkpoint: Checkpoint<T>) => void,
 ): Promise<Checkpoint<T> | undefined> {
   let last = known
   if (last !== undefined && !newestOnly) {
+    // Most often there is nothing behind it. Whoever is to append has to find the end of the log in any case.
+    const end = await reader.end()
+    if (end !== undefined && same(end, last)) return last
     for await (const checkpoint of since(reader, last, false, undefined)) {
       last = checkpoint
       onUnread(checkpoint)

@@ -74,7 +74,10 @@ export class PairEvent extends Event {
   readonly epoch: bigint
   /** Of `error` events: what went wrong and is tried again, or why this process was fenced. */
   readonly error: unknown
-  /** Of the `role` event that says `primary`: milliseconds to get the region, and to restore the state. */
+  /**
+   * Of the `role` event that says `primary`: milliseconds from the moment it knew that the region could be had until it had it,
+   * and from then until the state was restored, which is now.
+   */
   readonly took: { openMs: number; restoreMs: number } | undefined
 
   /** @internal */
@@ -233,12 +236,13 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
         this.#handedOver = undefined
         const opened = await this.#open(client)
         if (opened === undefined) return undefined
-        if (opened !== 'busy') return { ...opened, known: await standby?.stop() }
+        if (opened !== 'busy') return { ...opened, known: standby?.stop() }
       }
       return undefined
     } finally {
-      watch.abort()
-      await standby?.stop()
+      standby?.stop()
+      // To end the watch is some work, which a new primary does while it waits for its first reads.
+      setImmediate(() => watch.abort())
     }
   }
 
@@ -250,7 +254,8 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
       try {
         const more = { ...(create === undefined ? {} : { create }), ...(lease === undefined ? {} : { lease }) }
         const region = await client.openRegion(name, { mode: 'write', signal, ...more })
-        return { region, openMs: performance.now() - startedAt }
+        const openedAt = performance.now()
+        return { region, openMs: openedAt - startedAt, openedAt }
       } catch (error) {
         if (error instanceof CheckpointError && error.code === 'REGION_BUSY') return 'busy'
         throw error
@@ -271,9 +276,8 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
   }
 
   /** @returns done: the work, or the time of this process; again: it is to be a standby */
-  async #serve({ region, known, openMs }: Owned<T>): Promise<'done' | 'again'> {
+  async #serve({ region, known, openMs, openedAt }: Owned<T>): Promise<'done' | 'again'> {
     try {
-      const startedAt = performance.now()
       const { codec, schema } = this.#options
       const log = region.log<T>({
         ...(codec === undefined ? {} : { codec }),
@@ -282,7 +286,7 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
       const checkpoint = await this.#restore(log, known)
       if (checkpoint === 'failed' || region.fenced.aborted || this.#stop.signal.aborted) return this.#ended(region)
       this.#noteEpoch(region.epoch)
-      this.#become('primary', { openMs, restoreMs: performance.now() - startedAt })
+      this.#become('primary', { openMs, restoreMs: performance.now() - openedAt })
       return await this.#work(region, log, checkpoint)
     } finally {
       await region.close()
@@ -387,6 +391,7 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
 interface Opened {
   region: Region
   openMs: number
+  openedAt: number
 }
 interface Owned<T> extends Opened {
   known: Checkpoint<T> | undefined

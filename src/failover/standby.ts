@@ -21,16 +21,14 @@ const final: ReadonlySet<ErrorCode> = new Set(['CODEC_MISMATCH', 'REGION_MODE', 
 export class Standby<T> {
   #last: Checkpoint<T> | undefined
   readonly #stop = new AbortController()
-  readonly #running: Promise<void>
 
   constructor(client: Client, context: StandbyContext<T>) {
-    this.#running = this.#run(client, context)
+    void this.#run(client, context)
   }
 
-  /** What it had read last. Afterwards nothing is told any more. */
-  async stop(): Promise<Checkpoint<T> | undefined> {
+  /** What it had read last. Nothing is told any more; nobody waits for what is under way. */
+  stop(): Checkpoint<T> | undefined {
     this.#stop.abort()
-    await this.#running
     return this.#last
   }
 

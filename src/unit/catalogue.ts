@@ -12,8 +12,6 @@ export interface RegionCatalogue {
   create(region: NewRegion): Promise<RegionRecord>
   update(name: string, change: RegionChange): Promise<RegionRecord>
   remove(name: string): Promise<void>
-  /** Makes durable what is visible in the region; nothing to do where the medium cannot. */
-  flush(name: string): Promise<void>
   /** The region's entry in the pool's tables, where clients read it by RDMA. */
   slotOf(name: string): number
 }
@@ -68,11 +66,6 @@ export class PoolCatalogue implements RegionCatalogue {
     await this.#pool.remove(name)
     const position = this.#position(name)
     if (this.#names[position] === name) this.#names.splice(position, 1)
-  }
-
-  async flush(name: string): Promise<void> {
-    const record = this.#pool.get(name)
-    if (record !== undefined) await this.#pool.flush(record)
   }
 
   /** Of the first name that is not before it. */

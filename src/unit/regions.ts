@@ -47,7 +47,7 @@ interface LiveRegion {
   owner?: Handle
   /** The owner on record was there when the unit started, and has not come back yet. */
   inherited: boolean
-  /** Somebody could write it since it was last made durable as a whole. */
+  /** Somebody could write it since a takeover last made it durable, or the unit started. */
   written: boolean
   /** The same before its present owner came. */
   writtenBefore: boolean
@@ -365,8 +365,7 @@ export class RegionService {
     delete live.owner
     await this.#responder.fence(live.nativeId, taken.epoch).catch(rethrow)
     if (former !== undefined) this.#forget(live, former)
-    if (!live.written) return
-    await this.#catalogue.flush(taken.name)
+    await this.#responder.makeDurable(live.nativeId).catch(rethrow)
     live.written = false
   }
 

@@ -85,6 +85,12 @@ test('a backup finishes the work of a primary killed half-way, with the result o
     recovered: expect.any(Number),
     bytes: expect.any(Number),
     takeoverMs: expect.any(Number),
+    partsMs: {
+      noticed: expect.any(Number),
+      takenOver: expect.any(Number),
+      stateRead: expect.any(Number),
+      firstWrite: expect.any(Number),
+    },
     resultMatches: true,
   })
   expect(code).toBe(0)
@@ -93,6 +99,9 @@ test('a backup finishes the work of a primary killed half-way, with the result o
   expect(summary.recovered).toBeGreaterThanOrEqual(summary.killedAfter)
   expect(summary.checkpoints).toBeGreaterThan(summary.recovered)
   expect(summary.takeoverMs).toBeGreaterThan(0)
+  const parts: number[] = Object.values(summary.partsMs)
+  for (const part of parts) expect(part).toBeGreaterThan(0)
+  expect(parts.reduce((sum, part) => sum + part)).toBeCloseTo(summary.takeoverMs, 0)
   await expectNothingLeft()
 })
 

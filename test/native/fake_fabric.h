@@ -19,11 +19,13 @@ using Message = std::vector<std::byte>;
 
 class Memory final : public fabric::MemoryRegion {
  public:
-  explicit Memory(fabric::Bytes bytes) : bytes_(bytes) {}
+  Memory(fabric::Bytes bytes, DirtyMap* dirty) : bytes_(bytes), dirty_(dirty) {}
   fabric::Bytes memory() const override { return bytes_; }
+  DirtyMap* dirty() const override { return dirty_; }
 
  private:
   fabric::Bytes bytes_;
+  DirtyMap* dirty_;
 };
 
 struct Granted {
@@ -217,9 +219,9 @@ class Fabric final : public fabric::Fabric {
                                                       std::shared_ptr<fabric::ConnectionHandler>) override {
     return Error{ErrorCode::notSupported, "nobody connects", 0};
   }
-  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory) override {
+  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory, DirtyMap* dirty) override {
     ++registrations;
-    return std::shared_ptr<fabric::MemoryRegion>(std::make_shared<Memory>(memory));
+    return std::shared_ptr<fabric::MemoryRegion>(std::make_shared<Memory>(memory, dirty));
   }
 
   // A peer asks to connect: a connection, half-open, or the private data of the reject.

@@ -186,7 +186,7 @@ class Fabric final : public fabric::Fabric {
                                                   std::move(handler));
     return std::shared_ptr<fabric::Connection>(last);
   }
-  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes) override {
+  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes, DirtyMap*) override {
     return Error{ErrorCode::notSupported, "not needed", 0};
   }
 

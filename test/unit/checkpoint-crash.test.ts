@@ -168,6 +168,8 @@ test.each(['durable', 'visible'] as const)('killed and crashed at random moments
         pieceBytes: random.pick([64, 500, 4096]),
         readPieceBytes: Number.POSITIVE_INFINITY,
         blockBytes: random.pick([64, 4096]),
+        oneClient: random.chance(0.5),
+        durableWhenOpened: strongest === 'durable' && random.chance(0.5),
       })
       const history = new History(random, memory)
       for (let life = 0; life < 12; life++) {

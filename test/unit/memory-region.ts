@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { RegionReadAccess, RegionWriteAccess } from '../../src/checkpoint/region-access.js'
+import { VerifiedCheckpoints } from '../../src/checkpoint/verified.js'
 import { CheckpointError } from '../../src/errors.js'
 import type { Ack, Durability, OnFull, RegionInfo } from '../../src/types.js'
 import { Random } from './random.js'
@@ -72,6 +73,10 @@ export interface MemoryRegionOptions {
   readPieceBytes?: number
   /** What a crash keeps or loses as one. */
   blockBytes?: number
+  /** Readers and owners are of one client, which remembers what it has read whole. */
+  oneClient?: boolean
+  /** What is visible when an owner opens the region is made durable first. */
+  durableWhenOpened?: boolean
 }
 
 export class MemoryRegion {
@@ -87,6 +92,9 @@ export class MemoryRegion {
   readBytes = 0
   writes = 0
   flushes = 0
+  /** That durable writes and flushes were asked to make durable. */
+  flushedBytes = 0
+  readonly verified = new VerifiedCheckpoints()
   metadataCalls = 0
   /** Writes that are posted from now on: to be failed instead of landing, by their number counted from the first. */
   readonly failing = new Map<number, { error: unknown; lands: boolean }>()
@@ -107,6 +115,8 @@ export class MemoryRegion {
       pieceBytes: Number.POSITIVE_INFINITY,
       readPieceBytes: options.pieceBytes ?? Number.POSITIVE_INFINITY,
       blockBytes: 4096,
+      oneClient: false,
+      durableWhenOpened: false,
       ...rest,
     }
     this.visible = new Uint8Array(options.bytes)
@@ -123,6 +133,10 @@ export class MemoryRegion {
       mode,
       onFull,
       crc32c,
+      get unitStart() {
+        return BigInt(region.rollbacks + 1)
+      },
+      ...(this.options.oneClient ? { verified: this.verified } : {}),
       async readInto(ranges, options = {}) {
         if (options.signal?.aborted) throw new CheckpointError('ABORTED', 'aborted')
         region.reads++
@@ -162,6 +176,7 @@ export class MemoryRegion {
   /** A new owner. */
   owner(): RegionWriteAccess {
     this.epoch++
+    if (this.options.durableWhenOpened) this.medium.set(this.visible)
     const region = this
     const epoch = this.epoch
     const ack = (durability: Durability): Ack => ({
@@ -173,8 +188,13 @@ export class MemoryRegion {
       if (epoch <= region.#deadEpoch) await new Promise(() => {})
       if (region.epoch !== epoch) throw new CheckpointError('FENCED', 'a later epoch owns the region')
     }
+    const { unitStart: _, ...reader } = this.reader()
     return {
-      ...this.reader(),
+      ...reader,
+      get unitStart() {
+        return BigInt(region.rollbacks + 1)
+      },
+      durableWhenOpened: this.options.durableWhenOpened,
       epoch,
       strongest: this.options.strongest,
       get rollbacks() {
@@ -291,6 +311,7 @@ export class MemoryRegion {
     await undefined
     if (this.#operations[0] !== operation) return
     for (const { offset, length } of operation.flush) {
+      this.flushedBytes += length
       const from = Math.floor(offset / blockBytes) * blockBytes
       const to = Math.min(this.visible.length, Math.ceil((offset + length) / blockBytes) * blockBytes)
       this.medium.set(this.visible.subarray(from, to), from)

@@ -287,6 +287,7 @@ Result<RemoteWindow> IwarpConnection::grant(std::shared_ptr<const MemoryRegion> 
 }
 
 void IwarpConnection::revoke(std::uint32_t key) {
+  if (inbound_ != nullptr) inbound_->endPlacement();
   if (!keys_.revoke(key)) return;
   if (receiver_ != nullptr) receiver_->refuseRest(key);
   bool detached = false;
@@ -346,6 +347,7 @@ void IwarpConnection::violate(rdmap::TerminateCode code) {
 
 void IwarpConnection::finish(const Error& reason, Ending ending, std::vector<std::byte> lastWords) {
   const auto self = shared_from_this();
+  if (inbound_ != nullptr) inbound_->endPlacement();  // before fence can see that it is over
   std::vector<std::byte> words;
   std::vector<Completion> completions;
   {

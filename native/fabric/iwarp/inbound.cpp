@@ -2,6 +2,7 @@
 #include "inbound.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace rdmacp::fabric::iwarp {
 
@@ -46,6 +47,9 @@ Inbound::Verdict Inbound::onWriteHeader(const ddp::Header& header, std::size_t p
   switch (found.verdict) {
     case KeyTable::Verdict::ok:
       target.add(found.address, payload);
+      dirty_ = found.grant->region->dirty();
+      dirtyOffset_ = static_cast<std::uint64_t>(found.address - found.grant->region->memory().data());
+      dirtyLength_ = payload;
       return std::nullopt;
     case KeyTable::Verdict::unknownKey:
       return terminate_code::kTaggedInvalidStag;
@@ -57,6 +61,10 @@ Inbound::Verdict Inbound::onWriteHeader(const ddp::Header& header, std::size_t p
       break;
   }
   return terminate_code::kTaggedBounds;
+}
+
+void Inbound::endPlacement() {
+  if (auto* const dirty = std::exchange(dirty_, nullptr)) dirty->mark(dirtyOffset_, dirtyLength_);
 }
 
 Inbound::Verdict Inbound::onReadResponseHeader(const ddp::Header& header, std::size_t payload,
@@ -113,6 +121,7 @@ Inbound::Verdict Inbound::onSendHeader(const ddp::Header& header, std::size_t pa
 
 std::optional<rdmap::TerminateCode> Inbound::onFrame(const ddp::Header& header, std::size_t payload) {
   if (header.tagged) {
+    endPlacement();
     payloadReceived_ += payload;
     if (static_cast<Opcode>(header.opcode) == Opcode::readResponse) {
       events_.headRead()->received += static_cast<std::uint32_t>(payload);

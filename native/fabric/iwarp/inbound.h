@@ -1,6 +1,8 @@
 // inbound.h -- what the peer's frames mean: places writes and read responses, assembles messages, takes read requests
 // and Terminates, and names the Terminate for each rule that a frame breaks.
 //
+// A write is marked once it is placed and not before: a flush meanwhile would clear the mark and miss the rest of it.
+//
 // Loop thread of the connection. Owns the message being assembled and the sequence numbers of the inbound queues.
 #pragma once
 
@@ -40,6 +42,9 @@ class Inbound final : public FrameHandler {
 
   // The first message, if empty, is the peer's ready-to-receive frame (RFC 6581 section 9.1) and nobody's message.
   void expectReadySend() { swallowReadySend_ = true; }
+  // The write that is being received goes no further; what has come of it is marked in its region's dirty map. Before its
+  // key is forgotten, and before anybody is told that the connection has ended.
+  void endPlacement();
   // Adds the read request to what a Terminate carries, when that is what broke a rule.
   void complete(rdmap::Culprit& culprit) const;
   std::uint64_t payloadReceived() const { return payloadReceived_; }
@@ -59,6 +64,10 @@ class Inbound final : public FrameHandler {
   KeyTable& keys_;
   const Limits limits_;
   bool swallowReadySend_ = false;
+  // The write being received, where it is to be marked. The map is its grant's.
+  DirtyMap* dirty_ = nullptr;
+  std::uint64_t dirtyOffset_ = 0;
+  std::uint64_t dirtyLength_ = 0;
   std::array<std::uint32_t, 3> nextSequence_{1, 1, 1};  // RFC 5041 section 5.4: the first MSN of a queue is 1
   std::vector<std::byte> message_;
   std::size_t messageLength_ = 0;

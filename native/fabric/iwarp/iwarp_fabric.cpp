@@ -18,11 +18,13 @@ namespace {
 
 class PlainMemory final : public MemoryRegion {
  public:
-  explicit PlainMemory(Bytes memory) : memory_(memory) {}
+  PlainMemory(Bytes memory, DirtyMap* dirty) : memory_(memory), dirty_(dirty) {}
   Bytes memory() const override { return memory_; }
+  DirtyMap* dirty() const override { return dirty_; }
 
  private:
   Bytes memory_;
+  DirtyMap* dirty_;
 };
 
 class IwarpFabric final : public Fabric {
@@ -67,8 +69,8 @@ class IwarpFabric final : public Fabric {
     return std::shared_ptr<Connection>(std::move(connection));
   }
 
-  Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory) override {
-    return std::shared_ptr<MemoryRegion>(std::make_shared<PlainMemory>(memory));
+  Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty) override {
+    return std::shared_ptr<MemoryRegion>(std::make_shared<PlainMemory>(memory, dirty));
   }
 
  private:

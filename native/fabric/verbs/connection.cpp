@@ -128,6 +128,9 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
   if (reads) flags |= IBV_ACCESS_REMOTE_READ;
   if (writes) flags |= IBV_ACCESS_REMOTE_WRITE;
 
+  // The device places without this process: from here on nobody knows which bytes.
+  if (writes && region->dirty() != nullptr) region->dirty()->markUnseen();
+
   GrantedKey key;
   std::uint32_t remoteKey = 0;
   if (device_->windows()) {

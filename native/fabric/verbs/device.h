@@ -62,8 +62,9 @@ class DeviceTable {
 // the first grant there; the registration has no remote rights.
 class VerbsMemoryRegion final : public MemoryRegion {
  public:
-  explicit VerbsMemoryRegion(Bytes memory) : memory_(memory) {}
+  VerbsMemoryRegion(Bytes memory, DirtyMap* dirty) : memory_(memory), dirty_(dirty) {}
   Bytes memory() const override { return memory_; }
+  DirtyMap* dirty() const override { return dirty_; }
   Result<ibv_mr*> on(const std::shared_ptr<Device>& device) const;
 
  private:
@@ -72,6 +73,7 @@ class VerbsMemoryRegion final : public MemoryRegion {
     Registration registration;
   };
   Bytes memory_;
+  DirtyMap* dirty_;
   mutable std::mutex mutex_;
   mutable std::map<const Device*, OnDevice> registrations_;
 };

@@ -63,6 +63,8 @@ class DevdaxMedium final : public Medium {
   std::uint64_t mapAlignment() const override { return alignment_; }
   std::uint64_t blockSize() const override { return kBlockSize; }
   bool durable() const override { return true; }
+  // The next process sees the caches that the last one left.
+  bool keepsUnflushed() const override { return true; }
 
   Status flush(std::span<const ByteRange> ranges) override {
     const auto blocks = roundOutAndMerge(ranges, kBlockSize, bytes_.size());

@@ -190,10 +190,10 @@ struct Served {
 // A listening end with memory that every accepted connection may read and write, each under a key of its own.
 class Server {
  public:
-  explicit Server(std::size_t bytes, ListenOptions options = {}, std::size_t loops = 1) : memory(bytes) {
+  explicit Server(std::size_t bytes, ListenOptions options = {}, std::size_t loops = 1) : memory(bytes), dirty(bytes) {
     for (std::size_t i = 0; i < loops; ++i)
       loops_.push_back(startLoop("server"));
-    auto registration = fabricUnderTest().fabric->registerMemory(memory);
+    auto registration = fabricUnderTest().fabric->registerMemory(memory, &dirty);
     CHECK(registration.ok());
     region = std::move(registration).value();
     accepting->decide = [this](const ConnectionRequest&) { return accept(); };
@@ -239,6 +239,7 @@ class Server {
   }
 
   std::vector<std::byte> memory;
+  DirtyMap dirty;
   std::shared_ptr<MemoryRegion> region;
   std::shared_ptr<Accepting> accepting = std::make_shared<Accepting>();
   std::unique_ptr<Listener> listener;
@@ -293,7 +294,7 @@ class Client {
 
 // Memory of a client's.
 inline std::shared_ptr<MemoryRegion> registered(std::vector<std::byte>& memory) {
-  auto registration = connectingFabric().registerMemory(memory);
+  auto registration = connectingFabric().registerMemory(memory, nullptr);
   CHECK(registration.ok());
   return std::move(registration).value();
 }

@@ -42,6 +42,37 @@ TEST(every_size_is_written_and_read_back_unchanged) {
   }
 }
 
+TEST(what_a_peer_writes_is_marked_before_a_read_after_it_returns) {
+  constexpr std::uint64_t kPiece = DirtyMap::kPieceBytes;
+  Server server(64 * kPiece);
+  Pair pair(server);
+  Pair reader(server);
+  auto source = pattern(3 * kPiece, 9);
+  std::byte one{};
+  const LocalSegment from{source.data(), source.size(), nullptr};
+  const LocalSegment into{&one, 1, nullptr};
+  const auto round = [&](std::uint64_t offset) {
+    const WorkRequest batch[] = {pair.write(1, {&from, 1}, offset), pair.read(2, {&into, 1}, offset)};
+    CHECK(pair.client.connection->post(batch).ok());
+    pair.client.settle(2);
+  };
+  round(7 * kPiece + 5);
+  round(40 * kPiece);
+  CHECK(reader.client.post(reader.read(1, {&into, 1}, 0)).ok());
+  reader.client.settle(1);
+  const auto runs = server.dirty.take(0);
+  if (pair.client.connection->transport() == Transport::verbs) {
+    CHECK_EQ(runs.size(), 1u);
+    CHECK_EQ(runs[0].length, server.memory.size());
+    return;
+  }
+  CHECK_EQ(runs.size(), 2u);
+  CHECK_EQ(runs[0].offset, 7 * kPiece);
+  CHECK_EQ(runs[0].length, 4 * kPiece);
+  CHECK_EQ(runs[1].offset, 40 * kPiece);
+  CHECK_EQ(runs[1].length, 3 * kPiece);
+}
+
 TEST(bytes_beside_a_write_or_a_read_are_left_alone) {
   Server server(1 << 16);
   Pair pair(server);

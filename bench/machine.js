@@ -1,0 +1,28 @@
+// What a benchmark says of the machine that it ran on.
+import { statfsSync } from 'node:fs'
+import os from 'node:os'
+
+/** @param {string} poolFolder where the pool file lies */
+export function describeMachine(poolFolder) {
+  return {
+    cpu: os.cpus()[0]?.model ?? 'unknown',
+    cores: os.cpus().length,
+    kernel: os.release(),
+    node: process.version,
+    poolFileSystem: fileSystemOf(poolFolder),
+    load: os.loadavg()[0],
+  }
+}
+
+/** The kind of file system matters: on tmpfs a sync costs nothing. @param {string} directory */
+function fileSystemOf(directory) {
+  const known = new Map([
+    [0xef53, 'ext4'],
+    [0x01021994, 'tmpfs (a sync does nothing there)'],
+    [0x58465342, 'xfs'],
+    [0x9123683e, 'btrfs'],
+    [0x794c7630, 'overlayfs'],
+  ])
+  const type = statfsSync(directory).type
+  return known.get(type) ?? `file system 0x${type.toString(16)}`
+}
