@@ -125,8 +125,8 @@ class SlowFabric : public fabric::Fabric {
     if (connection) slowly->keep(connection.value());
     return connection;
   }
-  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory) override {
-    return fabric_->registerMemory(memory);
+  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory, DirtyMap* dirty) override {
+    return fabric_->registerMemory(memory, dirty);
   }
 
  private:
@@ -250,7 +250,7 @@ inline Sha256 keyOf(const PeerLinkOptions& options) {
 // Memory of a scripted partner, whose registration must end first.
 struct Exposed {
   Exposed(fabric::Fabric& fabric, std::size_t size) : bytes(size) {
-    auto registered = fabric.registerMemory(bytes);
+    auto registered = fabric.registerMemory(bytes, nullptr);
     CHECK(registered.ok());
     registration = std::move(registered).value();
   }
