@@ -1,0 +1,172 @@
+/** A history in the order in which the rules of the checker look at it. */
+import type { Followed, Found, History, HistoryEvent, Lapped, Owned, Read, Restored, Snapshot } from './history.js'
+
+/** An append with what became of it. */
+export interface Append {
+  by: string
+  number: number
+  epoch: number
+  /** When it was called. */
+  at: number
+  bytes: number
+  hash: string
+  acknowledgedAt?: number
+  found?: Found
+  outcome?: 'none' | 'unknown' | 'done'
+}
+export type AcknowledgedAppend = Append & Required<Pick<Append, 'acknowledgedAt' | 'found'>>
+
+/** Somebody was given a checkpoint. */
+export interface Sighting {
+  found: Found
+  at: number
+  where: string
+}
+
+/** A record takes no more beyond its payload: a header, and what fills its last cell. */
+const overheadBytes = 256
+/** What an iteration gives was read a while ago. */
+const readAheadUs = 5_000_000
+
+type Of<T extends HistoryEvent['type']> = Extract<HistoryEvent, { type: T }>
+
+export class Facts {
+  readonly keptBytes: number
+  readonly owners = new Map<number, Owned[]>()
+  /** In the order of their calls. */
+  readonly appends: Append[]
+  readonly acknowledged: AcknowledgedAppend[]
+  readonly byHash = new Map<string, Append>()
+  /** In the order in which they began. */
+  readonly reads: Read[]
+  readonly snapshots: Snapshot[]
+  readonly restorations: Restored[]
+  readonly iterations = new Map<string, (Followed | Lapped)[]>()
+  readonly sightings: Sighting[] = []
+  readonly #kills: number[]
+  readonly #owned: { at: number; highest: number }[] = []
+  /** Of `appends` and those before each, bytes of the log. */
+  readonly #bytesUpTo: number[] = []
+  readonly #settled: Found[]
+
+  constructor({ events, keptBytes }: History) {
+    const sorted = [...events].sort((a, b) => a.at - b.at)
+    const all = <T extends HistoryEvent['type']>(type: T) =>
+      sorted.filter((event): event is Of<T> => event.type === type)
+    this.keptBytes = keptBytes
+    this.#kills = all('unit-killed').map(({ at }) => at)
+    let highest = 0
+    for (const owned of all('owned')) {
+      push(this.owners, owned.epoch, owned)
+      highest = Math.max(highest, owned.epoch)
+      this.#owned.push({ at: owned.at, highest })
+    }
+    this.appends = all('invoked').map(({ by, number, epoch, at, bytes, hash }) => ({
+      by,
+      number,
+      epoch,
+      at,
+      bytes,
+      hash,
+    }))
+    this.acknowledged = this.#settle(all('acknowledged'), all('failed'))
+    let bytes = 0
+    for (const append of this.appends) {
+      bytes += append.bytes + overheadBytes
+      this.#bytesUpTo.push(bytes)
+      this.byHash.set(append.hash, append)
+    }
+    this.snapshots = all('snapshot')
+    this.restorations = all('restored')
+    this.reads = all('read').sort((a, b) => a.began - b.began)
+    for (const event of sorted) {
+      if (event.type === 'followed' || event.type === 'lapped') push(this.iterations, event.iteration, event)
+    }
+    this.#sight(all('followed'))
+    this.#settled = this.#settledRecords().sort((a, b) => a.epoch - b.epoch || a.sequence - b.sequence)
+  }
+
+  #settle(answers: Of<'acknowledged'>[], failures: Of<'failed'>[]): AcknowledgedAppend[] {
+    const byName = new Map(this.appends.map((append) => [`${append.by}/${append.number}`, append]))
+    for (const { by, number, at, sequence } of answers) {
+      const append = byName.get(`${by}/${number}`)
+      if (append === undefined) throw new Error(`append ${number} of ${by} was acknowledged, and never called`)
+      append.acknowledgedAt = at
+      append.found = { epoch: append.epoch, sequence, hash: append.hash }
+    }
+    for (const { by, number, outcome } of failures) {
+      const append = byName.get(`${by}/${number}`)
+      if (append !== undefined) append.outcome = outcome
+    }
+    return this.appends.filter((append): append is AcknowledgedAppend => append.acknowledgedAt !== undefined)
+  }
+
+  #sight(followed: Followed[]): void {
+    for (const { epoch, sequence, hash, at, iteration } of followed) {
+      this.sightings.push({ found: { epoch, sequence, hash }, at, where: `followed by ${iteration}` })
+    }
+    for (const { found, at, epoch } of this.restorations) {
+      if (found !== null) this.sightings.push({ found, at, where: `restored by epoch ${epoch}` })
+    }
+    const seen = new Set<string>()
+    for (const { records, at } of this.reads) {
+      for (const found of records) {
+        const key = `${found.epoch} ${found.sequence} ${found.hash}`
+        if (!seen.has(key)) this.sightings.push({ found, at, where: 'read' })
+        seen.add(key)
+      }
+    }
+  }
+
+  /** A crash may take what is not durable, and then only what was acknowledged is there for good. */
+  #settledRecords(): Found[] {
+    const settled = new Map<string, Found>(this.acknowledged.map(({ found }) => [found.hash, found]))
+    if (this.#kills.length > 0) return [...settled.values()]
+    for (const { records } of this.reads) for (const found of records) settled.set(found.hash, found)
+    return [...settled.values()]
+  }
+
+  /** The greatest epoch that had been answered by then; 0 for none. */
+  highestOwnedBefore(at: number): number {
+    return this.#owned[firstFrom(this.#owned, (owned) => owned.at >= at) - 1]?.highest ?? 0
+  }
+
+  /** The unit may have died between something that was read then and that moment. */
+  readonly killedWithin = (readAt: number, until: number): boolean =>
+    this.#kills.some((at) => at > readAt - readAheadUs && at < until)
+
+  /** What appends behind this one can have taken of the log, up to then. */
+  appendedSince(append: Append, until: number): number {
+    const from = firstFrom(this.appends, ({ at }) => at > append.at)
+    const to = firstFrom(this.appends, ({ at }) => at > until)
+    return (this.#bytesUpTo[to - 1] ?? 0) - (this.#bytesUpTo[from - 1] ?? 0)
+  }
+
+  /** What is there for good between two checkpoints, both left out. */
+  settledBetween(one: Found, other: Found): Found[] {
+    const from = firstFrom(this.#settled, (found) => behind(found, one))
+    const to = firstFrom(this.#settled, (found) => !behind(other, found))
+    return this.#settled.slice(from, to)
+  }
+}
+
+function behind(one: Found, other: Found): boolean {
+  return one.epoch > other.epoch || (one.epoch === other.epoch && one.sequence > other.sequence)
+}
+
+/** The index of the first item for which it holds, in a list in which it then holds for all that follow. */
+function firstFrom<T>(list: readonly T[], holds: (item: T) => boolean): number {
+  let [low, high] = [0, list.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (holds(list[middle] as T)) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
+function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const list = map.get(key)
+  if (list === undefined) map.set(key, [value])
+  else list.push(value)
+}
