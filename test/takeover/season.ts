@@ -1,0 +1,334 @@
+/** A unit, a region, three processes that contend for it and one that follows it, over a number of takeovers. */
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { CheckpointError, type Client, connect, type RegionReader } from '../../src/index.js'
+import type { Random } from '../fault/support/random.mjs'
+import { UnitProcess, type UnitProcessOptions, within } from '../fault/support/unit-process.js'
+import { check } from './checker.js'
+import { type Assignment, Contender, Helper, until } from './contender.js'
+import { afflict, type Fault } from './faults.js'
+import { type HistoryEvent, HistoryFile } from './history.js'
+import type { Host, Namespaces } from './namespaces.js'
+import type { StormReport } from './storm.js'
+import { foundOf, hashOf, now, Recorder } from './support/recorder.mjs'
+
+const MiB = 1024 * 1024
+const regionBytes = 8 * MiB
+/** Less than the ring has beside its directory and the segments that are being entered. */
+const keptBytes = 7 * MiB
+const poolBytes = regionBytes + 8 * MiB
+const maxBytes = 256 * 1024
+const contenders = 3
+
+export interface SeasonOptions {
+  folder: string
+  random: Random
+  faults: readonly Fault[]
+  takeovers: number
+  unitDies: boolean
+  namespaces: Namespaces | undefined
+  /** Environment of the unit; `addon` is the addon it loads. */
+  unit: { addon?: string; RC_TEST_SKIP_FENCE?: string }
+  silenceMs: number
+  /** How long anything may take before it has hung. */
+  patienceMs: number
+  /** Address of the RDMA device that the data plane is to be on. */
+  data: string | undefined
+}
+
+interface Place {
+  contender: Contender
+  host: Host | undefined
+}
+
+export class Season {
+  readonly #options: SeasonOptions
+  readonly #random: Random
+  readonly #record: Recorder
+  readonly #files: HistoryFile[] = []
+  readonly #places: Place[] = []
+  #events: HistoryEvent[] = []
+  #later: HistoryEvent[] = []
+  #unit!: UnitProcess
+  #client!: Client
+  #reader!: RegionReader
+  #follower!: Helper
+  #names = 0
+  #epoch = 0
+
+  constructor(options: SeasonOptions) {
+    this.#options = options
+    this.#random = options.random
+    this.#record = new Recorder(this.#file('runner'), 'runner')
+  }
+
+  /** Adds to the report. Throws only what keeps it from telling anything. */
+  async run(report: StormReport): Promise<void> {
+    try {
+      await this.#begin()
+      for (let number = 1; number <= this.#options.takeovers; number++) {
+        await this.#takeover(report)
+        if (this.#judge(report)) return
+      }
+      await this.#finish()
+      this.#judge(report)
+      this.#count(report)
+    } catch (error) {
+      report.wrong.push(`${error instanceof Error ? error.stack : error}`)
+    } finally {
+      await this.#end()
+    }
+  }
+
+  #file(name: string): string {
+    const file = path.join(this.#options.folder, `${name}.jsonl`)
+    writeFileSync(file, '')
+    this.#files.push(new HistoryFile(file))
+    return file
+  }
+
+  async #begin(): Promise<void> {
+    const { namespaces, patienceMs, silenceMs } = this.#options
+    this.#unit = await this.#startUnit()
+    this.#client = await connect(this.#unit.address, { retryMs: patienceMs, timeoutMs: patienceMs })
+    const made = await this.#client.createRegion('state', { bytes: regionBytes, lease: { silenceMs } })
+    await made.close()
+    this.#reader = await this.#client.openRegion('state')
+    this.#follower = new Helper('follower.mjs', {
+      unit: this.#unit.address,
+      region: 'state',
+      id: 'follower',
+      history: this.#file('follower'),
+    })
+    for (let index = 0; index < contenders; index++) {
+      const host = namespaces?.host(index)
+      this.#places.push({ contender: this.#contend(host), host })
+    }
+    await until(
+      () => `a first owner (${this.#complaints()})`,
+      () => this.#owner()?.contender,
+      patienceMs,
+    )
+  }
+
+  #contend(host: Host | undefined): Contender {
+    const random = this.#random
+    const id = `c${++this.#names}`
+    const assignment: Assignment = {
+      unit: this.#unit.address,
+      region: 'state',
+      id,
+      history: this.#file(id),
+      style: this.#names === 1 || random.chance(0.5) ? 'open' : 'pair',
+      seed: random.uint32(),
+      create: { bytes: regionBytes, lease: { silenceMs: this.#options.silenceMs } },
+      maxBytes,
+      lanes: random.pick([1, 2, 4]),
+      pauseMs: random.integer(2, 10),
+    }
+    return new Contender(assignment, host?.under)
+  }
+
+  async #startUnit(): Promise<UnitProcess> {
+    const { namespaces, unit, unitDies, data, folder, patienceMs } = this.#options
+    const { addon, ...env } = unit
+    const host = namespaces?.unitAddress ?? '127.0.0.1'
+    const options: UnitProcessOptions = {
+      pool: unitDies
+        ? { medium: 'file', path: path.join(folder, 'pool'), bytes: poolBytes }
+        : { medium: 'memory', bytes: poolBytes },
+      env: { ...env, ...(addon === undefined ? {} : { RDMA_CHECKPOINT_ADDON: addon }) },
+      // Where it was before, when it comes back.
+      listen: this.#unit?.address ?? `${host}:0`,
+      data: `${data ?? host}:0`,
+      startMs: patienceMs,
+      flags: [
+        ...(data === undefined ? [] : ['--transport', 'verbs']),
+        ...(data === undefined && namespaces === undefined ? [] : ['--dangerously-allow-unauthenticated']),
+      ],
+      ...(namespaces === undefined ? {} : { under: namespaces.underUnit }),
+    }
+    return UnitProcess.start(options)
+  }
+
+  /** Who has the region, as far as anybody has said. */
+  #owner(): Place | undefined {
+    return this.#places
+      .filter(({ contender }) => contender.role === 'owner')
+      .sort((a, b) => a.contender.epoch - b.contender.epoch)
+      .at(-1)
+  }
+
+  #complaints(): string {
+    return [this.#follower, ...this.#places.map(({ contender }) => contender)]
+      .map(({ complaints }) => complaints)
+      .join('')
+  }
+
+  async #wait<T>(what: string, found: () => T | undefined | false): Promise<T> {
+    return until(
+      () => {
+        const roles = this.#places.map(
+          ({ contender: { id, role, epoch, appended } }) => `${id} ${role} ${epoch} ${appended}`,
+        )
+        return `${what} (${roles.join(', ')}) ${this.#complaints()}`
+      },
+      () => {
+        for (const { contender } of this.#places) {
+          if (contender.process.exitCode !== null) throw new Error(`${contender.id} ended: ${contender.complaints}`)
+        }
+        if (!this.#follower.alive) throw new Error(`the follower ended: ${this.#follower.complaints}`)
+        return found()
+      },
+      this.#options.patienceMs,
+    )
+  }
+
+  async #takeover(report: StormReport): Promise<void> {
+    const random = this.#random
+    const { faults } = this.#options
+    const place = await this.#busyOwner(report)
+    await sleep(random.integer(0, 150))
+    const { contender: owner, host } = place
+    const epoch = owner.epoch
+    const standbys = this.#places.map(({ contender }) => contender).filter(({ role }) => role === 'standby')
+    const able = standbys.some(({ style }) => style === 'open') ? faults : faults.filter((fault) => fault !== 'take')
+    const fault = random.pick(able)
+    this.#record.add({ type: 'note', text: `${fault} ${owner.id}, owner of ${epoch}` })
+    const undo = afflict(fault, { owner, host, standbys }, random)
+    const unitDeath =
+      this.#options.unitDies && random.chance(0.5) ? this.#killUnit(random.integer(0, 400), report) : undefined
+    const next = await this.#wait(`an owner after the ${fault} of epoch ${epoch}`, () => {
+      const now = this.#owner()?.contender
+      return now !== undefined && now.epoch > epoch && now
+    })
+    const quiet = random.chance(0.5)
+    const undoFirst = random.chance(0.5)
+    if (quiet) await this.#snapshot()
+    if (undoFirst) await undo()
+    if (quiet) {
+      await sleep(random.integer(0, 40))
+      if (random.chance(0.5)) await this.#readAll()
+      await this.#snapshot()
+    }
+    next.go(next.epoch)
+    if (!undoFirst) {
+      await sleep(random.integer(0, 100))
+      await undo()
+    }
+    this.#record.add({ type: 'note', text: `${owner.id} is as before` })
+    await unitDeath
+    if (fault === 'kill') place.contender = this.#contend(host)
+    await this.#readAll()
+    this.#epoch = next.epoch
+    report.takeovers++
+    report.byFault[fault] = (report.byFault[fault] ?? 0) + 1
+  }
+
+  /** Whoever owns the region appends, and somebody stands by. */
+  async #busyOwner(report: StormReport): Promise<Place> {
+    let place: Place | undefined
+    let target = 0
+    let epoch = 0
+    return await this.#wait('an owner that appends, and a standby', () => {
+      const current = this.#owner()
+      if (current === undefined) return undefined
+      const { contender } = current
+      if (current !== place || contender.epoch !== epoch) {
+        if (contender.epoch > this.#epoch && this.#epoch > 0) report.others++
+        this.#epoch = contender.epoch
+        place = current
+        epoch = contender.epoch
+        target = contender.appended + this.#random.integer(1, 20)
+        contender.go(epoch)
+      }
+      const ready = this.#places.some((other) => other !== current && other.contender.role === 'standby')
+      return contender.appended >= target && ready && current
+    })
+  }
+
+  async #killUnit(afterMs: number, report: StormReport): Promise<void> {
+    await sleep(afterMs)
+    this.#record.add({ type: 'unit-killed' })
+    await this.#unit.kill()
+    this.#record.add({ type: 'unit-killed' })
+    await sleep(this.#random.integer(0, 200))
+    this.#unit = await this.#startUnit()
+    report.unitKills++
+  }
+
+  async #snapshot(): Promise<void> {
+    const began = now()
+    const bytes = await this.#reader.read(0, regionBytes, { timeoutMs: this.#options.patienceMs })
+    this.#record.add({ type: 'snapshot', began, hash: hashOf(bytes) })
+  }
+
+  async #readAll(): Promise<void> {
+    for (;;) {
+      const began = now()
+      try {
+        const all = await this.#reader.checkpoints().all({ timeoutMs: this.#options.patienceMs })
+        this.#record.add({ type: 'read', began, records: all.map(foundOf) })
+        return
+      } catch (error) {
+        if (!(error instanceof CheckpointError) || !error.retryable) throw error
+        await sleep(50)
+      }
+    }
+  }
+
+  /** Nobody appends any more, and the follower comes to the end. */
+  async #finish(): Promise<void> {
+    await Promise.all(this.#places.map(({ contender }) => contender.kill()))
+    await this.#readAll()
+    this.#gather(Number.POSITIVE_INFINITY)
+    const newest = this.#events.findLast((event) => event.type === 'read')?.records.at(-1)
+    if (newest === undefined) throw new Error('nothing is in the log')
+    this.#follower.process.send({ until: newest })
+    const { patienceMs } = this.#options
+    await until(
+      () => `the follower at checkpoint ${newest.sequence} of epoch ${newest.epoch}`,
+      () => !this.#follower.alive,
+      patienceMs,
+    )
+    this.#gather(Number.POSITIVE_INFINITY)
+  }
+
+  /** What had happened by a moment: all that led to it is in the files by now. */
+  #gather(by: number): void {
+    const news = [...this.#later, ...this.#files.flatMap((file) => file.news())]
+    this.#later = news.filter(({ at }) => at > by)
+    this.#events.push(...news.filter(({ at }) => at <= by))
+  }
+
+  /** @returns whether anything is wrong */
+  #judge(report: StormReport): boolean {
+    this.#gather(now())
+    const violations = check({ events: this.#events, keptBytes })
+    report.wrong.push(...violations.slice(0, 20).map(({ rule, text }) => `${rule}: ${text}`))
+    return violations.length > 0
+  }
+
+  #count(report: StormReport): void {
+    for (const event of this.#events) {
+      if (event.type === 'invoked') {
+        report.appends++
+        report.bytes += event.bytes
+      } else if (event.type === 'acknowledged') report.acknowledged++
+      else if (event.type === 'followed') report.followed++
+      else if (event.type === 'lapped') report.laps++
+      else if (event.type === 'read') report.readings++
+    }
+  }
+
+  async #end(): Promise<void> {
+    await Promise.all(this.#places.map(({ contender }) => contender.kill()))
+    await this.#follower?.kill()
+    await within(this.#client?.close({ timeoutMs: 1000 }) ?? Promise.resolve(), 20_000, 'closing the client').catch(
+      () => {},
+    )
+    await this.#unit?.kill()
+    for (const { host } of this.#places) host?.join()
+  }
+}
