@@ -49,6 +49,11 @@ class Story {
     return this.add({ type: 'read', began, records })
   }
 
+  latest(found: Found | null): this {
+    const began = this.#at + 1
+    return this.add({ type: 'latest', began, found })
+  }
+
   snapshot(hash: string): this {
     const began = this.#at + 1
     return this.add({ type: 'snapshot', began, hash })
@@ -78,7 +83,7 @@ function takenOver(): Story {
 test('a takeover in which everything is in its place', () => {
   const story = takenOver()
   story.snapshot('x').restored('b', 2, record(1, 2)).snapshot('x').read(record(1, 1), record(1, 2)).append('b', 2, 3)
-  story.snapshot('y').follow(record(1, 1)).follow(record(1, 2)).follow(record(2, 3))
+  story.snapshot('y').follow(record(1, 1)).follow(record(1, 2)).follow(record(2, 3)).latest(record(2, 3))
   expect(story.read(record(1, 1), record(1, 2), record(2, 3)).broken).toEqual([])
 })
 
@@ -165,6 +170,8 @@ const bad: [string, Rule, (story: Story) => unknown][] = [
   ['one in the middle', 'lost', (story) => story.append('b', 2, 3).read(record(1, 1), record(2, 3))],
   ['the newest', 'lost', (story) => story.read(record(1, 1))],
   ['all', 'lost', (story) => story.read()],
+  ['a latest that is older than what was acknowledged', 'lost', (story) => story.latest(record(1, 1))],
+  ['no latest', 'lost', (story) => story.latest(null)],
   [
     'one that is acknowledged late, and was not there at the takeover',
     'lost',
@@ -203,6 +210,14 @@ const bad: [string, Rule, (story: Story) => unknown][] = [
     (story) => {
       const unanswered = story.call('b', 2)
       story.read(record(1, 1), record(1, 2), record(2, 3, unanswered)).read(record(1, 1), record(1, 2))
+    },
+  ],
+  [
+    'a latest that goes back',
+    'order',
+    (story) => {
+      const unanswered = story.call('b', 2)
+      story.latest(record(2, 3, unanswered)).latest(record(1, 2))
     },
   ],
   ['a reading out of order', 'order', (story) => story.read(record(1, 2), record(1, 1))],

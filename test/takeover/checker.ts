@@ -169,35 +169,34 @@ function* fencedBytes({ snapshots, owners, appends }: Facts): Generator<Violatio
   }
 }
 
-function* readsInOrder({ reads, acknowledged, killedWithin }: Facts): Generator<Violation> {
-  const ended = [...reads].sort((a, b) => a.at - b.at)
-  const answers = [...acknowledged].sort((a, b) => a.acknowledgedAt - b.acknowledgedAt)
-  let [endedBefore, answeredBefore] = [0, 0]
-  let newestRead: { found: Found; at: number } | undefined
-  let newestAppend: Found | undefined
-  for (const read of reads) {
-    for (const [index, found] of read.records.entries()) {
-      const before = read.records[index - 1]
+function* readsInOrder({ reads, looks, acknowledged, killedWithin }: Facts): Generator<Violation> {
+  for (const { records } of reads) {
+    for (const [index, found] of records.entries()) {
+      const before = records[index - 1]
       if (before && (compareAge(before, found) >= 0 || before.sequence >= found.sequence)) {
         yield { rule: 'order', text: `a reading gave ${told(found)} behind ${told(before)}` }
       }
     }
-    for (let before = ended[endedBefore]; before && before.at < read.began; before = ended[++endedBefore]) {
-      const found = before.records.at(-1)
-      if (found && (!newestRead || compareAge(found, newestRead.found) > 0)) newestRead = { found, at: before.at }
+  }
+  const ended = [...looks].sort((a, b) => a.at - b.at)
+  const answers = [...acknowledged].sort((a, b) => a.acknowledgedAt - b.acknowledgedAt)
+  let [endedBefore, answeredBefore] = [0, 0]
+  let seen: { found: Found; at: number } | undefined
+  let kept: Found | undefined
+  for (const { began, newest } of looks) {
+    for (let look = ended[endedBefore]; look && look.at < began; look = ended[++endedBefore]) {
+      const found = look.newest
+      if (found && (!seen || compareAge(found, seen.found) > 0)) seen = { found, at: look.at }
     }
-    for (let b = answers[answeredBefore]; b && b.acknowledgedAt < read.began; b = answers[++answeredBefore]) {
-      if (!newestAppend || compareAge(b.found, newestAppend) > 0) newestAppend = b.found
+    for (let answer = answers[answeredBefore]; answer && answer.acknowledgedAt < began; ) {
+      if (!kept || compareAge(answer.found, kept) > 0) kept = answer.found
+      answer = answers[++answeredBefore]
     }
-    const newest = read.records.at(-1)
-    if (newestRead && !killedWithin(newestRead.at, read.began) && !reaches(newest, newestRead.found)) {
-      yield { rule: 'order', text: `a reading ended with ${told(newestRead.found)}, and a later one before it` }
+    if (seen && !killedWithin(seen.at, began) && !reaches(newest, seen.found)) {
+      yield { rule: 'order', text: `${told(seen.found)} was the newest, and at ${began} an older one is` }
     }
-    if (newestAppend && !reaches(newest, newestAppend)) {
-      yield {
-        rule: 'lost',
-        text: `${told(newestAppend)} was acknowledged, and a reading that began then ends before it`,
-      }
+    if (kept && !reaches(newest, kept)) {
+      yield { rule: 'lost', text: `${told(kept)} was acknowledged, and at ${began} an older one is the newest` }
     }
   }
 }

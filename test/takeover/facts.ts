@@ -1,5 +1,16 @@
 /** A history in the order in which the rules of the checker look at it. */
-import type { Followed, Found, History, HistoryEvent, Lapped, Owned, Read, Restored, Snapshot } from './history.js'
+import type {
+  Followed,
+  Found,
+  History,
+  HistoryEvent,
+  Lapped,
+  Latest,
+  Owned,
+  Read,
+  Restored,
+  Snapshot,
+} from './history.js'
 
 /** An append with what became of it. */
 export interface Append {
@@ -23,6 +34,12 @@ export interface Sighting {
   where: string
 }
 
+export interface Look {
+  began: number
+  at: number
+  newest: Found | undefined
+}
+
 /** A record takes no more beyond its payload: a header, and what fills its last cell. */
 const overheadBytes = 256
 /** What an iteration gives was read a while ago. */
@@ -39,6 +56,8 @@ export class Facts {
   readonly byHash = new Map<string, Append>()
   /** In the order in which they began. */
   readonly reads: Read[]
+  /** Every look at the newest checkpoint, those of whole readings among them, in the order in which they began. */
+  readonly looks: Look[]
   readonly snapshots: Snapshot[]
   readonly restorations: Restored[]
   readonly iterations = new Map<string, (Followed | Lapped)[]>()
@@ -79,10 +98,14 @@ export class Facts {
     this.snapshots = all('snapshot')
     this.restorations = all('restored')
     this.reads = all('read').sort((a, b) => a.began - b.began)
+    this.looks = [
+      ...this.reads.map(({ began, at, records }) => ({ began, at, newest: records.at(-1) })),
+      ...all('latest').map(({ began, at, found }) => ({ began, at, newest: found ?? undefined })),
+    ].sort((a, b) => a.began - b.began)
     for (const event of sorted) {
       if (event.type === 'followed' || event.type === 'lapped') push(this.iterations, event.iteration, event)
     }
-    this.#sight(all('followed'))
+    this.#sight(all('followed'), all('latest'))
     this.#settled = this.#settledRecords().sort((a, b) => a.epoch - b.epoch || a.sequence - b.sequence)
   }
 
@@ -101,12 +124,15 @@ export class Facts {
     return this.appends.filter((append): append is AcknowledgedAppend => append.acknowledgedAt !== undefined)
   }
 
-  #sight(followed: Followed[]): void {
+  #sight(followed: Followed[], latest: Latest[]): void {
     for (const { epoch, sequence, hash, at, iteration } of followed) {
       this.sightings.push({ found: { epoch, sequence, hash }, at, where: `followed by ${iteration}` })
     }
     for (const { found, at, epoch } of this.restorations) {
       if (found !== null) this.sightings.push({ found, at, where: `restored by epoch ${epoch}` })
+    }
+    for (const { found, at } of latest) {
+      if (found !== null) this.sightings.push({ found, at, where: 'read as the latest' })
     }
     const seen = new Set<string>()
     for (const { records, at } of this.reads) {

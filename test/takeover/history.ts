@@ -68,6 +68,12 @@ export interface Read extends Recorded {
   began: number
   records: Found[]
 }
+/** The newest checkpoint, read between `began` and `at`. */
+export interface Latest extends Recorded {
+  type: 'latest'
+  began: number
+  found: Found | null
+}
 /** The hash of every byte of the region, read between `began` and `at`. */
 export interface Snapshot extends Recorded {
   type: 'snapshot'
@@ -92,6 +98,7 @@ export type HistoryEvent =
   | Followed
   | Lapped
   | Read
+  | Latest
   | Snapshot
   | UnitKilled
   | Note

@@ -33,7 +33,7 @@ export function namespacesRefused(): string | undefined {
   const probe = `${prefix}${process.pid}-probe`
   try {
     ip('netns', 'add', probe)
-    ip('-n', probe, 'link', 'add', 'a', 'type', 'veth', 'peer', 'name', 'b')
+    ip('-n', probe, 'link', 'add', 'name', 'here', 'type', 'veth', 'peer', 'name', 'there')
     return undefined
   } catch (error) {
     return `no network namespaces: ${(error as Error).message.trim()}`
@@ -61,7 +61,7 @@ export class Namespaces {
     ip('netns', 'add', unit)
     ip('-n', unit, 'link', 'set', 'lo', 'up')
     ip('-n', unit, 'address', 'add', `${this.unitAddress}/32`, 'dev', 'lo')
-    ip('link', 'add', here, 'type', 'veth', 'peer', 'name', there, 'netns', unit)
+    ip('link', 'add', 'name', here, 'type', 'veth', 'peer', 'name', there, 'netns', unit)
     ip('address', 'add', `${this.#net}.2`, 'peer', this.unitAddress, 'dev', here)
     ip('link', 'set', here, 'up')
     ip('-n', unit, 'link', 'set', there, 'up')
@@ -98,7 +98,7 @@ export class Host {
     readonly address: string,
   ) {
     ip('netns', 'add', name)
-    ip('-n', unit, 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth', 'netns', name)
+    ip('-n', unit, 'link', 'add', 'name', link, 'type', 'veth', 'peer', 'name', 'eth', 'netns', name)
     ip('-n', name, 'link', 'set', 'lo', 'up')
     ip('-n', name, 'address', 'add', address, 'peer', unitAddress, 'dev', 'eth')
     ip('-n', name, 'link', 'set', 'eth', 'up')

@@ -20,6 +20,8 @@ const keptBytes = 7 * MiB
 const poolBytes = regionBytes + 8 * MiB
 const maxBytes = 256 * 1024
 const contenders = 3
+/** Violations of one rule: one mistake shows in many. */
+const mostTold = 5
 
 export interface SeasonOptions {
   folder: string
@@ -54,6 +56,9 @@ export class Season {
   #client!: Client
   #reader!: RegionReader
   #follower!: Helper
+  readonly #over = new AbortController()
+  #looking: Promise<void> | undefined
+  #lookingFailed: unknown
   #names = 0
   #epoch = 0
 
@@ -73,10 +78,10 @@ export class Season {
       }
       await this.#finish()
       this.#judge(report)
-      this.#count(report)
     } catch (error) {
       report.wrong.push(`${error instanceof Error ? error.stack : error}`)
     } finally {
+      this.#count(report)
       await this.#end()
     }
   }
@@ -100,6 +105,10 @@ export class Season {
       region: 'state',
       id: 'follower',
       history: this.#file('follower'),
+    })
+    this.#looking = this.#look()
+    this.#looking.catch((error: unknown) => {
+      if (!this.#over.signal.aborted) this.#lookingFailed = error
     })
     for (let index = 0; index < contenders; index++) {
       const host = namespaces?.host(index)
@@ -125,7 +134,7 @@ export class Season {
       create: { bytes: regionBytes, lease: { silenceMs: this.#options.silenceMs } },
       maxBytes,
       lanes: random.pick([1, 2, 4]),
-      pauseMs: random.integer(2, 10),
+      pauseMs: random.pick([0, 2, 5, 10]),
     }
     return new Contender(assignment, host?.under)
   }
@@ -155,7 +164,7 @@ export class Season {
   /** Who has the region, as far as anybody has said. */
   #owner(): Place | undefined {
     return this.#places
-      .filter(({ contender }) => contender.role === 'owner')
+      .filter(({ contender }) => contender.role === 'owner' && contender.alive)
       .sort((a, b) => a.contender.epoch - b.contender.epoch)
       .at(-1)
   }
@@ -178,11 +187,23 @@ export class Season {
         for (const { contender } of this.#places) {
           if (contender.process.exitCode !== null) throw new Error(`${contender.id} ended: ${contender.complaints}`)
         }
+        if (this.#lookingFailed !== undefined) throw this.#lookingFailed
         if (!this.#follower.alive) throw new Error(`the follower ended: ${this.#follower.complaints}`)
         return found()
       },
       this.#options.patienceMs,
     )
+  }
+
+  /** Reads the newest checkpoint, over and over. */
+  async #look(): Promise<void> {
+    const checkpoints = this.#reader.checkpoints()
+    while (!this.#over.signal.aborted) {
+      const began = now()
+      const latest = await patiently(() => checkpoints.latest({ timeoutMs: this.#options.patienceMs }))
+      this.#record.add({ type: 'latest', began, found: latest ? foundOf(latest) : null })
+      await sleep(5)
+    }
   }
 
   async #takeover(report: StormReport): Promise<void> {
@@ -199,6 +220,7 @@ export class Season {
     const undo = afflict(fault, { owner, host, standbys }, random)
     const unitDeath =
       this.#options.unitDies && random.chance(0.5) ? this.#killUnit(random.integer(0, 400), report) : undefined
+    const disturbance = random.chance(0.2) ? this.#disturb(random.pick(standbys)) : undefined
     const next = await this.#wait(`an owner after the ${fault} of epoch ${epoch}`, () => {
       const now = this.#owner()?.contender
       return now !== undefined && now.epoch > epoch && now
@@ -219,11 +241,29 @@ export class Season {
     }
     this.#record.add({ type: 'note', text: `${owner.id} is as before` })
     await unitDeath
+    await disturbance
     if (fault === 'kill') place.contender = this.#contend(host)
     await this.#readAll()
     this.#epoch = next.epoch
     report.takeovers++
     report.byFault[fault] = (report.byFault[fault] ?? 0) + 1
+  }
+
+  /** A standby dies or stands still for a while: perhaps while it takes over, or just afterwards. */
+  async #disturb(standby: Contender): Promise<void> {
+    const random = this.#random
+    const [kill, afterMs, stoppedMs] = [random.chance(0.5), random.integer(0, 400), random.integer(50, 900)]
+    await sleep(afterMs)
+    this.#record.add({ type: 'note', text: `${kill ? 'kill' : 'stop'} ${standby.id}, a standby before` })
+    if (kill) {
+      await standby.kill()
+      const place = this.#places.find(({ contender }) => contender === standby)
+      if (place !== undefined) place.contender = this.#contend(place.host)
+    } else {
+      standby.stop()
+      await sleep(stoppedMs)
+      standby.goOn()
+    }
   }
 
   /** Whoever owns the region appends, and somebody stands by. */
@@ -265,23 +305,19 @@ export class Season {
   }
 
   async #readAll(): Promise<void> {
-    for (;;) {
-      const began = now()
-      try {
-        const all = await this.#reader.checkpoints().all({ timeoutMs: this.#options.patienceMs })
-        this.#record.add({ type: 'read', began, records: all.map(foundOf) })
-        return
-      } catch (error) {
-        if (!(error instanceof CheckpointError) || !error.retryable) throw error
-        await sleep(50)
-      }
-    }
+    const { began, all } = await patiently(async () => {
+      const start = now()
+      return { began: start, all: await this.#reader.checkpoints().all({ timeoutMs: this.#options.patienceMs }) }
+    })
+    this.#record.add({ type: 'read', began, records: all.map(foundOf) })
   }
 
   /** Nobody appends any more, and the follower comes to the end. */
   async #finish(): Promise<void> {
     await Promise.all(this.#places.map(({ contender }) => contender.kill()))
     await this.#readAll()
+    this.#over.abort()
+    await this.#looking
     this.#gather(Number.POSITIVE_INFINITY)
     const newest = this.#events.findLast((event) => event.type === 'read')?.records.at(-1)
     if (newest === undefined) throw new Error('nothing is in the log')
@@ -306,7 +342,11 @@ export class Season {
   #judge(report: StormReport): boolean {
     this.#gather(now())
     const violations = check({ events: this.#events, keptBytes })
-    report.wrong.push(...violations.slice(0, 20).map(({ rule, text }) => `${rule}: ${text}`))
+    for (const rule of new Set(violations.map((violation) => violation.rule))) {
+      const same = violations.filter((violation) => violation.rule === rule)
+      report.wrong.push(...same.slice(0, mostTold).map(({ text }) => `${rule}: ${text}`))
+      if (same.length > mostTold) report.wrong.push(`${rule}: ${same.length - mostTold} more`)
+    }
     return violations.length > 0
   }
 
@@ -323,6 +363,7 @@ export class Season {
   }
 
   async #end(): Promise<void> {
+    this.#over.abort()
     await Promise.all(this.#places.map(({ contender }) => contender.kill()))
     await this.#follower?.kill()
     await within(this.#client?.close({ timeoutMs: 1000 }) ?? Promise.resolve(), 20_000, 'closing the client').catch(
@@ -330,5 +371,17 @@ export class Season {
     )
     await this.#unit?.kill()
     for (const { host } of this.#places) host?.join()
+  }
+}
+
+/** The unit may be away. */
+async function patiently<T>(read: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await read()
+    } catch (error) {
+      if (!(error instanceof CheckpointError) || !error.retryable) throw error
+      await sleep(50)
+    }
   }
 }

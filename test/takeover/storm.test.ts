@@ -3,7 +3,7 @@
  * history of it says, the checker finds nothing in it that cannot have been; and it does find the writer that a unit without a
  * fence lets go on. RC_SEED repeats a run, as far as processes can be made to; RC_TAKEOVERS sets how many there are.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { beforeAll, expect, test } from 'vitest'
 import { rounds, seedOf } from '../fault/support/long.js'
 import { shadowAddon } from '../fault/support/unit-process.js'
@@ -66,6 +66,7 @@ test('the same with a unit that is killed and started again in between', async (
 test('the control: where the unit does not fence, the checker sees the writer that was stopped and goes on', async () => {
   const report = await weather({ name: 'unfenced', takeovers: 20, faults: ['stop'], unfenced: true })
   console.log(`unfenced: found ${JSON.stringify(report.wrong[0])}`)
+  rmSync(report.kept ?? '', { recursive: true, force: true })
   expect(report.takeovers).toBeLessThan(20)
   expect(report.wrong.join('\n')).toMatch(/^fence: .* began after epoch \d+ was answered, and was acknowledged$/m)
 })

@@ -90,11 +90,11 @@ async function openForWriting(client) {
       return { region, epoch }
     } catch (error) {
       if (!(error instanceof CheckpointError)) throw error
-      if (error.code !== 'REGION_BUSY') await sleep(50)
-      else {
+      if (error.code === 'REGION_BUSY') {
         process.send?.({ standby: true })
         await untilVacant(client)
-      }
+      } else if (error.retryable) await sleep(50)
+      else throw error
     }
   }
 }
@@ -113,8 +113,20 @@ async function untilVacant(client) {
   }
 }
 
+async function connectPatiently() {
+  for (;;) {
+    try {
+      return await connect(unit, { identity: id, retryMs, timeoutMs: retryMs })
+    } catch (error) {
+      // The unit may be away.
+      if (!(error instanceof CheckpointError) || !error.retryable) throw error
+      await sleep(50)
+    }
+  }
+}
+
 async function contendByOpening() {
-  const client = await connect(unit, { identity: id, retryMs, timeoutMs: retryMs })
+  const client = await connectPatiently()
   for (;;) {
     const { region, epoch } = await openForWriting(client)
     const log = region.log()
