@@ -108,8 +108,10 @@ export class CheckpointReader<T> {
       }
       const verdict = await this.#verdict(item.found, payload, deadline)
       if (verdict === 'damaged') throw damaged(item.found.sequence)
-      // Of a delta it is the base that went, and that says nothing of what lies between.
-      if (verdict === 'lapped' && payload.why === 'torn') checkpoints = []
+      if (verdict !== 'lapped') continue
+      // Of a delta it is the base that went, with what lies before it; what lies between is kept.
+      const gone = payload.why === 'base' ? payload.missing : item.found.sequence
+      checkpoints = checkpoints.filter(({ sequence }) => sequence > gone)
     }
     return checkpoints
   }

@@ -20,6 +20,8 @@ export interface Assignment {
   lanes: number
   /** About every other append is followed by a pause of up to twice that. */
   pauseMs: number
+  /** It saves what has changed of a state, and not fresh bytes each time. */
+  delta?: { fullEvery: number }
 }
 
 interface Message {
@@ -55,6 +57,11 @@ export class Helper {
     return this.process.exitCode === null && this.process.signalCode === null
   }
 
+  /** To one that has just died it goes nowhere. */
+  tell(message: object): void {
+    if (this.alive) this.process.send(message, () => {})
+  }
+
   async kill(): Promise<void> {
     if (!this.alive) return
     const exit = once(this.process, 'exit')
@@ -87,11 +94,11 @@ export class Contender extends Helper {
   }
 
   go(epoch: number): void {
-    this.process.send({ go: epoch })
+    this.tell({ go: epoch })
   }
 
   takeOver(): void {
-    this.process.send({ takeOver: true })
+    this.tell({ takeOver: true })
   }
 
   stop(): void {

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CheckpointError, type Client, connect, type RegionReader } from '../../src/index.js'
+import { CheckpointError, type Client, connect, type RegionOptions, type RegionReader } from '../../src/index.js'
 import type { Random } from '../fault/support/random.mjs'
 import { UnitProcess, type UnitProcessOptions, within } from '../fault/support/unit-process.js'
 import { check } from './checker.js'
@@ -30,8 +30,7 @@ export interface SeasonOptions {
   takeovers: number
   unitDies: boolean
   namespaces: Namespaces | undefined
-  /** Environment of the unit; `addon` is the addon it loads. */
-  unit: { addon?: string; RC_TEST_SKIP_FENCE?: string }
+  unitEnvironment: Record<string, string>
   silenceMs: number
   /** How long anything may take before it has hung. */
   patienceMs: number
@@ -59,12 +58,16 @@ export class Season {
   readonly #over = new AbortController()
   #looking: Promise<void> | undefined
   #lookingFailed: unknown
+  #followerStopped = false
+  /** Two slots keep the newest, and so does what is read of them. */
+  readonly #mode: 'append' | 'overwrite'
   #names = 0
   #epoch = 0
 
   constructor(options: SeasonOptions) {
     this.#options = options
     this.#random = options.random
+    this.#mode = options.random.chance(0.25) ? 'overwrite' : 'append'
     this.#record = new Recorder(this.#file('runner'), 'runner')
   }
 
@@ -86,6 +89,10 @@ export class Season {
     }
   }
 
+  get #region(): RegionOptions {
+    return { bytes: regionBytes, mode: this.#mode, lease: { silenceMs: this.#options.silenceMs } }
+  }
+
   #file(name: string): string {
     const file = path.join(this.#options.folder, `${name}.jsonl`)
     writeFileSync(file, '')
@@ -94,16 +101,17 @@ export class Season {
   }
 
   async #begin(): Promise<void> {
-    const { namespaces, patienceMs, silenceMs } = this.#options
+    const { namespaces, patienceMs } = this.#options
     this.#unit = await this.#startUnit()
     this.#client = await connect(this.#unit.address, { retryMs: patienceMs, timeoutMs: patienceMs })
-    const made = await this.#client.createRegion('state', { bytes: regionBytes, lease: { silenceMs } })
+    const made = await this.#client.createRegion('state', this.#region)
     await made.close()
     this.#reader = await this.#client.openRegion('state')
     this.#follower = new Helper('follower.mjs', {
       unit: this.#unit.address,
       region: 'state',
       id: 'follower',
+      every: this.#mode === 'append',
       history: this.#file('follower'),
     })
     this.#looking = this.#look()
@@ -124,30 +132,32 @@ export class Season {
   #contend(host: Host | undefined): Contender {
     const random = this.#random
     const id = `c${++this.#names}`
+    const style = this.#names === 1 || random.chance(0.5) ? 'open' : 'pair'
+    const deltas = style === 'open' && this.#mode === 'append' && random.chance(0.4)
     const assignment: Assignment = {
       unit: this.#unit.address,
       region: 'state',
       id,
       history: this.#file(id),
-      style: this.#names === 1 || random.chance(0.5) ? 'open' : 'pair',
+      style,
       seed: random.uint32(),
-      create: { bytes: regionBytes, lease: { silenceMs: this.#options.silenceMs } },
+      create: this.#region,
       maxBytes,
       lanes: random.pick([1, 2, 4]),
       pauseMs: random.pick([0, 2, 5, 10]),
+      ...(deltas ? { delta: { fullEvery: random.integer(2, 10) } } : {}),
     }
     return new Contender(assignment, host?.under)
   }
 
   async #startUnit(): Promise<UnitProcess> {
-    const { namespaces, unit, unitDies, data, folder, patienceMs } = this.#options
-    const { addon, ...env } = unit
+    const { namespaces, unitEnvironment, unitDies, data, folder, patienceMs } = this.#options
     const host = namespaces?.unitAddress ?? '127.0.0.1'
     const options: UnitProcessOptions = {
       pool: unitDies
         ? { medium: 'file', path: path.join(folder, 'pool'), bytes: poolBytes }
         : { medium: 'memory', bytes: poolBytes },
-      env: { ...env, ...(addon === undefined ? {} : { RDMA_CHECKPOINT_ADDON: addon }) },
+      env: unitEnvironment,
       // Where it was before, when it comes back.
       listen: this.#unit?.address ?? `${host}:0`,
       data: `${data ?? host}:0`,
@@ -197,18 +207,25 @@ export class Season {
 
   /** Reads the newest checkpoint, over and over. */
   async #look(): Promise<void> {
-    const checkpoints = this.#reader.checkpoints()
     while (!this.#over.signal.aborted) {
-      const began = now()
-      const latest = await patiently(() => checkpoints.latest({ timeoutMs: this.#options.patienceMs }))
-      this.#record.add({ type: 'latest', began, found: latest ? foundOf(latest) : null })
+      await this.#readLatest()
       await sleep(5)
     }
+  }
+
+  async #readLatest(): Promise<void> {
+    const { began, latest } = await patiently(async () => {
+      const start = now()
+      const found = await this.#reader.checkpoints().latest({ timeoutMs: this.#options.patienceMs })
+      return { began: start, latest: found }
+    })
+    this.#record.add({ type: 'latest', began, found: latest ? foundOf(latest) : null })
   }
 
   async #takeover(report: StormReport): Promise<void> {
     const random = this.#random
     const { faults } = this.#options
+    this.#pauseFollower()
     const place = await this.#busyOwner(report)
     await sleep(random.integer(0, 150))
     const { contender: owner, host } = place
@@ -266,6 +283,13 @@ export class Season {
     }
   }
 
+  /** Now and then it stands still for some takeovers, so that the ring goes past it. */
+  #pauseFollower(): void {
+    if (this.#followerStopped) this.#followerStopped = this.#random.chance(0.6)
+    else this.#followerStopped = this.#random.chance(0.15)
+    this.#follower.process.kill(this.#followerStopped ? 'SIGSTOP' : 'SIGCONT')
+  }
+
   /** Whoever owns the region appends, and somebody stands by. */
   async #busyOwner(report: StormReport): Promise<Place> {
     let place: Place | undefined
@@ -305,6 +329,7 @@ export class Season {
   }
 
   async #readAll(): Promise<void> {
+    if (this.#mode === 'overwrite') return
     const { began, all } = await patiently(async () => {
       const start = now()
       return { began: start, all: await this.#reader.checkpoints().all({ timeoutMs: this.#options.patienceMs }) }
@@ -315,13 +340,15 @@ export class Season {
   /** Nobody appends any more, and the follower comes to the end. */
   async #finish(): Promise<void> {
     await Promise.all(this.#places.map(({ contender }) => contender.kill()))
-    await this.#readAll()
     this.#over.abort()
     await this.#looking
+    await this.#readAll()
+    await this.#readLatest()
     this.#gather(Number.POSITIVE_INFINITY)
-    const newest = this.#events.findLast((event) => event.type === 'read')?.records.at(-1)
-    if (newest === undefined) throw new Error('nothing is in the log')
-    this.#follower.process.send({ until: newest })
+    const newest = this.#events.findLast((event) => event.type === 'latest')?.found
+    if (!newest) throw new Error('nothing is in the log')
+    this.#follower.process.kill('SIGCONT')
+    this.#follower.tell({ until: newest })
     const { patienceMs } = this.#options
     await until(
       () => `the follower at checkpoint ${newest.sequence} of epoch ${newest.epoch}`,
@@ -351,12 +378,19 @@ export class Season {
   }
 
   #count(report: StormReport): void {
-    for (const event of this.#events) {
+    const above = this.#events.filter((event) => event.type === 'owned').sort((a, b) => a.at - b.at)
+    const epochs = new Map<string, number>()
+    for (const event of [...this.#events].sort((a, b) => a.at - b.at)) {
       if (event.type === 'invoked') {
+        epochs.set(`${event.by}/${event.number}`, event.epoch)
         report.appends++
         report.bytes += event.bytes
-      } else if (event.type === 'acknowledged') report.acknowledged++
-      else if (event.type === 'followed') report.followed++
+      } else if (event.type === 'acknowledged') {
+        report.acknowledged++
+        const epoch = epochs.get(`${event.by}/${event.number}`) ?? 0
+        if ((above.findLast(({ at }) => at < event.at)?.epoch ?? 0) > epoch) report.late++
+      }
+      if (event.type === 'followed') report.followed++
       else if (event.type === 'lapped') report.laps++
       else if (event.type === 'read') report.readings++
     }

@@ -30,6 +30,8 @@ export interface StormReport {
   unitKills: number
   appends: number
   acknowledged: number
+  /** Acknowledgements of what had landed that reached a stopped owner after the takeover. */
+  late: number
   bytes: number
   followed: number
   laps: number
@@ -54,6 +56,7 @@ export async function storm(options: StormOptions): Promise<StormReport> {
     unitKills: 0,
     appends: 0,
     acknowledged: 0,
+    late: 0,
     bytes: 0,
     followed: 0,
     laps: 0,
@@ -73,8 +76,8 @@ export async function storm(options: StormOptions): Promise<StormReport> {
         takeovers: Math.min(seasonLength, takeovers - report.takeovers),
         unitDies: options.unitDies === true,
         namespaces,
-        unit: {
-          ...(options.unitDies || options.unfenced ? { addon: shadowAddon } : {}),
+        unitEnvironment: {
+          ...(options.unitDies || options.unfenced ? { RDMA_CHECKPOINT_ADDON: shadowAddon } : {}),
           ...(options.unfenced ? { RC_TEST_SKIP_FENCE: '1' } : {}),
         },
         silenceMs: dataTransport === 'verbs' ? 1000 : 200,

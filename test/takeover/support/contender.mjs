@@ -11,7 +11,7 @@ import { foundOf, hashOf, now, Recorder } from './recorder.mjs'
 
 /** @type {import('../contender.js').Assignment} */
 const assignment = JSON.parse(process.argv[2] ?? '{}')
-const { unit, region: name, id, style, seed, create, maxBytes, lanes, pauseMs } = assignment
+const { unit, region: name, id, style, seed, create, maxBytes, lanes, pauseMs, delta } = assignment
 const history = new Recorder(assignment.history, id)
 const random = new Random(seed)
 /** What payloads are cut from: making fresh random bytes for each would cost more than sending them. */
@@ -34,13 +34,27 @@ process.on('message', (/** @type {{ go?: number, takeOver?: boolean }} */ { go, 
   vacant()
 })
 
+/** Of a log with deltas: a state of which a little changes. */
+const state = noise.subarray(0, Math.ceil(maxBytes / 4))
+
 function payload() {
-  const bytes = Buffer.alloc(random.logUniform(64, maxBytes))
-  noise.copy(bytes, 0, random.integer(0, noise.length - bytes.length))
+  const bytes = delta === undefined ? fresh() : edited()
   // Two appends never have the same bytes.
   bytes.write(id.padEnd(16), 0, 16, 'latin1')
   bytes.writeUInt32LE(number, 16)
   return bytes
+}
+
+function fresh() {
+  const bytes = Buffer.alloc(random.logUniform(64, maxBytes))
+  noise.copy(bytes, 0, random.integer(0, noise.length - bytes.length))
+  return bytes
+}
+
+function edited() {
+  const length = random.logUniform(1, state.length / 50)
+  random.fill(state.subarray(random.integer(0, state.length - length)).subarray(0, length))
+  return Buffer.from(state)
 }
 
 /** @param {Log} log @param {number} epoch @param {AbortSignal} signal */
@@ -129,7 +143,7 @@ async function contendByOpening() {
   const client = await connectPatiently()
   for (;;) {
     const { region, epoch } = await openForWriting(client)
-    const log = region.log()
+    const log = region.log(delta === undefined ? {} : { delta })
     try {
       const found = await log.latest()
       history.add({ type: 'restored', epoch, found: found ? foundOf(found) : null })

@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { CheckpointError, connect } from 'rdma-checkpoint'
 import { foundOf, Recorder } from './recorder.mjs'
 
-/** @type {{ unit: string, region: string, id: string, history: string }} */
-const { unit, region: name, id, history: path } = JSON.parse(process.argv[2] ?? '{}')
+/** @type {{ unit: string, region: string, id: string, history: string, every: boolean }} */
+const { unit, region: name, id, history: path, every } = JSON.parse(process.argv[2] ?? '{}')
 const history = new Recorder(path, id)
 /** @type {{ epoch: number, sequence: number } | undefined} */
 let until
@@ -33,7 +33,7 @@ for (;;) {
   try {
     for await (const checkpoint of follow) {
       const found = foundOf(checkpoint)
-      history.add({ type: 'followed', iteration: id, every: true, ...found })
+      history.add({ type: 'followed', iteration: id, every, ...found })
       last = found
       from = checkpoint.cursor
       endIfThere()
