@@ -18,13 +18,21 @@ function names(): string[] {
     .filter((name) => name.startsWith(prefix))
 }
 
-function lives(pid: number): boolean {
+/** @returns whether there is such a process */
+function signal(pid: number, what: NodeJS.Signals | 0): boolean {
   try {
-    process.kill(pid, 0)
+    process.kill(pid, what)
     return true
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
+}
+
+/** Takes with it whatever still runs in it. */
+function remove(name: string): void {
+  const pids = ip('netns', 'pids', name).split('\n')
+  for (const pid of pids) if (pid !== '') signal(Number(pid), 'SIGKILL')
+  ip('netns', 'del', name)
 }
 
 /** Why there can be none, or nothing. */
@@ -52,7 +60,7 @@ export class Namespaces {
 
   constructor() {
     // What a run that was killed has left behind.
-    for (const name of names()) if (!lives(Number(name.slice(prefix.length).split('-')[0]))) ip('netns', 'del', name)
+    for (const name of names()) if (!signal(Number(name.slice(prefix.length).split('-')[0]), 0)) remove(name)
     const { pid } = process
     this.#name = `${prefix}${pid}`
     this.#net = `10.${128 + ((pid >> 8) & 127)}.${pid & 255}`
@@ -85,7 +93,7 @@ export class Namespaces {
   }
 
   remove(): void {
-    for (const name of names()) if (name.startsWith(`${this.#name}-`)) ip('netns', 'del', name)
+    for (const name of names()) if (name.startsWith(`${this.#name}-`)) remove(name)
   }
 }
 

@@ -1,5 +1,5 @@
 /** Drives takeovers under load, one after the other, and has the checker look at the history of each. */
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { dataHost, dataTransport } from '../data-plane.js'
@@ -85,8 +85,10 @@ export async function storm(options: StormOptions): Promise<StormReport> {
         data: dataTransport === 'verbs' ? dataHost : undefined,
       })
       await season.run(report)
-      if (report.wrong.length > 0) report.kept = history
-      else rmSync(history, { recursive: true, force: true })
+      if (report.wrong.length > 0) {
+        report.kept = history
+        writeFileSync(path.join(history, 'wrong.txt'), report.wrong.join('\n'))
+      } else rmSync(history, { recursive: true, force: true })
     }
   } finally {
     namespaces?.remove()
