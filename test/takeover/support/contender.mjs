@@ -107,7 +107,7 @@ async function openForWriting(client) {
       if (error.code === 'REGION_BUSY') {
         process.send?.({ standby: true })
         await untilVacant(client)
-      } else if (error.retryable) await sleep(50)
+      } else if (error.retryable || error.code === 'FENCED') await sleep(50)
       else throw error
     }
   }
