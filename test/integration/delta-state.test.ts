@@ -21,7 +21,9 @@ test(`${restores} of ${checkpoints} checkpoints of a ${stateMiB} MiB state under
   const state = randomFillSync(new Uint8Array(stateMiB * MiB))
   // Every full record, and as much again for what was changed.
   const regionBytes = 2 * Math.ceil(checkpoints / fullEvery) * state.length
-  await using unit = await PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes: regionBytes + 8 * MiB } })
+  // The tables of a pool grow with it.
+  const poolBytes = regionBytes + regionBytes / 16 + 8 * MiB
+  await using unit = await PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes: poolBytes } })
   await using client = await connect(unit.address)
   const region = await client.createRegion('state', { bytes: regionBytes })
   const log = region.log({ delta: { fullEvery } })
