@@ -1,17 +1,16 @@
 /** A unit, a region, three processes that contend for it and one that follows it, over a number of takeovers. */
-import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CheckpointError, type Client, connect, type RegionOptions, type RegionReader } from '../../src/index.js'
+import type { RegionOptions } from '../../src/index.js'
 import type { Random } from '../fault/support/random.mjs'
-import { UnitProcess, type UnitProcessOptions, within } from '../fault/support/unit-process.js'
-import { check } from './checker.js'
+import { UnitProcess, type UnitProcessOptions } from '../fault/support/unit-process.js'
+import { Chronicle } from './chronicle.js'
 import { type Assignment, Contender, Helper, until } from './contender.js'
 import { afflict, type Fault } from './faults.js'
-import { type HistoryEvent, HistoryFile } from './history.js'
 import type { Host, Namespaces } from './namespaces.js'
+import { Observer } from './observer.js'
 import type { StormReport } from './storm.js'
-import { foundOf, hashOf, now, Recorder } from './support/recorder.mjs'
+import { Recorder } from './support/recorder.mjs'
 
 const MiB = 1024 * 1024
 const regionBytes = 8 * MiB
@@ -20,8 +19,6 @@ const keptBytes = 7 * MiB
 const poolBytes = regionBytes + 8 * MiB
 const maxBytes = 256 * 1024
 const contenders = 3
-/** Violations of one rule: one mistake shows in many. */
-const mostTold = 5
 
 export interface SeasonOptions {
   folder: string
@@ -46,18 +43,15 @@ interface Place {
 export class Season {
   readonly #options: SeasonOptions
   readonly #random: Random
+  readonly #chronicle: Chronicle
   readonly #record: Recorder
-  readonly #files: HistoryFile[] = []
   readonly #places: Place[] = []
-  #events: HistoryEvent[] = []
-  #later: HistoryEvent[] = []
   #unit!: UnitProcess
-  #client!: Client
-  #reader!: RegionReader
+  /** Its death and return, if that is under way. */
+  #unitReturns: Promise<void> | undefined
+  #unitFailure: unknown
+  #observer: Observer | undefined
   #follower!: Helper
-  readonly #over = new AbortController()
-  #looking: Promise<void> | undefined
-  #lookingFailed: unknown
   #followerStopped = false
   /** Two slots keep the newest, and so does what is read of them. */
   readonly #mode: 'append' | 'overwrite'
@@ -68,7 +62,8 @@ export class Season {
     this.#options = options
     this.#random = options.random
     this.#mode = options.random.chance(0.25) ? 'overwrite' : 'append'
-    this.#record = new Recorder(this.#file('runner'), 'runner')
+    this.#chronicle = new Chronicle(options.folder, keptBytes)
+    this.#record = new Recorder(this.#chronicle.file('runner'), 'runner')
   }
 
   /** Adds to the report. Throws only what keeps it from telling anything. */
@@ -77,14 +72,14 @@ export class Season {
       await this.#begin()
       for (let number = 1; number <= this.#options.takeovers; number++) {
         await this.#takeover(report)
-        if (this.#judge(report)) return
+        if (this.#chronicle.judge(report)) return
       }
       await this.#finish()
-      this.#judge(report)
+      this.#chronicle.judge(report)
     } catch (error) {
       report.wrong.push(`${error instanceof Error ? error.stack : error}`)
     } finally {
-      this.#count(report)
+      this.#chronicle.count(report)
       await this.#end()
     }
   }
@@ -93,30 +88,16 @@ export class Season {
     return { bytes: regionBytes, mode: this.#mode, lease: { silenceMs: this.#options.silenceMs } }
   }
 
-  #file(name: string): string {
-    const file = path.join(this.#options.folder, `${name}.jsonl`)
-    writeFileSync(file, '')
-    this.#files.push(new HistoryFile(file))
-    return file
-  }
-
   async #begin(): Promise<void> {
     const { namespaces, patienceMs } = this.#options
     this.#unit = await this.#startUnit()
-    this.#client = await connect(this.#unit.address, { retryMs: patienceMs, timeoutMs: patienceMs })
-    const made = await this.#client.createRegion('state', this.#region)
-    await made.close()
-    this.#reader = await this.#client.openRegion('state')
+    this.#observer = await Observer.start(this.#unit.address, 'state', this.#region, this.#record, patienceMs)
     this.#follower = new Helper('follower.mjs', {
       unit: this.#unit.address,
       region: 'state',
       id: 'follower',
       every: this.#mode === 'append',
-      history: this.#file('follower'),
-    })
-    this.#looking = this.#look()
-    this.#looking.catch((error: unknown) => {
-      if (!this.#over.signal.aborted) this.#lookingFailed = error
+      history: this.#chronicle.file('follower'),
     })
     for (let index = 0; index < contenders; index++) {
       const host = namespaces?.host(index)
@@ -138,7 +119,7 @@ export class Season {
       unit: this.#unit.address,
       region: 'state',
       id,
-      history: this.#file(id),
+      history: this.#chronicle.file(id),
       style,
       seed: random.uint32(),
       create: this.#region,
@@ -197,29 +178,13 @@ export class Season {
         for (const { contender } of this.#places) {
           if (contender.process.exitCode !== null) throw new Error(`${contender.id} ended: ${contender.complaints}`)
         }
-        if (this.#lookingFailed !== undefined) throw this.#lookingFailed
+        const failure = this.#unitFailure ?? this.#observer?.failure
+        if (failure !== undefined) throw failure
         if (!this.#follower.alive) throw new Error(`the follower ended: ${this.#follower.complaints}`)
         return found()
       },
       this.#options.patienceMs,
     )
-  }
-
-  /** Reads the newest checkpoint, over and over. */
-  async #look(): Promise<void> {
-    while (!this.#over.signal.aborted) {
-      await this.#readLatest()
-      await sleep(5)
-    }
-  }
-
-  async #readLatest(): Promise<void> {
-    const { began, latest } = await patiently(async () => {
-      const start = now()
-      const found = await this.#reader.checkpoints().latest({ timeoutMs: this.#options.patienceMs })
-      return { began: start, latest: found }
-    })
-    this.#record.add({ type: 'latest', began, found: latest ? foundOf(latest) : null })
   }
 
   async #takeover(report: StormReport): Promise<void> {
@@ -235,8 +200,12 @@ export class Season {
     const fault = random.pick(able)
     this.#record.add({ type: 'note', text: `${fault} ${owner.id}, owner of ${epoch}` })
     const undo = afflict(fault, { owner, host, standbys }, random)
-    const unitDeath =
-      this.#options.unitDies && random.chance(0.5) ? this.#killUnit(random.integer(0, 400), report) : undefined
+    if (this.#options.unitDies && random.chance(0.5)) {
+      this.#unitReturns = this.#killUnit(random.integer(0, 400), report)
+      this.#unitReturns.catch((error: unknown) => {
+        this.#unitFailure = error
+      })
+    }
     const disturbance = random.chance(0.2) ? this.#disturb(random.pick(standbys)) : undefined
     const next = await this.#wait(`an owner after the ${fault} of epoch ${epoch}`, () => {
       const now = this.#owner()?.contender
@@ -244,12 +213,12 @@ export class Season {
     })
     const quiet = random.chance(0.5)
     const undoFirst = random.chance(0.5)
-    if (quiet) await this.#snapshot()
+    if (quiet) await this.#observer?.snapshot()
     if (undoFirst) await undo()
     if (quiet) {
       await sleep(random.integer(0, 40))
-      if (random.chance(0.5)) await this.#readAll()
-      await this.#snapshot()
+      if (random.chance(0.5)) await this.#observer?.readAll()
+      await this.#observer?.snapshot()
     }
     next.go(next.epoch)
     if (!undoFirst) {
@@ -257,10 +226,10 @@ export class Season {
       await undo()
     }
     this.#record.add({ type: 'note', text: `${owner.id} is as before` })
-    await unitDeath
+    await this.#unitReturns
     await disturbance
     if (fault === 'kill') place.contender = this.#contend(host)
-    await this.#readAll()
+    await this.#observer?.readAll()
     this.#epoch = next.epoch
     report.takeovers++
     report.byFault[fault] = (report.byFault[fault] ?? 0) + 1
@@ -322,31 +291,12 @@ export class Season {
     report.unitKills++
   }
 
-  async #snapshot(): Promise<void> {
-    const began = now()
-    const bytes = await this.#reader.read(0, regionBytes, { timeoutMs: this.#options.patienceMs })
-    this.#record.add({ type: 'snapshot', began, hash: hashOf(bytes) })
-  }
-
-  async #readAll(): Promise<void> {
-    if (this.#mode === 'overwrite') return
-    const { began, all } = await patiently(async () => {
-      const start = now()
-      return { began: start, all: await this.#reader.checkpoints().all({ timeoutMs: this.#options.patienceMs }) }
-    })
-    this.#record.add({ type: 'read', began, records: all.map(foundOf) })
-  }
-
   /** Nobody appends any more, and the follower comes to the end. */
   async #finish(): Promise<void> {
     await Promise.all(this.#places.map(({ contender }) => contender.kill()))
-    this.#over.abort()
-    await this.#looking
-    await this.#readAll()
-    await this.#readLatest()
-    this.#gather(Number.POSITIVE_INFINITY)
-    const newest = this.#events.findLast((event) => event.type === 'latest')?.found
-    if (!newest) throw new Error('nothing is in the log')
+    await this.#observer?.finish()
+    const newest = this.#chronicle.newest()
+    if (newest === undefined) throw new Error('nothing is in the log')
     this.#follower.process.kill('SIGCONT')
     this.#follower.tell({ until: newest })
     const { patienceMs } = this.#options
@@ -355,67 +305,14 @@ export class Season {
       () => !this.#follower.alive,
       patienceMs,
     )
-    this.#gather(Number.POSITIVE_INFINITY)
-  }
-
-  /** What had happened by a moment: all that led to it is in the files by now. */
-  #gather(by: number): void {
-    const news = [...this.#later, ...this.#files.flatMap((file) => file.news())]
-    this.#later = news.filter(({ at }) => at > by)
-    this.#events.push(...news.filter(({ at }) => at <= by))
-  }
-
-  /** @returns whether anything is wrong */
-  #judge(report: StormReport): boolean {
-    this.#gather(now())
-    const violations = check({ events: this.#events, keptBytes })
-    for (const rule of new Set(violations.map((violation) => violation.rule))) {
-      const same = violations.filter((violation) => violation.rule === rule)
-      report.wrong.push(...same.slice(0, mostTold).map(({ text }) => `${rule}: ${text}`))
-      if (same.length > mostTold) report.wrong.push(`${rule}: ${same.length - mostTold} more`)
-    }
-    return violations.length > 0
-  }
-
-  #count(report: StormReport): void {
-    const above = this.#events.filter((event) => event.type === 'owned').sort((a, b) => a.at - b.at)
-    const epochs = new Map<string, number>()
-    for (const event of [...this.#events].sort((a, b) => a.at - b.at)) {
-      if (event.type === 'invoked') {
-        epochs.set(`${event.by}/${event.number}`, event.epoch)
-        report.appends++
-        report.bytes += event.bytes
-      } else if (event.type === 'acknowledged') {
-        report.acknowledged++
-        const epoch = epochs.get(`${event.by}/${event.number}`) ?? 0
-        if ((above.findLast(({ at }) => at < event.at)?.epoch ?? 0) > epoch) report.late++
-      }
-      if (event.type === 'followed') report.followed++
-      else if (event.type === 'lapped') report.laps++
-      else if (event.type === 'read') report.readings++
-    }
   }
 
   async #end(): Promise<void> {
-    this.#over.abort()
     await Promise.all(this.#places.map(({ contender }) => contender.kill()))
     await this.#follower?.kill()
-    await within(this.#client?.close({ timeoutMs: 1000 }) ?? Promise.resolve(), 20_000, 'closing the client').catch(
-      () => {},
-    )
+    await this.#observer?.close()
+    await this.#unitReturns?.catch(() => {})
     await this.#unit?.kill()
     for (const { host } of this.#places) host?.join()
-  }
-}
-
-/** The unit may be away. */
-async function patiently<T>(read: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await read()
-    } catch (error) {
-      if (!(error instanceof CheckpointError) || !error.retryable) throw error
-      await sleep(50)
-    }
   }
 }

@@ -80,7 +80,7 @@ export async function storm(options: StormOptions): Promise<StormReport> {
           ...(options.unitDies || options.unfenced ? { RDMA_CHECKPOINT_ADDON: shadowAddon } : {}),
           ...(options.unfenced ? { RC_TEST_SKIP_FENCE: '1' } : {}),
         },
-        silenceMs: dataTransport === 'verbs' ? 1000 : 200,
+        silenceMs: Number(process.env.RC_SILENCE_MS ?? (dataTransport === 'verbs' ? 1000 : 200)),
         patienceMs: dataTransport === 'verbs' ? 300_000 : 60_000,
         data: dataTransport === 'verbs' ? dataHost : undefined,
       })
