@@ -31,13 +31,13 @@ class Story {
     return number
   }
 
-  acknowledge(by: string, number: number, sequence: number): this {
-    return this.add({ type: 'acknowledged', number, sequence, durability: 'durable' }, by)
+  acknowledge(by: string, number: number, sequence: number, durability = 'durable'): this {
+    return this.add({ type: 'acknowledged', number, sequence, durability }, by)
   }
 
   /** An append from its call to its answer. */
-  append(by: string, epoch: number, sequence: number): this {
-    return this.acknowledge(by, this.call(by, epoch), sequence)
+  append(by: string, epoch: number, sequence: number, durability = 'durable'): this {
+    return this.acknowledge(by, this.call(by, epoch), sequence, durability)
   }
 
   fail(by: string, number: number, outcome: string): this {
@@ -138,6 +138,18 @@ test('a visible record that follow had given, and that a crash of the unit took'
   expect(story.read(record(1, 1), record(2, 2, 3)).broken).toEqual([])
 })
 
+test('what was acknowledged as visible, and that a crash of the unit took', () => {
+  const story = new Story().owned('a', 1).append('a', 1, 1).append('a', 1, 2, 'visible').follow(record(1, 2))
+  story.add({ type: 'unit-killed' }).append('a', 1, 3).owned('b', 2).restored('b', 2, record(1, 3))
+  expect(story.read(record(1, 1), record(1, 3)).broken).toEqual([])
+})
+
+test('a standby that goes back to what a crash of the unit left', () => {
+  const story = new Story().owned('a', 1).append('a', 1, 1).append('a', 1, 2, 'visible')
+  story.follow(record(1, 2), false).add({ type: 'unit-killed' }).follow(record(1, 1), false)
+  expect(story.owned('b', 2).restored('b', 2, record(1, 1)).broken).toEqual([])
+})
+
 const bad: [string, Rule, (story: Story) => unknown][] = [
   ['two owners of one epoch', 'ownership', (story) => story.owned('c', 2)],
   ['an epoch that does not rise', 'ownership', (story) => story.owned('c', 1, story.now)],
@@ -178,6 +190,22 @@ const bad: [string, Rule, (story: Story) => unknown][] = [
     (story) => {
       const late = story.call('b', 2)
       story.owned('c', 3).read(record(1, 1), record(1, 2)).acknowledge('b', late, 3)
+    },
+  ],
+  [
+    'what was visible before a durable append that a crash left',
+    'lost',
+    (story) => {
+      story.append('b', 2, 3, 'visible').append('b', 2, 4).add({ type: 'unit-killed' })
+      story.read(record(1, 1), record(1, 2), record(2, 4))
+    },
+  ],
+  [
+    'what was visible before a takeover, after a crash that came later',
+    'lost',
+    (story) => {
+      story.append('b', 2, 3, 'visible').owned('c', 3).add({ type: 'unit-killed' })
+      story.read(record(1, 1), record(1, 2))
     },
   ],
   ['an owner that begins without the newest', 'lost', (story) => story.restored('b', 2, record(1, 1))],
@@ -244,6 +272,11 @@ const bad: [string, Rule, (story: Story) => unknown][] = [
   ['a checkpoint that follow gives twice', 'follow', (story) => story.follow(record(1, 2)).follow(record(1, 2))],
   ['one that it gives out of order', 'follow', (story) => story.follow(record(1, 2)).follow(record(1, 1))],
   ['one that it leaves out', 'follow', (story) => story.append('b', 2, 3).follow(record(1, 1)).follow(record(2, 3))],
+  [
+    'a durable one that a standby goes back from, over a crash',
+    'follow',
+    (story) => story.follow(record(1, 2), false).add({ type: 'unit-killed' }).follow(record(1, 1), false),
+  ],
   [
     'an epoch that it goes back from',
     'follow',

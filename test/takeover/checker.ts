@@ -285,8 +285,10 @@ function* followed(facts: Facts): Generator<Violation> {
         lapped = true
         continue
       }
+      // A standby goes back to what there is, where a crash of the unit took what it had been given.
+      const taken = before && !step.every && facts.killedWithin(before.at, step.at) && !facts.isSettled(before)
       if (before && compareAge(step, before) <= 0) {
-        yield { rule: 'follow', text: `${iteration} gave ${told(step)} behind ${told(before)}` }
+        if (!taken) yield { rule: 'follow', text: `${iteration} gave ${told(step)} behind ${told(before)}` }
       } else if (before && step.every && !lapped) {
         for (const found of facts.settledBetween(before, step)) {
           yield { rule: 'follow', text: `${iteration} left out ${told(found)}` }

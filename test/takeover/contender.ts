@@ -20,6 +20,8 @@ export interface Assignment {
   lanes: number
   /** About every other append is followed by a pause of up to twice that. */
   pauseMs: number
+  /** Share of the appends that ask for no more than visible. */
+  visibleShare: number
   /** It saves what has changed of a state, and not fresh bytes each time. */
   delta?: { fullEvery: number }
 }

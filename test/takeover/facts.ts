@@ -22,10 +22,11 @@ export interface Append {
   bytes: number
   hash: string
   acknowledgedAt?: number
+  durable?: boolean
   found?: Found
   outcome?: 'none' | 'unknown' | 'done'
 }
-export type AcknowledgedAppend = Append & Required<Pick<Append, 'acknowledgedAt' | 'found'>>
+export type AcknowledgedAppend = Append & Required<Pick<Append, 'acknowledgedAt' | 'durable' | 'found'>>
 
 /** Somebody was given a checkpoint. */
 export interface Sighting {
@@ -52,6 +53,7 @@ export class Facts {
   readonly owners = new Map<number, Owned[]>()
   /** In the order of their calls. */
   readonly appends: Append[]
+  /** Those that are there for good: see `#isFirm`. */
   readonly acknowledged: AcknowledgedAppend[]
   readonly byHash = new Map<string, Append>()
   /** In the order in which they began. */
@@ -67,6 +69,7 @@ export class Facts {
   /** Of `appends` and those before each, bytes of the log. */
   readonly #bytesUpTo: number[] = []
   readonly #settled: Found[]
+  readonly #settledHashes: ReadonlySet<string>
 
   constructor({ events, keptBytes }: History) {
     const sorted = [...events].sort((a, b) => a.at - b.at)
@@ -107,21 +110,41 @@ export class Facts {
     }
     this.#sight(all('followed'), all('latest'))
     this.#settled = this.#settledRecords().sort((a, b) => a.epoch - b.epoch || a.sequence - b.sequence)
+    this.#settledHashes = new Set(this.#settled.map(({ hash }) => hash))
   }
 
   #settle(answers: Of<'acknowledged'>[], failures: Of<'failed'>[]): AcknowledgedAppend[] {
     const byName = new Map(this.appends.map((append) => [`${append.by}/${append.number}`, append]))
-    for (const { by, number, at, sequence } of answers) {
+    for (const { by, number, at, sequence, durability } of answers) {
       const append = byName.get(`${by}/${number}`)
       if (append === undefined) throw new Error(`append ${number} of ${by} was acknowledged, and never called`)
       append.acknowledgedAt = at
+      append.durable = durability === 'durable'
       append.found = { epoch: append.epoch, sequence, hash: append.hash }
     }
     for (const { by, number, outcome } of failures) {
       const append = byName.get(`${by}/${number}`)
       if (append !== undefined) append.outcome = outcome
     }
-    return this.appends.filter((append): append is AcknowledgedAppend => append.acknowledgedAt !== undefined)
+    const all = this.appends.filter((append): append is AcknowledgedAppend => append.acknowledgedAt !== undefined)
+    if (this.#kills.length === 0) return all
+    const durable = all.filter((append) => append.durable).sort((a, b) => a.found.sequence - b.found.sequence)
+    return all.filter((append) => this.#isFirm(append, durable))
+  }
+
+  /**
+   * A crash of the unit takes what is no more than visible, but for what was before a durable append, or before a takeover,
+   * that was answered in the same life of the unit.
+   */
+  #isFirm(append: AcknowledgedAppend, durable: readonly AcknowledgedAppend[]): boolean {
+    if (append.durable) return true
+    const death = this.#kills[firstFrom(this.#kills, (at) => at > append.at)] ?? Number.POSITIVE_INFINITY
+    if (death === Number.POSITIVE_INFINITY) return true
+    const above = firstFrom(this.#owned, ({ highest }) => highest > append.epoch)
+    if ((this.#owned[above]?.at ?? death) < death) return true
+    return durable
+      .slice(firstFrom(durable, ({ found }) => found.sequence > append.found.sequence))
+      .some((later) => later.epoch === append.epoch && later.acknowledgedAt < death)
   }
 
   #sight(followed: Followed[], latest: Latest[]): void {
@@ -166,6 +189,11 @@ export class Facts {
     const from = firstFrom(this.appends, ({ at }) => at > append.at)
     const to = firstFrom(this.appends, ({ at }) => at > until)
     return (this.#bytesUpTo[to - 1] ?? 0) - (this.#bytesUpTo[from - 1] ?? 0)
+  }
+
+  /** Whether it is there for good. */
+  isSettled(found: Found): boolean {
+    return this.#settledHashes.has(found.hash)
   }
 
   /** What is there for good between two checkpoints, both left out. */

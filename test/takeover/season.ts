@@ -99,15 +99,15 @@ export class Season {
       every: this.#mode === 'append',
       history: this.#chronicle.file('follower'),
     })
+    let following = false
+    this.#follower.onMessage((message) => {
+      following ||= message.following === true
+    })
     for (let index = 0; index < contenders; index++) {
       const host = namespaces?.host(index)
       this.#places.push({ contender: this.#contend(host), host })
     }
-    await until(
-      () => `a first owner (${this.#complaints()})`,
-      () => this.#owner()?.contender,
-      patienceMs,
-    )
+    await this.#wait('a first owner, and the follower', () => following && this.#owner())
   }
 
   #contend(host: Host | undefined): Contender {
@@ -126,6 +126,7 @@ export class Season {
       maxBytes,
       lanes: random.pick([1, 2, 4]),
       pauseMs: random.pick([0, 2, 5, 10]),
+      visibleShare: random.pick([0, 0.5, 0.95]),
       ...(deltas ? { delta: { fullEvery: random.integer(2, 10) } } : {}),
     }
     return new Contender(assignment, host?.under)

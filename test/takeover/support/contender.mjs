@@ -11,7 +11,7 @@ import { foundOf, hashOf, now, Recorder } from './recorder.mjs'
 
 /** @type {import('../contender.js').Assignment} */
 const assignment = JSON.parse(process.argv[2] ?? '{}')
-const { unit, region: name, id, style, seed, create, maxBytes, lanes, pauseMs, delta } = assignment
+const { unit, region: name, id, style, seed, create, maxBytes, lanes, pauseMs, visibleShare, delta } = assignment
 const history = new Recorder(assignment.history, id)
 const random = new Random(seed)
 /** What payloads are cut from: making fresh random bytes for each would cost more than sending them. */
@@ -65,7 +65,7 @@ async function appendUntilFenced(log, epoch, signal) {
     const bytes = payload()
     history.add({ type: 'invoked', epoch, number: call, bytes: bytes.length, hash: hashOf(bytes) })
     try {
-      const appended = log.append(bytes)
+      const appended = log.append(bytes, random.chance(visibleShare) ? { durability: 'visible' } : {})
       // What the caller does with its memory after append has returned is none of the checkpoint's business.
       bytes.fill(0xee)
       const { sequence, durability } = await appended
