@@ -14,12 +14,14 @@ const seconds = rounds({ long: 60, ci: 6 })
 const mapBytes = 66e6
 const program = fileURLToPath(new URL('support/hard-worker.mjs', import.meta.url))
 
+/** By default. */
+const stallMs = 10_000
+
 interface Done {
-  done?: true
   failed?: string
   turns: number
   bytes: number
-  longestTurnMs: number
+  longestBlockMs: number
 }
 
 let folder: string
@@ -39,10 +41,10 @@ async function next(client: Client, watched: Watched): Promise<bigint> {
   return region.epoch
 }
 
-test.each([
+test.for([
   ['writes', `1 MiB durable writes at full speed for ${seconds} s`],
   ['serializes', `a ${mapBytes / 1e6} MB map, serialized and restored on every turn for ${seconds} s`],
-])('never lost, with another core busy: %s: %s', async (work) => {
+] as const)('never lost, with another core busy: %s: %s', async ([work], { skip }) => {
   // A core of its own to spin on, if there are two.
   const spinner = spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore' })
   const assignment = { unit: unit.address, region: 'r', work, ms: seconds * 1000, mapBytes }
@@ -58,11 +60,13 @@ test.each([
     const [result] = (await once(worker, 'message')) as [Done]
     // What it does when it is done is not asked.
     const types = [...watched.types]
-    expect(result).toMatchObject({ done: true })
     const rate = Math.round(result.bytes / 1e6 / seconds)
     console.log(
-      `${work}: ${result.turns} turns, ${rate} MB/s, the longest turn ${Math.round(result.longestTurnMs)} ms; ${types}`,
+      `${work}: ${result.turns} turns, ${rate} MB/s, event loop blocked for up to ${result.longestBlockMs} ms; ${types}`,
     )
+    // A machine that busy shows nothing: that an owner is lost then is what the lease says.
+    if (result.longestBlockMs > 0.9 * stallMs) skip(`the event loop stood for ${result.longestBlockMs} ms`)
+    expect(result.failed).toBeUndefined()
     expect(types).toEqual(['opened'])
     expect(result.turns).toBeGreaterThan(0)
     expect(await successor, 'of the region that was given up in the end').toBe(2n)
