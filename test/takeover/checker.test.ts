@@ -144,6 +144,17 @@ test('what was acknowledged as visible, and that a crash of the unit took', () =
   expect(story.read(record(1, 1), record(1, 3)).broken).toEqual([])
 })
 
+test('a hole in what a crash of the unit brought back of what the ring had dropped', () => {
+  const story = new Story().owned('a', 1)
+  story.keptBytes = 500
+  for (let sequence = 1; sequence <= 6; sequence++) story.append('a', 1, sequence)
+  story.add({ type: 'unit-killed' })
+  const [one, ...newer] = [1, 2, 3, 4, 5, 6].map((sequence) => record(1, sequence))
+  expect(story.read(one!, ...newer.slice(1)).broken).toEqual([])
+  // Not where nobody can have come round.
+  expect(story.read(one!, ...newer.slice(0, 3), ...newer.slice(4)).broken).toContain('lost')
+})
+
 test('a standby that goes back to what a crash of the unit left', () => {
   const story = new Story().owned('a', 1).append('a', 1, 1).append('a', 1, 2, 'visible')
   story.follow(record(1, 2), false).add({ type: 'unit-killed' }).follow(record(1, 1), false)

@@ -215,6 +215,7 @@ function* kept(facts: Facts): Generator<Violation> {
     for (const append of acknowledged) {
       if (append.acknowledgedAt > read.began && append.epoch >= above) continue
       if (there.has(append.hash)) continue
+      if (facts.mayBeTorn(append.found, read.at)) continue
       const dropped = oldest === undefined || compareAge(append.found, oldest) < 0
       if (dropped && facts.appendedSince(append, read.at) > facts.keptBytes) continue
       yield {
@@ -245,13 +246,13 @@ function* frozen(facts: Facts): Generator<Violation> {
       }
     }
     for (const found of before.records) {
-      if (found.epoch >= above || !missing(read, found)) continue
+      if (found.epoch >= above || !missing(read, found) || facts.mayBeTorn(found, read.at)) continue
       yield { rule: 'lost', text: `${told(found)} was there after epoch ${above} was answered, and is gone later` }
     }
   }
   for (const { found, at, where } of sightings) {
     const read = reads.find(({ began }) => facts.highestOwnedBefore(began) > found.epoch)
-    if (read === undefined || !missing(read, found)) continue
+    if (read === undefined || !missing(read, found) || facts.mayBeTorn(found, read.at)) continue
     if (killedWithin(at, read.began)) continue
     yield at < read.began
       ? { rule: 'lost', text: `${told(found)} was seen (${where}), and is gone after its epoch had ended` }
@@ -291,6 +292,7 @@ function* followed(facts: Facts): Generator<Violation> {
         if (!taken) yield { rule: 'follow', text: `${iteration} gave ${told(step)} behind ${told(before)}` }
       } else if (before && step.every && !lapped) {
         for (const found of facts.settledBetween(before, step)) {
+          if (facts.mayBeTorn(found, step.at)) continue
           yield { rule: 'follow', text: `${iteration} left out ${told(found)}` }
         }
       }

@@ -196,6 +196,16 @@ export class Facts {
     return this.#settledHashes.has(found.hash)
   }
 
+  /**
+   * A crash of the unit may bring back what the ring had dropped, with holes: what had begun to be overwritten is torn for good
+   * (docs/checkpoint-format.md, Durability).
+   */
+  mayBeTorn(found: Found, at: number): boolean {
+    const append = this.byHash.get(found.hash)
+    const died = this.#kills.some((kill) => kill < at)
+    return died && append !== undefined && this.appendedSince(append, at) > this.keptBytes
+  }
+
   /** What is there for good between two checkpoints, both left out. */
   settledBetween(one: Found, other: Found): Found[] {
     const from = firstFrom(this.#settled, (found) => behind(found, one))
