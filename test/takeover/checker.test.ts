@@ -155,6 +155,13 @@ test('a hole in what a crash of the unit brought back of what the ring had dropp
   expect(story.read(one!, ...newer.slice(0, 3), ...newer.slice(4)).broken).toContain('lost')
 })
 
+test('a look at the newest that spans the crash which took it', () => {
+  const story = new Story().owned('a', 1).append('a', 1, 1).append('a', 1, 2, 'visible').latest(record(1, 2))
+  const began = story.now + 1
+  story.add({ type: 'unit-killed' }).add({ type: 'latest', began, found: record(1, 1) })
+  expect(story.broken).toEqual([])
+})
+
 test('a standby that goes back to what a crash of the unit left', () => {
   const story = new Story().owned('a', 1).append('a', 1, 1).append('a', 1, 2, 'visible')
   story.follow(record(1, 2), false).add({ type: 'unit-killed' }).follow(record(1, 1), false)

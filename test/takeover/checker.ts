@@ -183,7 +183,7 @@ function* readsInOrder({ reads, looks, acknowledged, killedWithin }: Facts): Gen
   let [endedBefore, answeredBefore] = [0, 0]
   let seen: { found: Found; at: number } | undefined
   let kept: Found | undefined
-  for (const { began, newest } of looks) {
+  for (const { began, at, newest } of looks) {
     for (let look = ended[endedBefore]; look && look.at < began; look = ended[++endedBefore]) {
       const found = look.newest
       if (found && (!seen || compareAge(found, seen.found) > 0)) seen = { found, at: look.at }
@@ -192,7 +192,7 @@ function* readsInOrder({ reads, looks, acknowledged, killedWithin }: Facts): Gen
       if (!kept || compareAge(answer.found, kept) > 0) kept = answer.found
       answer = answers[++answeredBefore]
     }
-    if (seen && !killedWithin(seen.at, began) && !reaches(newest, seen.found)) {
+    if (seen && !killedWithin(seen.at, at) && !reaches(newest, seen.found)) {
       yield { rule: 'order', text: `${told(seen.found)} was the newest, and at ${began} an older one is` }
     }
     if (kept && !reaches(newest, kept)) {
