@@ -155,6 +155,12 @@ test('a hole in what a crash of the unit brought back of what the ring had dropp
   expect(story.read(one!, ...newer.slice(0, 3), ...newer.slice(4)).broken).toContain('lost')
 })
 
+test('a lap that is reported after a crash of the unit, and all that is kept from the oldest on', () => {
+  const story = new Story().owned('a', 1).append('a', 1, 1).append('a', 1, 2).follow(record(1, 1)).follow(record(1, 2))
+  story.add({ type: 'unit-killed' }).add({ type: 'lapped', iteration: 'f' })
+  expect(story.follow(record(1, 1)).follow(record(1, 2)).broken).toEqual([])
+})
+
 test('a look at the newest that spans the crash which took it', () => {
   const story = new Story().owned('a', 1).append('a', 1, 1).append('a', 1, 2, 'visible').latest(record(1, 2))
   const began = story.now + 1
@@ -294,6 +300,11 @@ const bad: [string, Rule, (story: Story) => unknown][] = [
     'a durable one that a standby goes back from, over a crash',
     'follow',
     (story) => story.follow(record(1, 2), false).add({ type: 'unit-killed' }).follow(record(1, 1), false),
+  ],
+  [
+    'one that it gives again after a lap, with no crash',
+    'follow',
+    (story) => story.follow(record(1, 2)).add({ type: 'lapped', iteration: 'f' }).follow(record(1, 1)),
   ],
   [
     'an epoch that it goes back from',

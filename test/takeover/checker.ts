@@ -284,6 +284,8 @@ function* followed(facts: Facts): Generator<Violation> {
     for (const step of steps) {
       if (step.type === 'lapped') {
         lapped = true
+        // After a crash it may be told of a lap where nobody can tell; from the oldest on it is given all that is kept.
+        if (facts.diedBefore(step.at)) before = undefined
         continue
       }
       // A standby goes back to what there is, where a crash of the unit took what it had been given.

@@ -184,6 +184,10 @@ export class Facts {
   readonly killedWithin = (readAt: number, until: number): boolean =>
     this.#kills.some((at) => at > readAt - readAheadUs && at < until)
 
+  diedBefore(at: number): boolean {
+    return this.#kills.some((kill) => kill < at)
+  }
+
   /** What appends behind this one can have taken of the log, up to then. */
   appendedSince(append: Append, until: number): number {
     const from = firstFrom(this.appends, ({ at }) => at > append.at)
@@ -202,8 +206,7 @@ export class Facts {
    */
   mayBeTorn(found: Found, at: number): boolean {
     const append = this.byHash.get(found.hash)
-    const died = this.#kills.some((kill) => kill < at)
-    return died && append !== undefined && this.appendedSince(append, at) > this.keptBytes
+    return this.diedBefore(at) && append !== undefined && this.appendedSince(append, at) > this.keptBytes
   }
 
   /** What is there for good between two checkpoints, both left out. */
