@@ -1,6 +1,6 @@
 # The addon and its two test builds. Source lists are globs, so a new file under native/ needs no change here.
 #   rdma_checkpoint         what is shipped
-#   rdma_checkpoint_shadow  RC_TEST_ADDON=1: file writes live in memory until fdatasync, and a kill loses them
+#   rdma_checkpoint_shadow  RC_TEST_ADDON=1: file writes live in memory until fdatasync, and a kill loses them; the fence can be skipped
 #   rdma_checkpoint_asan    RC_ASAN_ADDON=1: AddressSanitizer and UndefinedBehaviorSanitizer
 # The test builds lie in folders of their own: node-gyp-build loads the first .node file of build/Release.
 {
@@ -63,7 +63,7 @@
             'product_dir': '<(PRODUCT_DIR)/shadow',
             'dependencies': ['checksum_sse42'],
             'sources': ['<!@(node native/build/gyp-inputs.cjs addon)'],
-            'defines': ['RC_SHADOW_FILE_IO=1'],
+            'defines': ['RC_SHADOW_FILE_IO=1', 'RC_TEST_FAULTS=1'],
           }],
         }],
         ['rc_asan==1', {

@@ -20,6 +20,7 @@ import {
   type Verdict,
   verifyFound,
 } from './log-view.js'
+import { outrun } from './missing.js'
 import { type Crc32c, compareAge, greater, isLast, type RecordHeader } from './record-header.js'
 import { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
@@ -81,12 +82,7 @@ export class AppendView implements LogView<AppendSurvey> {
       const again = await this.#snapshot(deadline, writing)
       if (equal(again.bytes, snapshot.bytes)) return this.#surveyOf(snapshot, newest)
       if (newest !== undefined && attempt >= mostAttemptsForDirectory) return this.#surveyOf(snapshot, newest)
-      if (attempt >= mostAttempts) {
-        throw new CheckpointError('CHECKPOINT_LAPPED', 'The log is written faster than it can be read.', {
-          retryable: true,
-          help: 'A larger region gives readers more time.',
-        })
-      }
+      if (attempt >= mostAttempts) throw outrun()
       snapshot = again
       if (attempt > 2) await pause(1, deadline.signal)
     }

@@ -30,6 +30,14 @@ export function lapped(sequence: bigint, survey: Survey): CheckpointError {
   )
 }
 
+/** The writer went round the ring while it was read, over and over. */
+export function outrun(): CheckpointError {
+  return new CheckpointError('CHECKPOINT_LAPPED', 'The log is written faster than it can be read.', {
+    retryable: true,
+    help: 'A larger region gives readers more time.',
+  })
+}
+
 export function damaged(sequence: bigint): CheckpointError {
   return new CheckpointError(
     'CHECKPOINT_DAMAGED',

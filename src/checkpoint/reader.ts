@@ -7,10 +7,18 @@ import { type Codec, decodeWith, raw, requireCodec } from './codec.js'
 import { Deadline } from './deadline.js'
 import { Follow, type FollowOptions } from './follow.js'
 import { appendGeometry, overwriteGeometry } from './geometry.js'
-import { type Age, type Found, type Item, type LogView, requireAssemblable, type Verdict } from './log-view.js'
-import { damaged, lapped, notFound } from './missing.js'
+import {
+  type Age,
+  type Found,
+  type Item,
+  type LogView,
+  requireAssemblable,
+  type Survey,
+  type Verdict,
+} from './log-view.js'
+import { damaged, lapped, notFound, outrun } from './missing.js'
 import { OverwriteView } from './overwrite-view.js'
-import { instanceBytes } from './record-header.js'
+import { compareAge, instanceBytes } from './record-header.js'
 import type { RegionReadAccess } from './region-access.js'
 import { isCut, Restorer, type Unrestorable } from './restore.js'
 
@@ -19,6 +27,7 @@ export interface ReaderOptions<T> {
   codec?: Codec<T>
 }
 
+const mostAttempts = 10
 const streamChunkBytes = 1024 * 1024
 
 /**
@@ -85,11 +94,16 @@ export class CheckpointReader<T> {
   /**
    * Everything that is kept, oldest first, in one batch of reads. At most 2 GiB (`LIMIT_REACHED`); beyond that,
    * `unread()` goes through them one by one.
-   * @throws CheckpointError `CHECKPOINT_DAMAGED` when a record that was durable fails its checksum
+   * What the writer goes past meanwhile is left out; the newest that there was is always among them.
+   * @throws CheckpointError `CHECKPOINT_DAMAGED` when a record that was durable fails its checksum; `CHECKPOINT_LAPPED`
+   * (retryable) when the writer goes round the ring faster than it is read, over and over
    */
   async all(options?: CallOptions): Promise<Checkpoint<T>[]> {
     const deadline = new Deadline(options)
-    const survey = await this.view.survey(deadline)
+    return this.#throughNewest(deadline, (survey) => this.#all(survey, deadline))
+  }
+
+  async #all(survey: Survey, deadline: Deadline): Promise<Checkpoint<T>[]> {
     const restorer = this.#restorer(true)
     let checkpoints: Checkpoint<T>[] = []
     for await (const item of this.view.checkpoints(survey, undefined, deadline, true)) {
@@ -108,16 +122,24 @@ export class CheckpointReader<T> {
       }
       const verdict = await this.#verdict(item.found, payload, deadline)
       if (verdict === 'damaged') throw damaged(item.found.sequence)
-      // Of a delta it is the base that went, and that says nothing of what lies between.
-      if (verdict === 'lapped' && payload.why === 'torn') checkpoints = []
+      if (verdict !== 'lapped') continue
+      // Of a delta it is the base that went, with what lies before it; what lies between is kept.
+      const gone = payload.why === 'base' ? payload.missing : item.found.sequence
+      checkpoints = checkpoints.filter(({ sequence }) => sequence > gone)
     }
     return checkpoints
   }
 
-  /** What is kept, oldest first, without the values. Their payloads are not verified. */
+  /**
+   * What is kept, oldest first, without the values. Their payloads are not verified.
+   * @throws CheckpointError `CHECKPOINT_DAMAGED`, `CHECKPOINT_LAPPED`, as of {@link all}
+   */
   async list(options?: CallOptions): Promise<CheckpointInfo[]> {
     const deadline = new Deadline(options)
-    const survey = await this.view.survey(deadline)
+    return this.#throughNewest(deadline, (survey) => this.#list(survey, deadline))
+  }
+
+  async #list(survey: Survey, deadline: Deadline): Promise<CheckpointInfo[]> {
     let infos: CheckpointInfo[] = []
     for await (const item of this.view.checkpoints(survey, undefined, deadline, false)) {
       if (!('gap' in item)) {
@@ -280,6 +302,19 @@ export class CheckpointReader<T> {
       if (part.gap === 'lapped') throw lapped(sequence, survey)
     }
     throw notFound(sequence, survey, 'is not in the log: a writer gave it up, or it was lost before it was durable')
+  }
+
+  /** Again, if the newest is gone before it is read: without it what was found might be nothing, and look like an empty log. */
+  async #throughNewest<I extends Age>(deadline: Deadline, gather: (survey: Survey) => Promise<I[]>): Promise<I[]> {
+    for (let attempt = 0; attempt < mostAttempts; attempt++) {
+      const survey = await this.view.survey(deadline)
+      const { newest, header } = survey
+      if (newest === undefined || newest.sequence < header.firstSequence) return []
+      const found = await gather(survey)
+      const last = found.at(-1)
+      if (last !== undefined && compareAge(last, newest) === 0) return found
+    }
+    throw outrun()
   }
 
   #restorer(remembers = false): Restorer {

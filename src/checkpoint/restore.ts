@@ -32,13 +32,15 @@ export function isBase(found: Found, base: DeltaBase): boolean {
 
 /**
  * Restores checkpoints. One that is used for several in order remembers the last, once it has met a delta, so that each
- * costs its own bytes only.
+ * costs its own bytes only. Until then it remembers where the last full one was read: the ring may have dropped it since,
+ * and what was read of it may still be there.
  */
 export class Restorer {
   readonly #access: RegionReadAccess
   readonly #find: Find
   readonly #remembers: boolean
   #last: { found: Found; bytes: Uint8Array<ArrayBuffer> } | undefined
+  #lastFull: Item | undefined
 
   constructor(access: RegionReadAccess, find: Find, remembers = false) {
     this.#access = access
@@ -61,6 +63,7 @@ export class Restorer {
     const own = await window.payloads(found.parts, found.storedBytes)
     if (own === undefined) return { why: 'torn' }
     if (!isDelta(found)) {
+      if (this.#remembers) this.#lastFull = { found, window }
       if (this.#remembers && this.#last !== undefined) this.#last = { found, bytes: own.slice() }
       return own
     }
@@ -84,7 +87,8 @@ export class Restorer {
         if (state.length !== delta.baseBytes) return { why: 'malformed' }
         break
       }
-      const item = await this.#find(delta.sequence, deadline)
+      const full = this.#lastFull
+      const item = full !== undefined && isBase(full.found, delta) ? full : await this.#find(delta.sequence, deadline)
       if (item === undefined || !isBase(item.found, delta)) return { why: 'base', missing: delta.sequence }
       if (item.found.bytes !== delta.baseBytes) return { why: 'malformed' }
       if (!isDelta(item.found) && delta.depth !== 1) return { why: 'malformed' }

@@ -135,8 +135,8 @@ export class Client implements AsyncDisposable {
    * the call rejects with `REGION_BUSY` (details: owner, since, epoch); the region of an owner that is lost is taken over,
    * which raises the epoch and fences it. `takeOver` does the same to an owner that may be alive.
    * @param options create: makes the region first if there is none of that name
-   * @throws CheckpointError `REGION_NOT_FOUND`, `REGION_BUSY`, `NOT_DURABLE`, `INVALID_ARGUMENT`, `CONNECTION_LOST`,
-   * `TIMEOUT`, `ABORTED`, `CLOSED`
+   * @throws CheckpointError `REGION_NOT_FOUND`, `REGION_BUSY`, `FENCED` when another one has taken the region from this open
+   * before it could answer, `NOT_DURABLE`, `INVALID_ARGUMENT`, `CONNECTION_LOST`, `TIMEOUT`, `ABORTED`, `CLOSED`
    */
   openRegion(name: string, options?: OpenOptions & { mode?: 'read' }): Promise<RegionReader>
   openRegion(

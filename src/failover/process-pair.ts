@@ -63,7 +63,8 @@ export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
   onPrimary(primary: Primary<T>): Promise<void>
   /**
    * A checkpoint that the standby has read (warm, hot), also while it takes over. What the last one's value is made into here
-   * is what `onPrimary` gets as its state, if nothing newer was saved.
+   * is what `onPrimary` gets as its state, if nothing newer was saved. While it takes over it may be an older one than before:
+   * a crash of the unit may have taken what was no more than visible.
    */
   onStandby?(checkpoint: Checkpoint<T>): void
 }

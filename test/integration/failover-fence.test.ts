@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { afterEach, expect, test } from 'vitest'
 import { type CheckpointError, connect, PersistentMemoryUnit } from '../../src/index.js'
+import { dataTransport } from '../data-plane.js'
 import {
   answerWith,
   ask,
@@ -17,6 +18,8 @@ import {
 
 afterEach(killChildren)
 
+/** An emulated machine stands still for longer than that by itself. */
+const silenceMs = dataTransport === 'verbs' ? 2000 : 300
 const memory = { pool: { medium: 'memory', bytes: 32 * MiB } } as const
 
 test('an owner that is taken over alive is told at once, with the epoch that has the region now', async () => {
@@ -49,7 +52,7 @@ test('an owner that is taken over alive is told at once, with the epoch that has
 test('a primary that was stopped in the middle of its writes and goes on cannot write any more, and learns why', async () => {
   await using unit = await PersistentMemoryUnit.start(memory)
   await using client = await connect(unit.address)
-  const owner = await ownerProcess(unit.address, 'r', { silenceMs: 300 }, 4 * MiB)
+  const owner = await ownerProcess(unit.address, 'r', { silenceMs }, 4 * MiB)
   const watched = new Watched(client, 'r')
   for (let i = 0; i < 50; i++) owner.process.send({ write: 1 })
   await answerWith(owner.process, 'wrote')
@@ -73,7 +76,7 @@ test('a primary that was stopped in the middle of its writes and goes on cannot 
 test('its fenced signal carries the new epoch also when the unit was restarted meanwhile', async () => {
   await withFolder(async (folder) => {
     const unit = await unitProcess(`${folder}/pool`)
-    const owner = await ownerProcess(unit.address, 'r', { silenceMs: 300 })
+    const owner = await ownerProcess(unit.address, 'r', { silenceMs })
     await using client = await connect(unit.address)
     const watched = new Watched(client, 'r')
     owner.process.kill('SIGSTOP')

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const prebuilds = path.join(root, 'prebuilds', `linux-${process.arch}`)
+const shadow = path.join(root, 'build', 'Release', 'shadow', 'rdma_checkpoint_shadow.node')
 const project = mkdtempSync(path.join(tmpdir(), 'rdma-checkpoint-project-'))
 const installed = path.join(project, 'node_modules', 'rdma-checkpoint')
 
@@ -184,6 +185,12 @@ describe('the prebuild', () => {
     expect(needed.length).toBeGreaterThan(0)
     const later = needed.filter((version) => isLater(version, floor))
     expect(new Set(later)).toEqual(new Set())
+  })
+
+  test('has none of the faults of the test builds', () => {
+    const name = 'RC_TEST_'
+    expect(readFileSync(shadow).includes(name), 'they are found where they are').toBe(true)
+    expect(readFileSync(path.join(prebuilds, 'rdma-checkpoint.glibc.node')).includes(name)).toBe(false)
   })
 
   test('carries no debug information and no path of the machine it was built on', () => {

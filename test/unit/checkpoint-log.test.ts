@@ -418,6 +418,41 @@ test('wait holds appends back, in order, until space is released', async () => {
   expect(order).toEqual([1, Number(last) + 1, 2, Number(last) + 2])
 })
 
+test.each(['append', 'overwrite'] as const)(
+  '%s: a reader that the writer outruns is never told of an empty log',
+  async (mode) => {
+    const memory = region({ mode })
+    const log = openLog(memory.owner())
+    const append = async (times: number) => {
+      for (; times > 0; times--) await log.append(new Uint8Array(2 * kib))
+    }
+    await append(3)
+    const access = memory.reader()
+    /** Before which of its reads the writer goes all the way round. */
+    let outrun = (_read: number): boolean => true
+    let reads = 0
+    const reader = openReader({
+      ...access,
+      async readInto(ranges, options) {
+        if (outrun(reads++)) await append(mode === 'overwrite' ? 2 : 40)
+        return access.readInto(ranges, options)
+      },
+    })
+    if (mode === 'append') expect(await codeOf(reader.all())).toBe('CHECKPOINT_LAPPED')
+    for (const call of [() => reader.all(), () => reader.list()]) {
+      for (let first = 0; first < 6; first++) {
+        for (const times of [1, 2]) {
+          reads = 0
+          outrun = (read) => read >= first && read < first + times
+          const before = (await openReader(access).latest())?.sequence ?? 0n
+          const found: readonly { sequence: bigint }[] = await call()
+          expect(found.at(-1)?.sequence, `outrun ${times} times from read ${first} on`).toBeGreaterThanOrEqual(before)
+        }
+      }
+    }
+  },
+)
+
 test('readers beside a writer that laps them see whole checkpoints only, and never older ones than before', async () => {
   const seed = testSeed()
   console.log(`seed ${seed}`)
@@ -457,6 +492,8 @@ test('readers beside a writer that laps them see whole checkpoints only, and nev
         expect(latest.sequence).toBeGreaterThanOrEqual(highest)
         highest = latest.sequence
         const all = await reader.all()
+        // Beside the ring's newest there is more; what was the newest is always among them.
+        expect(all.at(-1)?.sequence).toBeGreaterThanOrEqual(highest)
         for (const [index, { sequence, value }] of all.entries()) {
           check(sequence, value)
           if (index > 0) expect(sequence).toBe(all[index - 1]!.sequence + 1n)

@@ -20,6 +20,12 @@ export interface UnitProcessOptions {
   startMs?: number
   /** Called with the process as soon as there is one, before it is ready. */
   onSpawn?: (child: ChildProcess) => void
+  /** Address of the control service. Default: loopback, any port. */
+  listen?: string
+  /** Address of the data plane. Default: loopback, any port. */
+  data?: string
+  /** A command that it is run under, with its arguments. */
+  under?: readonly string[]
   /** Further command line arguments. */
   flags?: readonly string[]
 }
@@ -39,11 +45,13 @@ export class UnitProcess {
   static async start(options: UnitProcessOptions): Promise<UnitProcess> {
     if (!existsSync(command)) throw new Error(`${command} is not there: run npm run compile`)
     const { pool } = options
-    const flags = ['--listen', '127.0.0.1:0', '--data', '127.0.0.1:0', '--log-level', 'error', '--json']
+    const { listen = '127.0.0.1:0', data = '127.0.0.1:0' } = options
+    const flags = ['--listen', listen, '--data', data, '--log-level', 'error', '--json']
     flags.push('--medium', pool.medium)
     if (pool.medium === 'file') flags.push('--path', pool.path)
     if (pool.bytes !== undefined) flags.push('--bytes', String(pool.bytes))
-    const child = spawn(process.execPath, [command, 'serve', ...flags, ...(options.flags ?? [])], {
+    const line = [...(options.under ?? []), process.execPath, command, 'serve', ...flags, ...(options.flags ?? [])]
+    const child = spawn(line[0] as string, line.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
     })
@@ -59,9 +67,9 @@ export class UnitProcess {
       const ended = once(child, 'exit', { signal: deadline.signal }).then(([code, signal]) => {
         throw new Error(`the unit ended before it was ready (${signal ?? `exit code ${code}`})\n${complaints}`)
       })
-      const [line] = (await Promise.race([once(lines, 'line', { signal: deadline.signal }), ended])) as [string]
+      const [ready] = (await Promise.race([once(lines, 'line', { signal: deadline.signal }), ended])) as [string]
       ended.catch(() => {})
-      return new UnitProcess(child, JSON.parse(line))
+      return new UnitProcess(child, JSON.parse(ready))
     } catch (error) {
       child.kill('SIGKILL')
       if (deadline.signal.aborted) throw new Error(`the unit was not ready in time\n${complaints}`)
