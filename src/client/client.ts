@@ -5,6 +5,7 @@ import { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { ControlChannel } from '../control/channel.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeModule } from '../native.js'
+import { fromNative } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
 import type {
   CallOptions,
@@ -69,7 +70,7 @@ export async function connectWith(
   const { transport, budget, retryMs, identity } = checkConnect(options)
   const call = controlOptions(options)
   const native = parts.native()
-  if (transport === 'verbs' && !native.fabrics.includes('verbs')) noVerbs()
+  if (transport === 'verbs') requireVerbs(native)
   const control = await parts.openControl(address, identity)
   const engine = acquireEngine(native)
   const links = { native, engine: engine.engine, budget, deadlines: new Deadlines(), transport, retryMs }
@@ -399,12 +400,20 @@ function checkLease(lease: Lease): void {
   }
 }
 
-function noVerbs(): never {
-  throw new CheckpointError('NOT_SUPPORTED', 'Transport verbs was asked for, and this build of the addon has none.', {
-    help:
-      'Install the RDMA headers and libraries (on Debian: apt-get install libibverbs-dev librdmacm-dev rdma-core) and ' +
-      "build the addon again, or use transport 'iwarp', which needs nothing installed.",
-  })
+/** Before anything is asked of the unit, so that what is missing on this machine is told as that. */
+function requireVerbs(native: NativeModule): void {
+  if (!native.fabrics.includes('verbs')) {
+    throw new CheckpointError('NOT_SUPPORTED', 'Transport verbs was asked for, and this build of the addon has none.', {
+      help:
+        'Install the RDMA headers and libraries (on Debian: apt-get install libibverbs-dev librdmacm-dev rdma-core) and ' +
+        "build the addon again, or use transport 'iwarp', which needs nothing installed.",
+    })
+  }
+  try {
+    native.verbsDevices()
+  } catch (error) {
+    throw fromNative(error)
+  }
 }
 
 function deadlineOf(options: CallOptions | undefined): number {

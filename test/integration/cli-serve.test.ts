@@ -111,8 +111,9 @@ describe('serve', () => {
     const flags = ['--medium', 'memory', '--bytes', '4MiB', '--listen', '0.0.0.0:0', '--data', '127.0.0.1:0']
     const child = spawn(process.execPath, [command, 'serve', ...flags, '--dangerously-allow-unauthenticated'])
     started.push(child)
-    const [line] = await once(child.stderr, 'data')
-    expect(String(line)).toMatch(/"level":"warn","message":"No authentication/)
+    let said = ''
+    child.stderr.on('data', (chunk) => (said += chunk))
+    await expect.poll(() => said, { timeout: 10_000 }).toMatch(/"level":"warn","message":"No authentication/)
   })
 })
 
