@@ -227,7 +227,7 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Page-aligned memory that writes are sent from and reads arrive in without a copy on any transport.
+   * Page-aligned memory that user-space iWARP sends from and reads into in place. The verbs fabric copies through its own.
    * @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_MEMORY`
    */
   allocate(bytes: number): RegisteredBuffer {
