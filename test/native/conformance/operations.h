@@ -61,7 +61,7 @@ TEST(what_a_peer_writes_is_marked_before_a_read_after_it_returns) {
   CHECK(reader.client.post(reader.read(1, {&into, 1}, 0)).ok());
   reader.client.settle(1);
   const auto runs = server.dirty.take(0);
-  if (pair.served->connection->transport() == Transport::verbs) {
+  if (fabricUnderTest().fabric->transport() == Transport::verbs) {
     CHECK_EQ(runs.size(), 1u);
     CHECK_EQ(runs[0].length, server.memory.size());
     return;
