@@ -83,7 +83,7 @@ test('beside a writer that goes round the ring, is killed, and has a successor, 
   const gone = ended(writer)
   writer.kill('SIGKILL')
   expect((await gone).code).toBe('SIGKILL')
-  const region = await client.openRegion('followed', { mode: 'write' })
+  const region = await client.openRegion('followed', { mode: 'takeOver' })
   const { sequence } = await region.log().append(Uint8Array.of(1, 2, 3))
   for (;;) {
     const checkpoint = await next()
