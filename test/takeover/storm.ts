@@ -80,7 +80,8 @@ export async function storm(options: StormOptions): Promise<StormReport> {
           ...(options.unitDies || options.unfenced ? { RDMA_CHECKPOINT_ADDON: shadowAddon } : {}),
           ...(options.unfenced ? { RC_TEST_SKIP_FENCE: '1' } : {}),
         },
-        silenceMs: Number(process.env.RC_SILENCE_MS ?? (dataTransport === 'verbs' ? 1000 : 200)),
+        // Longer where the machine is emulated; but shorter than the longest pulse, or nobody would ever be lost by them.
+        silenceMs: Number(process.env.RC_SILENCE_MS ?? (dataTransport === 'verbs' ? 500 : 200)),
         patienceMs: dataTransport === 'verbs' ? 300_000 : 60_000,
         data: dataTransport === 'verbs' ? dataHost : undefined,
       })
