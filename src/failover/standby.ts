@@ -61,7 +61,7 @@ export class Standby<T> {
       }
     } finally {
       // Whoever takes over does not wait for it.
-      void region.close()
+      region.close().catch(() => undefined)
     }
   }
 }

@@ -17,7 +17,6 @@ Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context
     return verbsError("ibv_query_device", number);
   }
   device->iwarp_ = context->device->transport_type == IBV_TRANSPORT_IWARP;
-  if (device->limits_.vendor_id == kSiwVendor) device->lostKey_ = coverLostKey(library, context);
   ::fcntl(context->async_fd, F_SETFL, ::fcntl(context->async_fd, F_GETFL) | O_NONBLOCK);
   const bool windows = (device->limits_.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0;
   if (windows && device->limits_.max_mw > 0 && !device->iwarp_) {
@@ -25,6 +24,10 @@ Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context
     if (device->shared_ == nullptr) return verbsError("ibv_alloc_pd", errno);
   }
   return device;
+}
+
+void Device::coverLostKey() {
+  if (limits_.vendor_id == kSiwVendor) lostKey_ = verbs::coverLostKey(library_, context_);
 }
 
 std::size_t Device::maxMessage(std::uint8_t port) const {
@@ -53,7 +56,9 @@ Result<std::shared_ptr<Device>> DeviceTable::find(ibv_context* context) {
   const std::lock_guard lock(mutex_);
   if (const auto known = devices_.find(context); known != devices_.end()) return known->second;
   auto made = Device::make(library_, context);
-  if (made) devices_.emplace(context, made.value());
+  if (!made) return made;
+  made.value()->coverLostKey();
+  devices_.emplace(context, made.value());
   return made;
 }
 

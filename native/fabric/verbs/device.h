@@ -19,6 +19,8 @@ class Device {
  public:
   static Result<std::shared_ptr<Device>> make(const Library& library, ibv_context* context);
 
+  // Before the first queue is made, where queues are: a device that is only listed needs none of it.
+  void coverLostKey();
   const Library& library() const { return library_; }
   ibv_context* context() const { return context_; }
   const ibv_device_attr& limits() const { return limits_; }
