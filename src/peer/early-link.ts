@@ -16,8 +16,12 @@ let early: Peer | undefined
 /**
  * The link that `node --import rdma-checkpoint/early app.js` started before the application's first line; undefined in a process
  * that was started otherwise, in worker threads, and in child processes of one with such a link.
+ *
+ * Events from before the first call are kept, the newest 64 of them, and delivered right after the code that calls has run: add
+ * listeners before you await anything.
  */
 export function earlyPeer(): Peer | undefined {
+  early?.releaseEvents()
   return early
 }
 
@@ -31,7 +35,7 @@ export function startEarlyLink(environment: NodeJS.ProcessEnv = process.env): vo
   if (!isMainThread || early !== undefined) return
   const of = environment[owner]
   if (of !== undefined && of !== String(process.pid)) return
-  early = Peer.start(readSettings(environment))
+  early = Peer.startEarly(readSettings(environment))
   environment[owner] = String(process.pid)
 }
 

@@ -9,6 +9,8 @@ import type { CallOptions } from '../types.js'
 import { within } from '../within.js'
 import { checkPeerOptions, type PeerOptions } from './options.js'
 
+const mostHeldEvents = 64
+
 /** What the partner's status block says, read by RDMA just now. */
 export interface PeerStatus {
   /** What the partner's application published last; `loading` until it has. */
@@ -91,9 +93,13 @@ export class Peer extends EventTarget implements AsyncDisposable {
   #published: Required<PeerUpdate> = { state: 'loading', epoch: 0n, progress: 0n }
   readonly #closed = new AbortController()
   #closing: Promise<void> | undefined
+  /** Events of before {@link releaseEvents}; undefined once they are delivered as they come. */
+  #held: PeerEvent[] | undefined
+  #releasing = false
 
-  private constructor(options: PeerOptions) {
+  private constructor(options: PeerOptions, holdEvents: boolean) {
     super()
+    if (holdEvents) this.#held = []
     const checked = checkPeerOptions(options)
     const native = loadNative()
     try {
@@ -113,7 +119,29 @@ export class Peer extends EventTarget implements AsyncDisposable {
    * `PLATFORM_UNSUPPORTED`, `ADDON_NOT_FOUND`
    */
   static start(options: PeerOptions): Peer {
-    return new Peer(options)
+    return new Peer(options, false)
+  }
+
+  /**
+   * A link that is there before its application, which cannot listen yet: events wait for {@link releaseEvents}.
+   * @internal
+   */
+  static startEarly(options: PeerOptions): Peer {
+    return new Peer(options, true)
+  }
+
+  /**
+   * Delivers what was held once the caller has had the time to add its listeners, and from then on all as it comes.
+   * @internal
+   */
+  releaseEvents(): void {
+    if (this.#held === undefined || this.#releasing) return
+    this.#releasing = true
+    setImmediate(() => {
+      const held = this.#held ?? []
+      this.#held = undefined
+      for (const event of held) this.dispatchEvent(event)
+    })
   }
 
   /** Whether there is a link now. A partner that has just died may count as linked for up to a second. */
@@ -226,9 +254,17 @@ export class Peer extends EventTarget implements AsyncDisposable {
   }
 
   #tell(kind: 'linked' | 'lost' | 'problem', partner: string, failure: NativeFailure): void {
-    if (kind === 'linked') this.dispatchEvent(new PeerEvent('linked', partner, undefined))
-    else if (kind === 'lost') this.dispatchEvent(new PeerEvent('lost', partner, toError(failure)))
-    else this.dispatchEvent(new PeerEvent('error', undefined, toError(failure)))
+    const event =
+      kind === 'problem'
+        ? new PeerEvent('error', undefined, toError(failure))
+        : new PeerEvent(kind, partner, kind === 'lost' ? toError(failure) : undefined)
+    if (this.#held === undefined) {
+      this.dispatchEvent(event)
+      return
+    }
+    // Perhaps the application never asks.
+    if (this.#held.length === mostHeldEvents) this.#held.shift()
+    this.#held.push(event)
   }
 
   #withProblem(error: unknown): unknown {

@@ -247,6 +247,23 @@ describe('an early link', () => {
   })
 })
 
+describe('events from before the application asked for the link', () => {
+  test('reach the listeners that it adds then', async () => {
+    const settings = await pairSettings()
+    const first = new EarlyProcess(settings[0])
+    await first.ready()
+    const late = new EarlyProcess(settings[1], 'app.js', ['late'])
+    await first.wait(({ event }) => event === 'linked')
+    await late.ready()
+    const { partner } = await late.wait(({ event }) => event === 'linked')
+    expect(partner).toBe((await first.ask<Report>('report')).bootId)
+    // And what comes afterwards comes once, behind it.
+    first.child.kill('SIGKILL')
+    await late.wait(({ event }) => event === 'lost')
+    expect(late.heard.flatMap(({ event }) => event ?? [])).toEqual(['linked', 'lost'])
+  })
+})
+
 const descriptors = () => readdirSync('/proc/self/fd').length
 const threads = () => Number(/^Threads:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
 

@@ -1,6 +1,9 @@
 // An application with an early link that does what it is told by messages.
+import { setTimeout } from 'node:timers/promises'
 import { earlyPeer } from 'rdma-checkpoint'
 
+// An application whose event loop turns for long before it asks for the link.
+if (process.argv[2] === 'late') await setTimeout(1000)
 const peer = earlyPeer()
 for (const type of ['linked', 'lost', 'error']) {
   peer?.addEventListener(type, ({ partner, error }) => process.send({ event: type, partner, code: error?.code }))
