@@ -254,9 +254,21 @@ export class AppendView implements LogView<AppendSurvey> {
     return now?.headerCrc === before.headerCrc ? 'lost' : 'lapped'
   }
 
-  async isExposed(position: number, deadline: Deadline): Promise<boolean> {
-    const { newest } = await this.survey(deadline, { accept: async () => true })
-    return newest !== undefined && position < this.#untouchedFrom(newest)
+  async judgeBase(sequence: bigint, { last }: Found, deadline: Deadline): Promise<Verdict> {
+    const { newest, entries } = await this.survey(deadline, { accept: async () => true })
+    if (newest === undefined) return 'lost'
+    // A chain is no longer than the largest checkpoint.
+    const from = Math.max(0, last.position + last.cells - this.#geometry.area.maximumCells)
+    const durable = sequence <= last.durableSequence
+    if (durable) return from >= this.#untouchedFrom(newest) ? 'damaged' : 'lapped'
+    if (from >= this.#safeFrom(newest)) return 'lost'
+    // A writer that came round would have met what lies before it first.
+    const window = this.#window(deadline)
+    for (const entry of entries) {
+      if (entry.sequence >= sequence || entry.position >= last.position) continue
+      if ((await window.header(entry.position, true))?.headerCrc === entry.headerCrc) return 'lost'
+    }
+    return 'lapped'
   }
 
   /**

@@ -86,8 +86,8 @@ export interface LogView<S extends Survey = Survey> {
   judge(header: RecordHeader, deadline: Deadline): Promise<Verdict>
   /** Whether its checksums hold, and those of all that it builds on. */
   isWhole(found: Found, window: RecordWindow, deadline: Deadline): Promise<boolean>
-  /** Whether a writer that goes round may have reached a record at that position, in cells. */
-  isExposed(position: number, deadline: Deadline): Promise<boolean>
+  /** Why the checkpoint of that number, which a delta builds on, cannot be found. */
+  judgeBase(sequence: bigint, delta: Found, deadline: Deadline): Promise<Verdict>
   tail(survey: S): Tail
 }
 

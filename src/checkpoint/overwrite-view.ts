@@ -86,8 +86,9 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     return whole
   }
 
-  async isExposed(): Promise<boolean> {
-    return true
+  /** There are no deltas in two slots. */
+  async judgeBase(): Promise<Verdict> {
+    return 'lapped'
   }
 
   tail(survey: OverwriteSurvey): OverwriteTail {

@@ -43,7 +43,6 @@ export class CheckpointReader<T> {
   protected readonly view: LogView
   /** @internal */
   protected readonly codec: Codec<T>
-  readonly #maximumCells: number
 
   /** @internal Use `region.checkpoints()` or `region.log()`. */
   constructor(access: RegionReadAccess, codec: Codec<T>) {
@@ -51,7 +50,6 @@ export class CheckpointReader<T> {
     this.access = access
     this.codec = codec
     this.view = openView(access)
-    this.#maximumCells = access.mode === 'append' ? appendGeometry(access.bytes).area.maximumCells : 0
   }
 
   /** The newest whole checkpoint; undefined when the log is empty or cleared. */
@@ -326,10 +324,7 @@ export class CheckpointReader<T> {
     if (isCut(found, await this.view.survey(deadline, { accept: async () => true }))) return 'lapped'
     const base = await this.view.find(why.missing, deadline)
     if (base !== undefined) return this.view.judge(base.found.last, deadline)
-    // A chain is no longer than the largest checkpoint.
-    const { position, cells } = found.last
-    if (await this.view.isExposed(position + cells - this.#maximumCells, deadline)) return 'lapped'
-    return why.missing <= found.last.durableSequence ? 'damaged' : 'lost'
+    return this.view.judgeBase(why.missing, found, deadline)
   }
 
   async #missing(found: Found, why: Unrestorable, deadline: Deadline): Promise<CheckpointError> {

@@ -126,8 +126,7 @@ export class Season {
       maxBytes,
       lanes: random.pick([1, 2, 4]),
       pauseMs: random.pick([0, 2, 5, 10]),
-      // Off unless asked for: beside deaths of the unit it finds readings by all() that end at a hole a crash has left.
-      visibleShare: process.env.RC_MIX_DURABILITY === '1' ? random.pick([0, 0.5, 0.95]) : 0,
+      visibleShare: random.pick([0, 0.5, 0.95]),
       ...(deltas ? { delta: { fullEvery: random.integer(2, 10) } } : {}),
     }
     return new Contender(assignment, host?.under)

@@ -387,6 +387,42 @@ test('killed and crashed at random moments, the newest durable state is restored
   }
 })
 
+test('in a ring that is not full, holes that crashes leave never take what was durable from a reader', async () => {
+  const seed = testSeed()
+  console.log(`seed ${seed}`)
+  let holes = 0
+  for (let round = 0; round < (process.env.RC_LONG === '1' ? 2000 : 100); round++) {
+    const random = new Random(seed + round)
+    const where = `RC_SEED=${seed + round}`
+    const memory = region({ bytes: 1024 * kib, random, blockBytes: random.pick([64, 4096]) })
+    const durable = new Map<bigint, Uint8Array>()
+    let state = random.bytes(200 + random.below(5000))
+    for (let life = 1 + random.below(3); life > 0; life--) {
+      const log = openLog(memory.owner(), { delta: { fullEvery: random.pick([3, 8, 20]) } })
+      for (let crashes = random.below(3); crashes >= 0; crashes--) {
+        for (let count = random.below(15); count > 0; count--) {
+          if (random.chance(0.1)) state = random.bytes(200 + random.below(5000))
+          state[random.below(state.length)] = random.below(256)
+          const durability = random.chance(0.2) ? 'durable' : 'visible'
+          const taken = state.slice()
+          const { sequence } = await log.append(state, { durability })
+          if (durability === 'durable') durable.set(sequence, taken)
+        }
+        memory.crash(random.pick([0, 0.5, 0.9]))
+      }
+      const reader = openReader(memory.reader())
+      const all = await reader.all()
+      const found = new Map(all.map(({ sequence, value }) => [sequence, value]))
+      const unread: bigint[] = []
+      for await (const { sequence } of reader.unread({ region: memory.id, epoch: 0n, sequence: 0n })) unread.push(sequence)
+      expect(unread, where).toEqual(all.map(({ sequence }) => sequence))
+      for (const [sequence, value] of durable) same(found.get(sequence), value, `${where}: ${sequence}`)
+      if (all.some(({ sequence }, index) => index > 0 && sequence !== (all[index - 1]?.sequence ?? 0n) + 1n)) holes++
+    }
+  }
+  expect(holes).toBeGreaterThan(10)
+})
+
 test.each(['the same', 'the next'])(
   'visible appends of %s owner that go round never cost a durable delta its base',
   async (who) => {
