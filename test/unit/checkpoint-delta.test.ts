@@ -414,7 +414,8 @@ test('in a ring that is not full, holes that crashes leave never take what was d
       const all = await reader.all()
       const found = new Map(all.map(({ sequence, value }) => [sequence, value]))
       const unread: bigint[] = []
-      for await (const { sequence } of reader.unread({ region: memory.id, epoch: 0n, sequence: 0n })) unread.push(sequence)
+      for await (const { sequence } of reader.unread({ region: memory.id, epoch: 0n, sequence: 0n }))
+        unread.push(sequence)
       expect(unread, where).toEqual(all.map(({ sequence }) => sequence))
       for (const [sequence, value] of durable) same(found.get(sequence), value, `${where}: ${sequence}`)
       if (all.some(({ sequence }, index) => index > 0 && sequence !== (all[index - 1]?.sequence ?? 0n) + 1n)) holes++
