@@ -250,8 +250,14 @@ export class AppendView implements LogView<AppendSurvey> {
     if (durable && missing.position >= this.#untouchedFrom(newest)) return 'damaged'
     if (durable || before === undefined) return 'lapped'
     // A writer that came round would have met the record before it first.
-    const now = await this.#window(deadline).header(before.position)
-    return now?.headerCrc === before.headerCrc ? 'lost' : 'lapped'
+    return (await this.isThere(before, deadline)) ? 'lost' : 'lapped'
+  }
+
+  async isThere(
+    { position, headerCrc }: Pick<RecordHeader, 'position' | 'headerCrc'>,
+    deadline: Deadline,
+  ): Promise<boolean> {
+    return (await this.#window(deadline).header(position, true))?.headerCrc === headerCrc
   }
 
   async judgeBase(sequence: bigint, { last }: Found, deadline: Deadline): Promise<Verdict> {
@@ -263,10 +269,9 @@ export class AppendView implements LogView<AppendSurvey> {
     if (durable) return from >= this.#untouchedFrom(newest) ? 'damaged' : 'lapped'
     if (from >= this.#safeFrom(newest)) return 'lost'
     // A writer that came round would have met what lies before it first.
-    const window = this.#window(deadline)
     for (const entry of entries) {
       if (entry.sequence >= sequence || entry.position >= last.position) continue
-      if ((await window.header(entry.position, true))?.headerCrc === entry.headerCrc) return 'lost'
+      if (await this.isThere(entry, deadline)) return 'lost'
     }
     return 'lapped'
   }

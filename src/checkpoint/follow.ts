@@ -1,5 +1,4 @@
 /** Following a log: checkpoints as they are written, by one-sided reads at a pace that adapts to the writer's. */
-import { CheckpointError } from '../errors.js'
 import type { CallOptions, Cursor } from '../types.js'
 import type { Checkpoint } from './checkpoint.js'
 import { Deadline, pause } from './deadline.js'
@@ -59,8 +58,6 @@ const surveyEveryMs = 1000
 const measureEveryMs = 250
 /** A log that is torn where it should go on is looked at with pauses in proportion to the reading, up to this. */
 const longestTornMs = 1000
-/** From the oldest, that is not there any more when it is read. */
-const mostRestarts = 100
 
 export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined>, AsyncDisposable {
   readonly #source: FollowSource<T>
@@ -153,12 +150,12 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
     const deadline = new Deadline({ signal: this.#stop.signal })
     if (this.#from === 'cursor') this.#after = await this.#source.start(deadline)
     let began = false
-    let restarts = 0
     const pace = new Pace(this.#stop.signal)
     for (;;) {
       deadline.restart()
       pace.begin()
       const newestOnly = !began && this.#from === 'latest'
+      const fromOldest = !began && this.#from === 'oldest'
       let kept: { found: Found; payload: Uint8Array } | undefined
       const survey = await view.survey(deadline, {
         newestOnly: newestOnly || access.mode === 'overwrite',
@@ -175,46 +172,49 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
         },
       })
       this.#measure(survey.newest)
-      try {
-        if (newestOnly) {
-          const { newest, header } = survey
-          if (newest !== undefined && newest.sequence >= header.firstSequence && kept !== undefined) {
-            yield this.#take(kept.found, kept.payload)
-            pace.progress()
-          }
-        } else if (survey.newest !== undefined && compareAge(survey.newest, this.#after) > 0) {
-          this.#requireUnbroken(survey)
-          for await (const item of view.checkpoints(survey, this.#after, deadline, false)) {
-            deadline.restart()
-            if ('gap' in item) {
-              if (item.gap === 'damaged') throw damaged(item.sequence)
-              if (item.gap === 'lapped') throw lapped(item.sequence, await view.survey(deadline))
-              continue
-            }
-            const { found, window } = item
-            if (!began && this.#from === 'oldest' && isCut(found, survey)) continue
-            requireAssemblable(found)
-            const payload =
-              kept?.found.last.headerCrc === found.last.headerCrc
-                ? kept.payload
-                : await restorer.bytes(found, window, deadline)
-            if (!(payload instanceof Uint8Array)) {
-              const verdict = await this.#source.verdict(found, payload, deadline)
-              if (verdict === 'damaged') throw damaged(found.sequence)
-              if (verdict === 'lapped') throw lapped(found.sequence, await view.survey(deadline))
-              continue
-            }
-            yield this.#take(found, payload)
-            began = true
-            pace.progress()
-          }
+      if (newestOnly) {
+        const { newest, header } = survey
+        if (newest !== undefined && newest.sequence >= header.firstSequence && kept !== undefined) {
+          yield this.#take(kept.found, kept.payload)
+          pace.progress()
         }
-      } catch (error) {
-        const fromOldest = !began && this.#from === 'oldest' && restarts++ < mostRestarts
-        if (fromOldest && error instanceof CheckpointError && error.code === 'CHECKPOINT_LAPPED') continue
-        throw error
+      } else if (survey.newest !== undefined && compareAge(survey.newest, this.#after) > 0) {
+        this.#requireUnbroken(survey)
+        let before: Found | undefined
+        // As unread() does.
+        const passesOver = async () =>
+          fromOldest && (before === undefined || (await view.isThere(before.last, deadline)))
+        for await (const item of view.checkpoints(survey, this.#after, deadline, false)) {
+          deadline.restart()
+          if ('gap' in item) {
+            if (item.gap === 'damaged') throw damaged(item.sequence)
+            if (item.gap === 'lapped' && !(await passesOver())) {
+              throw lapped(item.sequence, await view.survey(deadline))
+            }
+            continue
+          }
+          const { found, window } = item
+          if (fromOldest && before === undefined && isCut(found, survey)) continue
+          requireAssemblable(found)
+          const payload =
+            kept?.found.last.headerCrc === found.last.headerCrc
+              ? kept.payload
+              : await restorer.bytes(found, window, deadline)
+          if (!(payload instanceof Uint8Array)) {
+            const verdict = await this.#source.verdict(found, payload, deadline)
+            if (verdict === 'damaged') throw damaged(found.sequence)
+            if (verdict === 'lapped' && !(await passesOver())) {
+              throw lapped(found.sequence, await view.survey(deadline))
+            }
+            continue
+          }
+          yield this.#take(found, payload)
+          before = found
+          pace.progress()
+        }
       }
-      began = true
+      // Of what there was, all may have gone while it was read.
+      began ||= this.#from !== 'oldest' || survey.newest === undefined || this.#after.sequence > 0n
       kept = undefined
       await pace.rest()
       yield* this.#wait(view.tail(survey), deadline, pace)

@@ -86,6 +86,8 @@ export interface LogView<S extends Survey = Survey> {
   judge(header: RecordHeader, deadline: Deadline): Promise<Verdict>
   /** Whether its checksums hold, and those of all that it builds on. */
   isWhole(found: Found, window: RecordWindow, deadline: Deadline): Promise<boolean>
+  /** Whether a record that was read is still in its place. */
+  isThere(record: RecordHeader, deadline: Deadline): Promise<boolean>
   /** Why the checkpoint of that number, which a delta builds on, cannot be found. */
   judgeBase(sequence: bigint, delta: Found, deadline: Deadline): Promise<Verdict>
   tail(survey: S): Tail

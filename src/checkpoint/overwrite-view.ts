@@ -53,7 +53,7 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
         // The other slot holds no older checkpoint, so it was being written, and more than once if this slot was read
         // first. Only while this slot stays as it is can no newer checkpoint have been whole before.
         const newest = index === 0 && items.length === 2
-        if (!newest && attempt < mostAttempts && !(await this.#stillThere(found, deadline, writing))) break
+        if (!newest && attempt < mostAttempts && !(await this.isThere(found.last, deadline))) break
         return { header, newest: found, window, greatestSequence, droppedThrough: found.sequence - 1n }
       }
       // Both torn: a writer went round while this was reading. The same headers twice: nobody did.
@@ -86,6 +86,11 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     return whole
   }
 
+  async isThere(record: RecordHeader, deadline: Deadline): Promise<boolean> {
+    const { items } = await this.#slots(deadline, false)
+    return items.some(({ found: { last } }) => last.position === record.position && last.headerCrc === record.headerCrc)
+  }
+
   /** There are no deltas in two slots. */
   async judgeBase(): Promise<Verdict> {
     return 'lapped'
@@ -99,11 +104,6 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     const { newest } = await this.survey(deadline)
     if (newest === undefined) return header.sequence <= header.durableSequence ? 'damaged' : 'lost'
     return compareAge(newest, header) > 0 ? 'lapped' : 'lost'
-  }
-
-  async #stillThere({ last }: Found, deadline: Deadline, writing: boolean): Promise<boolean> {
-    const { items } = await this.#slots(deadline, writing)
-    return items.some(({ found }) => found.last.position === last.position && found.last.headerCrc === last.headerCrc)
   }
 
   /** What the two slots hold, newer first. */

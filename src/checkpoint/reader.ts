@@ -103,29 +103,40 @@ export class CheckpointReader<T> {
 
   async #all(survey: Survey, deadline: Deadline): Promise<Checkpoint<T>[]> {
     const restorer = this.#restorer(true)
-    let checkpoints: Checkpoint<T>[] = []
+    let kept: { found: Found; checkpoint: Checkpoint<T> }[] = []
+    // What lies before a record that is being overwritten is going, too.
+    const dropThrough = async (gone: bigint) => {
+      const before = kept.findLast(({ found }) => found.sequence <= gone)
+      if (await this.#isPassed(before?.found, deadline)) kept = kept.filter(({ found }) => found.sequence > gone)
+    }
     for await (const item of this.view.checkpoints(survey, undefined, deadline, true)) {
       if ('gap' in item) {
         if (item.gap === 'damaged') throw damaged(item.sequence)
-        // What lies before a record that is being overwritten is going, too.
-        if (item.gap === 'lapped') checkpoints = []
+        if (item.gap === 'lapped') await dropThrough(item.sequence)
         continue
       }
-      requireAssemblable(item.found)
-      if (isCut(item.found, survey)) continue
-      const payload = await restorer.bytes(item.found, item.window, deadline)
+      const { found, window } = item
+      requireAssemblable(found)
+      if (isCut(found, survey)) continue
+      const payload = await restorer.bytes(found, window, deadline)
       if (payload instanceof Uint8Array) {
-        checkpoints.push(this.#checkpoint(item.found, payload))
+        kept.push({ found, checkpoint: this.#checkpoint(found, payload) })
         continue
       }
-      const verdict = await this.#verdict(item.found, payload, deadline)
-      if (verdict === 'damaged') throw damaged(item.found.sequence)
-      if (verdict !== 'lapped') continue
+      const verdict = await this.#verdict(found, payload, deadline)
+      if (verdict === 'damaged') throw damaged(found.sequence)
       // Of a delta it is the base that went, with what lies before it; what lies between is kept.
-      const gone = payload.why === 'base' ? payload.missing : item.found.sequence
-      checkpoints = checkpoints.filter(({ sequence }) => sequence > gone)
+      if (verdict === 'lapped') await dropThrough(payload.why === 'base' ? payload.missing : found.sequence)
     }
-    return checkpoints
+    return kept.map(({ checkpoint }) => checkpoint)
+  }
+
+  /**
+   * Whether a writer that came round has overwritten what was read in front of something that is gone. If not, a crash left a
+   * hole: it took a writer that had come round to there, or what was not durable yet.
+   */
+  async #isPassed(before: Found | undefined, deadline: Deadline): Promise<boolean> {
+    return before === undefined || !(await this.view.isThere(before.last, deadline))
   }
 
   /**
@@ -138,14 +149,14 @@ export class CheckpointReader<T> {
   }
 
   async #list(survey: Survey, deadline: Deadline): Promise<CheckpointInfo[]> {
-    let infos: CheckpointInfo[] = []
+    let kept: Found[] = []
     for await (const item of this.view.checkpoints(survey, undefined, deadline, false)) {
       if (!('gap' in item)) {
-        if (!isCut(item.found, survey)) infos.push(infoOf(item.found, this.access.id))
+        if (!isCut(item.found, survey)) kept.push(item.found)
       } else if (item.gap === 'damaged') throw damaged(item.sequence)
-      else if (item.gap === 'lapped') infos = []
+      else if (item.gap === 'lapped' && (await this.#isPassed(kept.at(-1), deadline))) kept = []
     }
-    return infos
+    return kept.map((found) => infoOf(found, this.access.id))
   }
 
   /**
@@ -167,25 +178,30 @@ export class CheckpointReader<T> {
     }
     const restorer = this.#restorer(true)
     const fromOldest = after.epoch + after.sequence === 0n
-    let began = false
+    let before: Found | undefined
+    // From the oldest on there is nobody who missed anything: a hole is passed over, and so is what goes while it is looked at.
+    const passesOver = async () => fromOldest && (before === undefined || !(await this.#isPassed(before, deadline)))
     for await (const item of this.view.checkpoints(survey, after, deadline, false)) {
       if ('gap' in item) {
         if (item.gap === 'damaged') throw damaged(item.sequence)
-        if (item.gap === 'lapped') throw await this.#lapped(item.sequence, deadline)
+        if (item.gap === 'lapped' && !(await passesOver())) throw await this.#lapped(item.sequence, deadline)
         continue
       }
-      requireAssemblable(item.found)
-      if (fromOldest && !began && isCut(item.found, survey)) continue
-      const payload = await restorer.bytes(item.found, item.window, deadline)
+      const { found, window } = item
+      requireAssemblable(found)
+      if (fromOldest && before === undefined && isCut(found, survey)) continue
+      const payload = await restorer.bytes(found, window, deadline)
       if (payload instanceof Uint8Array) {
-        yield this.#checkpoint(item.found, payload)
-        began = true
+        yield this.#checkpoint(found, payload)
+        before = found
         continue
       }
-      const verdict = await this.#verdict(item.found, payload, deadline)
-      if (verdict === 'damaged') throw damaged(item.found.sequence)
-      if (verdict === 'lapped') throw await this.#lapped(item.found.sequence, deadline)
+      const verdict = await this.#verdict(found, payload, deadline)
+      if (verdict === 'damaged') throw damaged(found.sequence)
+      if (verdict === 'lapped' && !(await passesOver())) throw await this.#lapped(found.sequence, deadline)
     }
+    // All of it went while it was read.
+    if (fromOldest && before === undefined) throw await this.#lapped(newest.sequence, deadline)
   }
 
   /**

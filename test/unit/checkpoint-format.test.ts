@@ -337,20 +337,28 @@ test('damage where nothing can have been overwritten is called so', async () => 
   expect((await openReader(memory.reader()).at(10n)).sequence).toBe(10n)
 })
 
-test('a durable record that a lost suffix may have overwritten is lapped, not damaged', async () => {
+test('a durable record that a lost suffix may have overwritten is lapped, not damaged, and costs no other', async () => {
   const memory = new MemoryRegion({ bytes: 64 * kib })
   const log = openLog(memory.owner())
   for (let count = 0; count < 12; count++) await log.append(new Uint8Array(1000).fill(count))
   const { area } = geometry
   memory.visible[area.offset + (4 * cellsOf(1000) + 3) * cellBytes] = 99
-  await expect(openReader(memory.reader()).at(5n)).rejects.toMatchObject({ code: 'CHECKPOINT_LAPPED' })
-  expect((await openReader(memory.reader()).all()).map(({ sequence }) => sequence)).toEqual([
-    6n,
-    7n,
-    8n,
-    9n,
-    10n,
-    11n,
-    12n,
-  ])
+  const reader = openReader(memory.reader())
+  await expect(reader.at(5n)).rejects.toMatchObject({ code: 'CHECKPOINT_LAPPED' })
+  const others = [1n, 2n, 3n, 4n, 6n, 7n, 8n, 9n, 10n, 11n, 12n]
+  expect((await reader.all()).map(({ sequence }) => sequence)).toEqual(others)
+  const unread: bigint[] = []
+  const oldest = { region: memory.id, epoch: 0n, sequence: 0n }
+  for await (const { sequence } of reader.unread(oldest)) unread.push(sequence)
+  expect(unread).toEqual(others)
+  const followed: bigint[] = []
+  for await (const { sequence } of reader.follow({ from: 'oldest' })) {
+    followed.push(sequence)
+    if (sequence === 12n) break
+  }
+  expect(followed).toEqual(others)
+  // Who has read up to there has missed something.
+  const behind = reader.unread({ ...oldest, epoch: 1n, sequence: 3n })
+  expect((await behind.next()).value?.sequence).toBe(4n)
+  await expect(behind.next()).rejects.toMatchObject({ code: 'CHECKPOINT_LAPPED' })
 })
