@@ -1,10 +1,27 @@
 /** Processes with early links, and what one asks of them. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** Links go over the RDMA device that the machine was named, if it was. */
+const device = process.env.RDMA_CHECKPOINT_TEST_ADDRESS
+export const onDevice = device !== undefined
+const host = device ?? '127.0.0.1'
+/** What a link needs there: no address of a device is loopback. */
+export const deviceOptions = onDevice ? ({ transport: 'verbs', secret: 'of tests on a device' } as const) : {}
+
+function deviceSettings(): Settings {
+  if (!onDevice) return {}
+  const file = path.join(mkdtempSync(path.join(os.tmpdir(), 'rdma-checkpoint-early-')), 'secret')
+  writeFileSync(file, deviceOptions.secret ?? '')
+  return { RDMA_CHECKPOINT_EARLY_TRANSPORT: 'verbs', RDMA_CHECKPOINT_EARLY_SECRET_FILE: file }
+}
 
 const started: ChildProcess[] = []
 
@@ -18,14 +35,14 @@ export async function endProcesses(): Promise<void> {
   }
 }
 
-/** An address on loopback that was free a moment ago. */
+/** An address that was free a moment ago. */
 export async function freeAddress(): Promise<string> {
-  const server = net.createServer().listen(0, '127.0.0.1')
+  const server = net.createServer().listen(0, host)
   await once(server, 'listening')
   const { port } = server.address() as net.AddressInfo
   server.close()
   await once(server, 'close')
-  return `127.0.0.1:${port}`
+  return `${host}:${port}`
 }
 
 export type Settings = Record<string, string | undefined>
@@ -33,9 +50,11 @@ export type Settings = Record<string, string | undefined>
 /** What both ends of a pair are given, with the addresses the right way round. */
 export async function pairSettings(more: Settings = {}): Promise<[Settings, Settings]> {
   const [a, b] = [await freeAddress(), await freeAddress()]
+  const common = deviceSettings()
   const settings = (listen: string, peer: string) => ({
     RDMA_CHECKPOINT_EARLY_LISTEN: listen,
     RDMA_CHECKPOINT_EARLY_PEER: peer,
+    ...common,
     ...more,
   })
   return [settings(a, b), settings(b, a)]
