@@ -147,6 +147,8 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
   #running: Promise<void> | undefined
   /** The ownership that this process has handed over, and until when it leaves the region to others. */
   #handedOver: { epoch: bigint; until: number } | undefined
+  /** What it has read as a standby, for the next time if it does not come to be primary; none once it was. */
+  #known: Checkpoint<T> | undefined
 
   /** @throws CheckpointError `INVALID_ARGUMENT` */
   constructor(units: string | readonly string[], options: PairOptions<T>) {
@@ -222,10 +224,10 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
   }
 
   /** Waits its turn. @returns undefined when it is to stop */
-  async #obtain(client: Client): Promise<Owned<T> | undefined> {
+  async #obtain(client: Client): Promise<Opened | undefined> {
     const { signal } = this.#stop
     const first = this.#handedOver === undefined ? await this.#open(client) : 'busy'
-    if (first !== 'busy') return first && { ...first, known: undefined }
+    if (first !== 'busy') return first
     this.#become('standby')
     const standby = this.#follow(client)
     const watch = new AbortController()
@@ -237,7 +239,9 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
         this.#handedOver = undefined
         const opened = await this.#open(client)
         if (opened === undefined) return undefined
-        if (opened !== 'busy') return { ...opened, known: standby?.stop() }
+        if (opened === 'busy') continue
+        this.#known = standby?.stop() ?? this.#known
+        return opened
       }
       return undefined
     } finally {
@@ -267,25 +271,28 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
   #follow(client: Client): Standby<T> | undefined {
     const { standby = 'cold', region, codec, onStandby } = this.#options
     if (standby === 'cold') return undefined
-    return new Standby<T>(client, {
+    const context = {
       region,
       codec,
       everyMs: standby === 'warm' ? (this.#options.followMs ?? warmMs) : undefined,
-      onCheckpoint: (checkpoint) => onStandby?.(checkpoint),
-      onError: (error) => this.#tellError(error),
-    })
+      onCheckpoint: (checkpoint: Checkpoint<T>) => onStandby?.(checkpoint),
+      onError: (error: unknown) => this.#tellError(error),
+    }
+    return new Standby<T>(client, context, this.#known)
   }
 
   /** @returns done: the work, or the time of this process; again: it is to be a standby */
-  async #serve({ region, known, openMs, openedAt }: Owned<T>): Promise<'done' | 'again'> {
+  async #serve({ region, openMs, openedAt }: Opened): Promise<'done' | 'again'> {
     try {
       const { codec, schema } = this.#options
       const log = region.log<T>({
         ...(codec === undefined ? {} : { codec }),
         ...(schema === undefined ? {} : { schema }),
       })
-      const checkpoint = await this.#restore(log, known)
+      if (this.#known?.cursor.region !== region.id) this.#known = undefined
+      const checkpoint = await this.#restore(log)
       if (checkpoint === 'failed' || region.fenced.aborted || this.#stop.signal.aborted) return this.#ended(region)
+      this.#known = undefined
       this.#noteEpoch(region.epoch)
       this.#become('primary', { openMs, restoreMs: performance.now() - openedAt })
       return await this.#work(region, log, checkpoint)
@@ -295,13 +302,11 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
   }
 
   /** What another try could mend leaves the region to whoever can read it. */
-  async #restore(
-    log: CheckpointLog<T>,
-    known: Checkpoint<T> | undefined,
-  ): Promise<Checkpoint<T> | undefined | 'failed'> {
+  async #restore(log: CheckpointLog<T>): Promise<Checkpoint<T> | undefined | 'failed'> {
     const { standby = 'cold', onStandby } = this.#options
     try {
-      return await restored(log, known, standby !== 'hot', (read) => {
+      return await restored(log, this.#known, standby !== 'hot', (read) => {
+        this.#known = read
         if (standby !== 'cold') onStandby?.(read)
       })
     } catch (error) {
@@ -393,9 +398,6 @@ interface Opened {
   region: Region
   openMs: number
   openedAt: number
-}
-interface Owned<T> extends Opened {
-  known: Checkpoint<T> | undefined
 }
 
 /** Whether work rejects because its process is not primary any more. The call that fails is often faster than the signal. */

@@ -22,7 +22,9 @@ export class Standby<T> {
   #last: Checkpoint<T> | undefined
   readonly #stop = new AbortController()
 
-  constructor(client: Client, context: StandbyContext<T>) {
+  /** Goes on behind what is known already. */
+  constructor(client: Client, context: StandbyContext<T>, known: Checkpoint<T> | undefined) {
+    this.#last = known
     void this.#run(client, context)
   }
 

@@ -1,7 +1,17 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { afterEach, describe, expect, test } from 'vitest'
-import { connect, json, type PairEvent, PersistentMemoryUnit, ProcessPair, type Role } from '../../src/index.js'
+import { Standby } from '../../src/failover/standby.js'
+import {
+  type Checkpoint,
+  type Codec,
+  connect,
+  json,
+  type PairEvent,
+  PersistentMemoryUnit,
+  ProcessPair,
+  type Role,
+} from '../../src/index.js'
 import { pickSeed, randomFrom } from './client-support.js'
 import { builtIndex, child, killChildren, MiB, sleep, unitProcess, withFolder } from './failover-support.js'
 
@@ -337,5 +347,33 @@ describe('in one process', () => {
     await owner.close()
     expect(await state).toBeUndefined()
     await running
+  })
+
+  test('a standby that could not take over goes on behind what it had read', async () => {
+    await using unit = await PersistentMemoryUnit.start(memory)
+    await using client = await connect(unit.address)
+    await using owner = await client.createRegion('r', { bytes: MiB })
+    const log = owner.log({ codec: json })
+    const seen: unknown[] = []
+    const follow = (known: Checkpoint<unknown> | undefined) =>
+      new Standby<unknown>(
+        client,
+        {
+          region: 'r',
+          codec: json as Codec<unknown>,
+          everyMs: undefined,
+          onCheckpoint: ({ value }) => seen.push(value),
+          onError: (error) => seen.push(error),
+        },
+        known,
+      )
+    await log.append('one')
+    const first = follow(undefined)
+    await until(() => seen.length === 1, 'the first checkpoint')
+    const second = follow(first.stop())
+    await log.append('two')
+    await until(() => seen.length > 1, 'the next checkpoint')
+    second.stop()
+    expect(seen).toEqual(['one', 'two'])
   })
 })
