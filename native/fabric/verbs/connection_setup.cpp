@@ -265,7 +265,10 @@ void VerbsConnection::onEvent(const CmEvent& event) {
       if (state_ == State::accepting) establish(privateData_);
       return;
     case RDMA_CM_EVENT_REJECTED: {
-      if (handler_ != nullptr) handler_->onRejected(*this, preamble::strip(event.privateData));
+      // Where nobody listens the manager rejects by itself, with zeros for private data.
+      if (handler_ != nullptr && preamble::present(event.privateData)) {
+        handler_->onRejected(*this, preamble::strip(event.privateData));
+      }
       return refused(ErrorCode::connectionRefused);
     }
     case RDMA_CM_EVENT_ADDR_ERROR:
