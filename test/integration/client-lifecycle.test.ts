@@ -24,13 +24,16 @@ test('process.exit() in mid-write is clean', async () => {
   }
 })
 
+/** The device may be an emulated machine's, which takes seconds to start a worker. */
+const onDevice = process.env.RDMA_CHECKPOINT_TEST_ADDRESS !== undefined
+
 test('a worker with a client may be terminated at any moment', async () => {
   const seed = pickSeed()
   console.log(`seed ${seed}`)
   const random = randomFrom(seed)
   await using unit = await memoryUnit()
   const file = new URL('client-children/worker.js', import.meta.url)
-  for (let round = 0; round < 30; round++) {
+  for (let round = 0; round < (onDevice ? 6 : 30); round++) {
     const workerData = { index: builtIndex, address: unit.address, name: `worker-${round % 5}` }
     const worker = new Worker(file, { workerData, execArgv: [] })
     const failed = once(worker, 'exit').then(([code]) => code)
@@ -52,7 +55,7 @@ interface Left {
 }
 
 test('open and close, start and stop, leave no descriptor, no thread and no memory behind', async () => {
-  const [unitCycles, regionCycles] = [20, 1000]
+  const [unitCycles, regionCycles] = onDevice ? [3, 50] : [20, 1000]
   const child = startChild('cycles.js', builtIndex, String(unitCycles), String(regionCycles))
   const [first, ...rounds] = (await nextMessage<Left[]>(child)) as [Left, ...Left[]]
   expect(await ended(child)).toEqual({ code: 0, output: '' })
@@ -61,6 +64,6 @@ test('open and close, start and stop, leave no descriptor, no thread and no memo
   const cycles = rounds.length * (unitCycles + regionCycles)
   const growth = ((rounds.at(-1)?.resident ?? 0) - first.resident) / cycles
   console.log(`resident memory grew by ${growth.toFixed(0)} bytes a cycle over ${cycles} cycles`)
-  // AddressSanitizer keeps what was freed, so that resident memory says nothing there.
-  if (!(process.env.LD_PRELOAD ?? '').includes('libasan')) expect(growth).toBeLessThan(1024)
+  // AddressSanitizer keeps what was freed, and few cycles are lost in the heap's breathing.
+  if (!onDevice && !(process.env.LD_PRELOAD ?? '').includes('libasan')) expect(growth).toBeLessThan(1024)
 })
