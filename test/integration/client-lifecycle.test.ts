@@ -6,12 +6,15 @@ import { builtIndex, ended, MiB, nextMessage, pickSeed, randomFrom, startChild }
 
 const memoryUnit = (bytes = 96 * MiB) => PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes } })
 
+/** The device may be an emulated machine's, which takes seconds to start a worker or a process. */
+const onDevice = process.env.RDMA_CHECKPOINT_TEST_ADDRESS !== undefined
+
 test('a process that forgets to close ends by itself', async () => {
   await using unit = await memoryUnit()
   const started = performance.now()
   const child = startChild('forgets-to-close.js', builtIndex, unit.address, 'forgotten')
   expect(await ended(child)).toEqual({ code: 0, output: 'forgotten\n' })
-  expect(performance.now() - started).toBeLessThan(10_000)
+  expect(performance.now() - started).toBeLessThan(onDevice ? 60_000 : 10_000)
 })
 
 test('process.exit() in mid-write is clean', async () => {
@@ -23,9 +26,6 @@ test('process.exit() in mid-write is clean', async () => {
     await client.deleteRegion(`cut-${delayMs}`)
   }
 })
-
-/** The device may be an emulated machine's, which takes seconds to start a worker. */
-const onDevice = process.env.RDMA_CHECKPOINT_TEST_ADDRESS !== undefined
 
 test('a worker with a client may be terminated at any moment', async () => {
   const seed = pickSeed()
