@@ -157,6 +157,8 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
       const newestOnly = !began && this.#from === 'latest'
       const fromOldest = !began && this.#from === 'oldest'
       let kept: { found: Found; payload: Uint8Array } | undefined
+      // What was read of the unit before its restart may be gone with it: that is not given out any more.
+      const { unitStart } = access
       const survey = await view.survey(deadline, {
         newestOnly: newestOnly || access.mode === 'overwrite',
         accept: async (found, window) => {
@@ -174,7 +176,12 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
       this.#measure(survey.newest)
       if (newestOnly) {
         const { newest, header } = survey
-        if (newest !== undefined && newest.sequence >= header.firstSequence && kept !== undefined) {
+        if (
+          newest !== undefined &&
+          newest.sequence >= header.firstSequence &&
+          kept !== undefined &&
+          access.unitStart === unitStart
+        ) {
           yield this.#take(kept.found, kept.payload)
           pace.progress()
         }
@@ -208,14 +215,17 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
             }
             continue
           }
+          if (access.unitStart !== unitStart) break
           yield this.#take(found, payload)
           before = found
           pace.progress()
         }
       }
+      const restarted = access.unitStart !== unitStart
       // Of what there was, all may have gone while it was read.
-      began ||= this.#from !== 'oldest' || survey.newest === undefined || this.#after.sequence > 0n
+      began ||= this.#after.sequence > 0n || (!restarted && (this.#from !== 'oldest' || survey.newest === undefined))
       kept = undefined
+      if (restarted) continue
       await pace.rest()
       yield* this.#wait(view.tail(survey), deadline, pace)
     }
@@ -223,11 +233,12 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
 
   /** Until the log has to be surveyed again. */
   async *#wait(tail: Tail, deadline: Deadline, pace: Pace): AsyncGenerator<Checkpoint<T>, void> {
-    const { view, restorer } = this.#source
+    const { view, access, restorer } = this.#source
     let surveyAt = performance.now() + surveyEveryMs
     for (;;) {
       deadline.restart()
       pace.begin()
+      const { unitStart } = access
       const item = await tail.poll(deadline)
       if (item === 'moved') return
       if (item !== undefined) {
@@ -244,6 +255,7 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
             const { newest } = await view.survey(deadline, { newestOnly: true, accept: async () => true })
             this.#measure(newest)
           }
+          if (access.unitStart !== unitStart) return
           yield this.#take(found, payload)
           pace.progress()
           surveyAt = performance.now() + surveyEveryMs

@@ -24,7 +24,8 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close()
 })
 
-describe('where a unit listens', () => {
+// What puts a unit on a device for the tests names its addresses, and takes its guard away.
+describe.skipIf(process.env.RDMA_CHECKPOINT_TEST_ADDRESS !== undefined)('where a unit listens', () => {
   it('is loopback unless it is told that nothing keeps strangers out', async () => {
     for (const options of [
       { listen: '0.0.0.0:0' },

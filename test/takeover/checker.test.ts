@@ -20,6 +20,12 @@ class Story {
     return this
   }
 
+  /** So many microseconds pass. */
+  later(us: number): this {
+    this.#at += us
+    return this
+  }
+
   owned(by: string, epoch: number, asked = this.#at + 1): this {
     return this.add({ type: 'owned', epoch, asked }, by)
   }
@@ -105,6 +111,19 @@ test('an acknowledgement that reaches a stopped writer after the takeover, of wh
   const number = story.call('a', 1)
   story.owned('b', 2).restored('b', 2, record(1, 1)).read(record(1, 1)).append('b', 2, 2)
   expect(story.acknowledge('a', number, 1).broken).toEqual([])
+})
+
+test.each([
+  [true, []],
+  [false, ['lost']],
+])('what a crash took and a follower is given later, if it may have read it before: %s', (before, rules) => {
+  const story = new Story().owned('a', 1).append('a', 1, 1)
+  if (before) story.follow(record(1, 1)).append('a', 1, 2, 'visible')
+  else story.append('a', 1, 2, 'visible')
+  story.add({ type: 'unit-killed' })
+  if (!before) story.later(6_000_000).follow(record(1, 1))
+  story.owned('b', 2).restored('b', 2, record(1, 1)).later(6_000_000).follow(record(1, 2))
+  expect(story.broken).toEqual(rules)
 })
 
 test('an append of a fenced writer that begins later, fails, and is nowhere', () => {

@@ -250,10 +250,10 @@ function* frozen(facts: Facts): Generator<Violation> {
       yield { rule: 'lost', text: `${told(found)} was there after epoch ${above} was answered, and is gone later` }
     }
   }
-  for (const { found, at, where } of sightings) {
+  for (const { found, began, at, where } of sightings) {
     const read = reads.find(({ began }) => facts.highestOwnedBefore(began) > found.epoch)
     if (read === undefined || !missing(read, found) || facts.mayBeTorn(found, read.at)) continue
-    if (killedWithin(at, read.began)) continue
+    if (killedWithin(began, read.began)) continue
     yield at < read.began
       ? { rule: 'lost', text: `${told(found)} was seen (${where}), and is gone after its epoch had ended` }
       : { rule: 'fence', text: `${told(found)} was not there after its epoch had ended, and was seen later (${where})` }
@@ -271,7 +271,7 @@ function* restored({ restorations, acknowledged, sightings, killedWithin, owners
     }
     for (const seen of sightings) {
       if (seen.found.epoch >= epoch || reaches(found ?? undefined, seen.found)) continue
-      if (killedWithin(seen.at, since)) continue
+      if (killedWithin(seen.began, since)) continue
       yield { rule: 'lost', text: `${told(seen.found)} was seen (${seen.where}), and epoch ${epoch} began without it` }
     }
   }

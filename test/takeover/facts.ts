@@ -31,6 +31,8 @@ export type AcknowledgedAppend = Append & Required<Pick<Append, 'acknowledgedAt'
 /** Somebody was given a checkpoint. */
 export interface Sighting {
   found: Found
+  /** It was read between the two. */
+  began: number
   at: number
   where: string
 }
@@ -148,20 +150,24 @@ export class Facts {
   }
 
   #sight(followed: Followed[], latest: Latest[]): void {
+    // What an iteration gives it may have read as soon as it had given what was before; it is told of when it is given.
+    const given = new Map<string, number>()
     for (const { epoch, sequence, hash, at, iteration } of followed) {
-      this.sightings.push({ found: { epoch, sequence, hash }, at, where: `followed by ${iteration}` })
+      const began = given.get(iteration) ?? at
+      this.sightings.push({ found: { epoch, sequence, hash }, began, at, where: `followed by ${iteration}` })
+      given.set(iteration, at)
     }
     for (const { found, at, epoch } of this.restorations) {
-      if (found !== null) this.sightings.push({ found, at, where: `restored by epoch ${epoch}` })
+      if (found !== null) this.sightings.push({ found, began: at, at, where: `restored by epoch ${epoch}` })
     }
-    for (const { found, at } of latest) {
-      if (found !== null) this.sightings.push({ found, at, where: 'read as the latest' })
+    for (const { found, began, at } of latest) {
+      if (found !== null) this.sightings.push({ found, began, at, where: 'read as the latest' })
     }
     const seen = new Set<string>()
-    for (const { records, at } of this.reads) {
+    for (const { records, began, at } of this.reads) {
       for (const found of records) {
         const key = `${found.epoch} ${found.sequence} ${found.hash}`
-        if (!seen.has(key)) this.sightings.push({ found, at, where: 'read' })
+        if (!seen.has(key)) this.sightings.push({ found, began, at, where: 'read' })
         seen.add(key)
       }
     }

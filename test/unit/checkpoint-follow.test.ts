@@ -403,3 +403,33 @@ test.each(['append', 'overwrite'] as const)(
     console.log(`${given} appends, lapped ${lapped} times`)
   },
 )
+
+test('what was read of the unit before it crashed is not given afterwards', async () => {
+  const memory = new MemoryRegion({ bytes: 64 * 1024 })
+  const log = openLog(memory.owner())
+  await log.append(Buffer.from('kept'))
+  const access = memory.reader()
+  let armed = false
+  const reader = openReader({
+    ...access,
+    get unitStart() {
+      return access.unitStart
+    },
+    async readInto(ranges, options) {
+      if (!armed) return access.readInto(ranges, options)
+      armed = false
+      await log.append(Buffer.from('lost'), { durability: 'visible' })
+      await access.readInto(ranges, options)
+      memory.crash(0)
+    },
+  })
+  const follow = reader.follow()
+  const given = async () => Buffer.from((await follow.next()).value?.value ?? []).toString()
+  expect(await given()).toBe('kept')
+  armed = true
+  const next = given()
+  await expect.poll(() => memory.rollbacks).toBe(1)
+  await log.append(Buffer.from('next'))
+  expect(await next).toBe('next')
+  await follow.return()
+})
