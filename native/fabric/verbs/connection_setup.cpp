@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "../preamble.h"
+#include "flush_verb.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {
@@ -148,10 +149,7 @@ Status VerbsConnection::prepareQueuePair() {
   attributes.cap.max_send_sge = static_cast<std::uint32_t>(std::clamp(limits.max_sge, 1, 16));
   attributes.cap.max_recv_sge = 1;
   attributes.cap.max_inline_data = kInlineWanted;
-  if (library_.createQp(id_.get(), domain, &attributes) != 0) {
-    attributes.cap.max_inline_data = 0;
-    if (library_.createQp(id_.get(), domain, &attributes) != 0) return verbsError("rdma_create_qp", errno);
-  }
+  if (Status created = createQueuePair(domain, attributes); !created) return created;
 
   TransmitQueue::Limits transmitLimits;
   transmitLimits.depth = sends;
@@ -181,6 +179,21 @@ Status VerbsConnection::prepareQueuePair() {
   (void)library_.setOption(id_.get(), RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
   const std::lock_guard lock(mutex_);
   transmit_ = std::move(transmit);
+  return {};
+}
+
+// With all that is wished for, and without what the device does not give.
+Status VerbsConnection::createQueuePair(ibv_pd* domain, ibv_qp_init_attr& attributes) {
+  const ibv_qp_init_attr wished = attributes;
+  if (device_->flushes()) {
+    canFlush_ = flush_verb::createQueuePair(library_, id_.get(), domain, attributes) == 0;
+    if (canFlush_) return {};
+    attributes = wished;
+  }
+  if (library_.createQp(id_.get(), domain, &attributes) == 0) return {};
+  attributes = wished;
+  attributes.cap.max_inline_data = 0;
+  if (library_.createQp(id_.get(), domain, &attributes) != 0) return verbsError("rdma_create_qp", errno);
   return {};
 }
 

@@ -193,7 +193,7 @@ class Server {
   explicit Server(std::size_t bytes, ListenOptions options = {}, std::size_t loops = 1) : memory(bytes), dirty(bytes) {
     for (std::size_t i = 0; i < loops; ++i)
       loops_.push_back(startLoop("server"));
-    auto registration = fabricUnderTest().fabric->registerMemory(memory, &dirty);
+    auto registration = fabricUnderTest().fabric->registerMemory(memory, &dirty, false);
     CHECK(registration.ok());
     region = std::move(registration).value();
     accepting->decide = [this](const ConnectionRequest&) { return accept(); };
@@ -294,7 +294,7 @@ class Client {
 
 // Memory of a client's.
 inline std::shared_ptr<MemoryRegion> registered(std::vector<std::byte>& memory) {
-  auto registration = connectingFabric().registerMemory(memory, nullptr);
+  auto registration = connectingFabric().registerMemory(memory, nullptr, false);
   CHECK(registration.ok());
   return std::move(registration).value();
 }

@@ -84,6 +84,29 @@ TEST(a_revoked_key_is_refused) {
   });
 }
 
+TEST(a_flush_of_a_window_without_the_right_is_refused) {
+  Server server(4096);
+  Pair pair(server);
+  runOn(pair.served->connection->loop(), [&] {
+    const auto granted =
+        pair.served->connection->grant(server.region, 0, 4096, Access::remoteReadWrite | Access::remoteFlush);
+    CHECK_EQ(granted.error().code, ErrorCode::notSupported);  // memory that nobody called persistent
+  });
+  WorkRequest flush{WorkRequest::Kind::flush, 1, {}, pair.at(0), pair.key()};
+  flush.flushBytes = 64;
+  const Status posted = pair.client.post(flush);
+  if (!pair.client.connection->canFlush()) {
+    CHECK_EQ(posted.error().code, ErrorCode::notSupported);
+    CHECK(pair.client.post(pair.read(2, {}, 0)).ok());
+    pair.client.settle(1);
+    return;
+  }
+  std::printf("# the device has RDMA FLUSH\n");
+  CHECK(posted.ok());
+  CHECK_EQ(pair.client.handler->waitClosed().code, ErrorCode::remoteAccess);
+  CHECK_EQ(pair.client.handler->waitCompletions(1)[0].status, ErrorCode::remoteAccess);
+}
+
 TEST(a_grant_covers_its_part_of_the_registration_only) {
   Server server(4096);
   Pair pair(server);
