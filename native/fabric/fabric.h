@@ -178,8 +178,10 @@ class Connection {
   // when it is over.
   virtual Status post(std::span<const WorkRequest> batch) = 0;
 
-  // Lets the peer of this connection use a range of the registration. Loop thread. notSupported: remoteFlush was asked
-  // for, and this build, the device, its driver or the memory cannot do it; the same grant without it may be had.
+  // Lets the peer of this connection use a range of the registration. Loop thread. It takes effect in the order of what is
+  // posted: a peer that is told by a message behind it may use it at once (rxe of kernel 6.12 binds a window after this has
+  // returned). notSupported: remoteFlush was asked for, and this build, the device, its driver or the memory cannot do it;
+  // the same grant without it may be had.
   virtual Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
                                      std::uint64_t length, Access access) = 0;
   // The key is unknown from now on. Loop thread. On iwarp nothing lands under it any more; a device may still place

@@ -18,7 +18,10 @@ export function buildWithFlush(root) {
   if (!existsSync(join(tree, 'node_modules'))) symlinkSync(join(checkout, 'node_modules'), join(tree, 'node_modules'))
   const env = { ...process.env, CPLUS_INCLUDE_PATH: join(root, 'usr/include') }
   const options = { env, stdio: ['ignore', 'ignore', 'inherit'] }
-  const found = execFileSync('node', [join(tree, 'native/build/gyp-inputs.cjs'), 'flush-verb'], { env, encoding: 'utf8' })
+  const found = execFileSync('node', [join(tree, 'native/build/gyp-inputs.cjs'), 'flush-verb'], {
+    env,
+    encoding: 'utf8',
+  })
   if (found.trim() !== '1') throw new Error(`the headers in ${root}/usr/include have no RDMA FLUSH`)
   execFileSync('node', [join(tree, 'native/build/addon.mjs')], options)
   const make = ['-s', '-C', join(checkout, 'test/native'), `OUT=${join(folder, 'native')}`]

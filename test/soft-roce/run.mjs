@@ -70,6 +70,8 @@ async function main() {
   if (steps.length === 0) problems.push('no step ran')
   if (ended.killed) problems.push(`the guest had not ended after ${hangsAfterMs / 60_000} minutes`)
   else if (ended.exitCode !== 0 && problems.length === 0) problems.push(`the guest ended with ${ended.exitCode}`)
+  const mark = files.includes('mark') ? readFileSync(join(results, 'mark')) : undefined
+  if (mark !== undefined && !readFileSync(nvdimm).includes(mark)) problems.push(`the NVDIMM has not: ${mark}`)
   for (const core of files.filter((name) => name.startsWith('core.')))
     problems.push(`a core dump: ${join(results, core)}`)
   for (const line of ended.complaints) problems.push(`the kernel: ${line.trim()}`)

@@ -73,6 +73,7 @@ class VerbsConnection final : public Connection,
   rdma_conn_param parameters(ConstBytes privateData) const;
   void startConnect();
   void establish(ConstBytes privateData);
+  void endedByPeer();
   void nudgeSoon(std::chrono::milliseconds delay);
   void pollCompletions();
   void handleReceive(const ibv_wc& completion);

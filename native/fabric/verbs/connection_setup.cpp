@@ -22,6 +22,8 @@ constexpr std::uint8_t kRetries = 6;
 constexpr std::uint8_t kAckTimeout = 16;
 constexpr std::chrono::milliseconds kFirstNudge{10};
 constexpr std::chrono::milliseconds kLastNudge{1000};
+// How long the reason of an end, a completion, may be behind the news of it: rxe of kernel 6.12 tells it later in one of three.
+constexpr std::chrono::milliseconds kReasonPatience{20};
 
 SocketAddress addressOf(const sockaddr* address) {
   SocketAddress out;
@@ -253,6 +255,21 @@ void VerbsConnection::nudgeSoon(std::chrono::milliseconds delay) {
   });
 }
 
+// A peer that refused something has said so, before it ended the connection.
+void VerbsConnection::endedByPeer() {
+  if (disconnecting_) return breakWith(Error{ErrorCode::localClosed, "closed by this side"});
+  const Error ended{ErrorCode::connectionClosed, "the peer ended the connection", 0};
+  bool asked = false;
+  {
+    const std::lock_guard lock(mutex_);
+    asked = transmit_ != nullptr && transmit_->requests() > 0;
+  }
+  if (!asked || device_->iwarp()) return breakWith(ended);
+  loop().after(kReasonPatience, [weak = weak_from_this(), ended] {
+    if (const auto self = weak.lock()) self->breakWith(ended);
+  });
+}
+
 void VerbsConnection::onEvent(const CmEvent& event) {
   const auto keep = shared_from_this();
   const auto refused = [&](ErrorCode code) {
@@ -289,8 +306,7 @@ void VerbsConnection::onEvent(const CmEvent& event) {
     case RDMA_CM_EVENT_DISCONNECTED:
       // What had arrived before the end is still in the completion queue.
       if (state_ == State::established || state_ == State::draining) pollCompletions();
-      return breakWith(disconnecting_ ? Error{ErrorCode::localClosed, "closed by this side"}
-                                      : Error{ErrorCode::connectionClosed, "the peer ended the connection", 0});
+      return endedByPeer();
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
       return refused(ErrorCode::connectionBroken);
     case RDMA_CM_EVENT_TIMEWAIT_EXIT:

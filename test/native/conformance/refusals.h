@@ -21,6 +21,9 @@ void isRefused(Access access, Offence offence) {
   CHECK(offender.client.post(request).ok());
 
   const ErrorCode seen = offender.client.handler->waitClosed().code;
+  if (fabricUnderTest().namesRemoteAccess && seen != ErrorCode::remoteAccess) {
+    std::printf("# refused as: %s\n", offender.client.handler->waitClosed().message.c_str());
+  }
   const bool ended = seen == ErrorCode::connectionBroken || seen == ErrorCode::connectionClosed;
   CHECK(seen == ErrorCode::remoteAccess || (ended && !fabricUnderTest().namesRemoteAccess));
   offender.served->handler->waitClosed();
@@ -105,6 +108,23 @@ TEST(a_flush_of_a_window_without_the_right_is_refused) {
   CHECK(posted.ok());
   CHECK_EQ(pair.client.handler->waitClosed().code, ErrorCode::remoteAccess);
   CHECK_EQ(pair.client.handler->waitCompletions(1)[0].status, ErrorCode::remoteAccess);
+}
+
+TEST(memory_that_is_called_persistent_and_is_not_is_granted_without_the_right_to_flush) {
+  Server server(4096);
+  Pair pair(server);
+  auto registered = fabricUnderTest().fabric->registerMemory(server.memory, nullptr, true);
+  CHECK(registered.ok());
+  const std::shared_ptr<MemoryRegion> region = std::move(registered).value();
+  runOn(pair.served->connection->loop(), [&] {
+    auto& connection = *pair.served->connection;
+    const auto flushable = connection.grant(region, 0, 4096, Access::remoteReadWrite | Access::remoteFlush);
+    // A driver may believe it; rxe looks.
+    if (!flushable) CHECK_EQ(flushable.error().code, ErrorCode::notSupported);
+    if (!pair.client.connection->canFlush()) CHECK(!flushable.ok());
+    std::printf("# the right to flush was %s\n", flushable ? "given" : "refused");
+    CHECK(connection.grant(region, 0, 4096, Access::remoteReadWrite).ok());
+  });
 }
 
 TEST(a_grant_covers_its_part_of_the_registration_only) {
