@@ -14,15 +14,15 @@ if [ ! -s "$dir/kernel" ]; then
   [ -n "$mirror" ] || { echo "trixie.sh: apt knows no mirror of Debian's archive; try apt-get update" >&2; exit 1; }
   keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   echo "deb [signed-by=$keyring] $mirror trixie main" > "$dir/apt/sources.list"
-  apt=(apt-get -q -y -o Dir::Etc::SourceList="$dir/apt/sources.list" -o Dir::Etc::SourceParts="$dir/apt/parts"
+  own=(-o Dir::Etc::SourceList="$dir/apt/sources.list" -o Dir::Etc::SourceParts="$dir/apt/parts"
     -o Dir::State::Lists="$dir/apt/lists" -o Dir::State::status="$dir/apt/status" -o Dir::Cache="$dir/apt/cache"
     -o APT::Sandbox::User=root)
-  "${apt[@]}" update >&2
+  apt-get -q -y "${own[@]}" update >&2
   # linux-image-amd64 only names the newest kernel's package.
-  image=$(apt-cache "${apt[@]:3}" depends linux-image-amd64 | awk '$1 == "Depends:" { print $2; exit }')
-  (cd "$dir/debs" && "${apt[@]}" download "${packages[@]:1}" "$image" >&2)
+  image=$(apt-cache "${own[@]}" depends linux-image-amd64 | awk '$1 == "Depends:" { print $2; exit }')
+  (cd "$dir/debs" && apt-get -q -y "${own[@]}" download "${packages[@]:1}" "$image" >&2)
   for deb in "$dir"/debs/*.deb; do dpkg-deb -x "$deb" "$dir/root"; done
-  # Debian 12 packages have usr-merged paths as links; so has the tree that this is laid over.
+  # In the tree that this is laid over /lib is a link to /usr/lib.
   for folder in lib lib64; do
     [ -d "$dir/root/$folder" ] && [ ! -L "$dir/root/$folder" ] && cp -a "$dir/root/$folder/." "$dir/root/usr/$folder/" && rm -rf "${dir:?}/root/$folder"
   done

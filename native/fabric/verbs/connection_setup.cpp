@@ -22,7 +22,7 @@ constexpr std::uint8_t kRetries = 6;
 constexpr std::uint8_t kAckTimeout = 16;
 constexpr std::chrono::milliseconds kFirstNudge{10};
 constexpr std::chrono::milliseconds kLastNudge{1000};
-// How long the reason of an end, a completion, may be behind the news of it: rxe of kernel 6.12 tells it later in one of three.
+// How long the reason of an end, a completion, may be behind the news of it: so now and then on rxe of kernel 6.12.
 constexpr std::chrono::milliseconds kReasonPatience{20};
 
 SocketAddress addressOf(const sockaddr* address) {
