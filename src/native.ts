@@ -55,6 +55,8 @@ export interface NativeVerbsDevice {
   name: string
   iwarp: boolean
   windows: boolean
+  /** RDMA FLUSH to persistent memory. */
+  flush: boolean
   queuePairs: number
   registrations: number
   reads: number
@@ -176,6 +178,8 @@ export interface NativeGrant {
   rights: number
   credits: number
   promises: number
+  /** Durable is had by the RDMA FLUSH operation, without the unit's CPU. */
+  flushVerb: boolean
   base: bigint
   key: number
 }
@@ -197,8 +201,9 @@ export interface NativeDataChannel {
    * @param id a number the caller chooses, unique among its pending operations
    * @param offsets for each buffer its offset in the region
    * @param flushRanges [offset, length, ...] for a flush, or what a durable write covers beyond its own ranges
-   * @param deadlineMs from now; 0 for none. A transfer beyond it breaks the connection; the answer to a flush beyond it
-   * ends that operation with timedOut and leaves the connection, unless a read that probes it is not answered either
+   * @param deadlineMs from now; 0 for none. A transfer or an RDMA FLUSH beyond it breaks the connection; the answer to a flush
+   * of the unit's beyond it ends that operation with timedOut and leaves the connection, unless a read that probes it is not answered either
+   * @param flushByUnit what is flushed may have been written on an earlier connection, which RDMA FLUSH does not cover
    * @throws before anything is sent, and then there is no outcome: outOfBounds, remoteAccess (the grant has not that
    * right), notDurable, limitReached, localClosed
    */
@@ -210,6 +215,7 @@ export interface NativeDataChannel {
     buffers: readonly Uint8Array[],
     flushRanges: readonly number[] | undefined,
     deadlineMs: number,
+    flushByUnit?: boolean,
   ): void
   close(): void
 }

@@ -194,6 +194,7 @@ void DataLink::deliverOpen(Environment& environment, napi_value handler, const p
   object.Set("rights", grant.rights);
   object.Set("credits", grant.credits);
   object.Set("promises", grant.promises);
+  object.Set("flushVerb", (grant.capabilities & protocol::kCapabilityFlushVerb) != 0);
   object.Set("base", Napi::BigInt::New(env, grant.base));
   object.Set("key", grant.remoteKey);
   environment.call(handler, "onOpen", {object});
@@ -262,6 +263,7 @@ Napi::Value DataChannel::post(const Napi::CallbackInfo& info) {
   if (read.ok()) readRanges(read, env, info[3], info[4], operation, &held);
   if (read.ok()) readFlushRanges(read, env, info[5], operation);
   readDeadline(read, info[6], operation);
+  if (read.ok() && !info[7].IsUndefined()) operation.flushByUnit = read.boolean(info[7], "flushByUnit");
   if (!read.ok()) return read.fail();
   const Status posted = link_->post(Environment::of(env), id, std::move(operation), held);
   return posted ? env.Undefined() : throwError(env, posted.error());

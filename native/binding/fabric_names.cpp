@@ -29,6 +29,7 @@ Napi::Value verbsDevices(const Napi::CallbackInfo& info) {
     object.Set("name", device.name);
     object.Set("iwarp", device.iwarp);
     object.Set("windows", device.windows);
+    object.Set("flush", device.flush);
     object.Set("queuePairs", device.queuePairs);
     object.Set("registrations", device.registrations);
     object.Set("reads", device.reads);

@@ -15,13 +15,26 @@ function list() {
     .sort()
 }
 
-/** Asks the compiler, so that CPATH and cross compilers count. RC_VERBS=0 is a machine without the headers. */
-function hasVerbsHeaders() {
-  if (process.env.RC_VERBS === '0') return false
+/** Asks the compiler, so that CPATH and cross compilers count. */
+function compiles(source) {
   const compiler = (process.env.CXX ?? 'g++').split(' ')
-  const probe = '#include <infiniband/verbs.h>\n#include <rdma/rdma_cma.h>\n'
-  const run = spawnSync(compiler[0], [...compiler.slice(1), '-fsyntax-only', '-x', 'c++', '-'], { input: probe })
+  const run = spawnSync(compiler[0], [...compiler.slice(1), '-fsyntax-only', '-x', 'c++', '-'], { input: source })
   return run.status === 0
+}
+
+const verbsHeaders = '#include <infiniband/verbs.h>\n#include <rdma/rdma_cma.h>\n'
+
+/** RC_VERBS=0 is a machine without the headers. */
+function hasVerbsHeaders() {
+  return process.env.RC_VERBS !== '0' && compiles(verbsHeaders)
+}
+
+/** RDMA FLUSH, which rdma-core's headers have from 45 on. Its names are enumerators, so that the preprocessor cannot tell. */
+function hasFlushVerb() {
+  const use =
+    'void use(ibv_qp_ex* qp) { ibv_wr_flush(qp, 0, 0, 1, IBV_FLUSH_PERSISTENT, IBV_FLUSH_RANGE); }\n' +
+    'int flags = IBV_ACCESS_FLUSH_PERSISTENT | IBV_QP_EX_WITH_FLUSH;\n'
+  return process.env.RC_VERBS !== '0' && compiles(verbsHeaders + use)
 }
 
 function sources() {
@@ -53,6 +66,8 @@ const questions = {
     }
     return ['0']
   },
+  /** 1 when the verbs fabric can be built with RDMA FLUSH. */
+  'flush-verb': () => [hasFlushVerb() ? '1' : '0'],
   version: () => [require(path.join(root, 'package.json')).version],
   'node-addon-api': () => [path.dirname(require.resolve('node-addon-api'))],
   /** Where the addon's last configure found node_api.h. */

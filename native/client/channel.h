@@ -37,6 +37,9 @@ struct Operation {
   Until until = Until::visible;                   // write
   std::vector<OperationRange> ranges;             // write: data out; read: data in
   std::vector<protocol::FlushRange> flushRanges;  // flush: what it covers; durable write: besides its own ranges
+  // Of a flush or durable write: some of its ranges may have been written before this connection, so that the unit has to
+  // make them durable. A flush by the verb covers what its own connection has written.
+  bool flushByUnit = false;
   Clock::time_point deadline = Clock::time_point::max();
 };
 

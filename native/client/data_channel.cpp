@@ -190,18 +190,19 @@ void Channel::armSweep(Clock::time_point deadline) {
   });
 }
 
-Status Channel::onAnswer(fabric::Connection& /*connection*/, protocol::MessageHeader header,
-                         fabric::ConstBytes message) {
+Status Channel::onAnswer(fabric::Connection& connection, protocol::MessageHeader header, fabric::ConstBytes message) {
   if (header.type != protocol::MessageType::grant) {
     return Error{ErrorCode::protocolViolation, "the hello of a data connection was answered by message type " +
                                                    std::to_string(static_cast<int>(header.type))};
   }
-  const auto grant = protocol::parseGrant(message);
+  auto grant = protocol::parseGrant(message);
   if (!grant) return grant.error();
   if (Status checked = checkGrant(grant.value()); !checked) return checked;
+  if (!connection.canFlush()) grant.value().capabilities &= ~protocol::kCapabilityFlushVerb;
+  const bool flushVerb = (grant.value().capabilities & protocol::kCapabilityFlushVerb) != 0;
   {
     const std::lock_guard lock(postMutex_);
-    limits_ = {grant.value(), header.version, sink_.data(), &nextRequest_};
+    limits_ = {grant.value(), header.version, sink_.data(), &nextRequest_, flushVerb};
     const std::size_t total = std::max<std::size_t>(options().sendDepth, 16);
     const std::size_t credits = std::min({std::size_t{grant.value().credits}, kMostCredits, total / 4});
     flushes_.setCredits(credits);

@@ -46,8 +46,9 @@ Error violation(const std::string& what) {
 
 }  // namespace
 
-protocol::Hello makeHello(std::uint32_t maxMessage) {
+protocol::Hello makeHello(std::uint32_t maxMessage, bool canFlush) {
   protocol::Hello hello;
+  hello.capabilities = canFlush ? protocol::kCapabilityFlushVerb : 0;
   hello.maxMessage = maxMessage;
   return hello;
 }

@@ -11,8 +11,8 @@
 
 namespace rdmacp::client {
 
-// What a Hello of this build offers.
-protocol::Hello makeHello(std::uint32_t maxMessage);
+// What a Hello of this build offers on a connection that can post flushes or cannot.
+protocol::Hello makeHello(std::uint32_t maxMessage, bool canFlush);
 
 // The private data of a reject, or a refuse message, as the error that the user sees.
 Error rejectedBy(fabric::ConstBytes rejectData, const std::string& peer);

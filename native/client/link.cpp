@@ -34,7 +34,7 @@ void Link::setupTimePassed() {
 
 void Link::onEstablished(fabric::Connection& connection, fabric::ConstBytes /*privateData*/) {
   stage_ = Stage::greeted;
-  hello_ = protocol::encode(makeHello(options().maxMessage));
+  hello_ = protocol::encode(makeHello(options().maxMessage, connection.canFlush()));
   const fabric::LocalSegment segment{hello_.data(), hello_.size(), nullptr};
   fabric::WorkRequest request;
   request.kind = fabric::WorkRequest::Kind::send;

@@ -13,6 +13,8 @@ using fabric::WorkRequest;
 constexpr std::uint32_t kPromiseDurable = 2;  // Grant.promises, bit 1
 constexpr std::size_t kFlushHeader = 24;      // messages.h, Flush
 constexpr std::size_t kFlushRangeBytes = 16;
+// Of one flush work request: the peer's device answers nothing else of the connection meanwhile.
+constexpr std::uint64_t kMaxVerbFlush = std::uint64_t{16} << 20;
 
 bool has(const protocol::Grant& grant, Access right) {
   return (grant.rights & static_cast<std::uint32_t>(right)) != 0;
@@ -70,13 +72,34 @@ void addTransfers(PendingOperation& pending, WorkRequest::Kind kind, const Opera
   }
 }
 
-void addFlushes(PendingOperation& pending, const Operation& operation, const PlanLimits& limits) {
+// What has to become durable.
+std::vector<protocol::FlushRange> coveredRanges(const Operation& operation) {
   std::vector<protocol::FlushRange> ranges = operation.flushRanges;
   if (operation.kind == Operation::Kind::write) {
     for (const OperationRange& range : operation.ranges)
       ranges.push_back({range.offset, range.length});
   }
-  ranges = joinRanges(std::move(ranges));
+  return joinRanges(std::move(ranges));
+}
+
+void addVerbFlushes(PendingOperation& pending, const std::vector<protocol::FlushRange>& ranges,
+                    const protocol::Grant& grant) {
+  for (const protocol::FlushRange& range : ranges) {
+    for (std::uint64_t done = 0; done < range.length;) {
+      const std::uint64_t length = std::min(range.length - done, kMaxVerbFlush);
+      pending.segments.emplace_back();
+      WorkRequest& request = pending.requests.emplace_back();
+      request.kind = WorkRequest::Kind::flush;
+      request.remoteAddress = grant.base + range.offset + done;
+      request.flushBytes = static_cast<std::uint32_t>(length);
+      done += length;
+    }
+    pending.outcome.method = protocol::kMethodFlushVerb;
+  }
+}
+
+void addFlushMessages(PendingOperation& pending, const std::vector<protocol::FlushRange>& ranges,
+                      const PlanLimits& limits) {
   const std::size_t byMessage = (limits.grant.maxMessage - kFlushHeader) / kFlushRangeBytes;
   const std::size_t most = std::min(protocol::kMaxFlushRanges, byMessage);
   for (std::size_t first = 0; first < ranges.size(); first += most) {
@@ -128,7 +151,12 @@ Result<std::unique_ptr<PendingOperation>> plan(const Operation& operation, const
     addTransfers(*pending, WorkRequest::Kind::read, {0, limits.sink, 1}, limits.grant);
   }
   if (operation.kind == Operation::Kind::flush || (write && operation.until == Operation::Until::durable)) {
-    addFlushes(*pending, operation, limits);
+    const auto ranges = coveredRanges(operation);
+    if (limits.flushVerb && !operation.flushByUnit) {
+      addVerbFlushes(*pending, ranges, limits.grant);
+    } else {
+      addFlushMessages(*pending, ranges, limits);
+    }
   }
   if (pending->requests.empty() && pending->flushes.empty()) {
     // Nothing to move: a zero-byte request keeps its place in the order and completes on the loop.
@@ -140,7 +168,7 @@ Result<std::unique_ptr<PendingOperation>> plan(const Operation& operation, const
   for (std::size_t i = 0; i < pending->requests.size(); ++i) {
     WorkRequest& request = pending->requests[i];
     request.id = reinterpret_cast<std::uintptr_t>(pending.get());
-    request.local = {&pending->segments[i], 1};
+    if (request.kind != WorkRequest::Kind::flush) request.local = {&pending->segments[i], 1};
     request.remoteKey = limits.grant.remoteKey;
     request.deadline = operation.deadline;
   }

@@ -1,5 +1,7 @@
 // operation_plan.h -- an operation taken apart into the work requests and flush messages that carry it out.
 //
+// Durable is had by flush work requests where the grant allows them, and else by flush messages to the unit.
+//
 // plan() is pure and runs on the thread that posts; the PendingOperation it makes then belongs to the channel.
 #pragma once
 
@@ -32,6 +34,7 @@ struct PlanLimits {
   std::uint16_t version = protocol::kVersionMax;
   std::byte* sink = nullptr;             // where the read that makes writes visible puts its byte
   std::uint64_t* nextRequest = nullptr;  // number of the next flush message
+  bool flushVerb = false;                // the grant and this end of the connection have it
 };
 
 // outOfBounds, invalidArgument, remoteAccess, notDurable.

@@ -21,6 +21,8 @@
 //   read   the bytes are in local memory. A read sees every byte of the writes posted before it on its connection:
 //          the product's `visible` is a read of at least one byte after the writes.
 //   send   the local memory may be reused. The peer handles sends in order, after having placed earlier writes.
+//   flush  what writes posted before it on its connection have put into the range is on persistent memory: the RDMA FLUSH
+//          operation, carried out by the peer's device. Only where canFlush() says so and the grant has the right.
 //   A work request that has not completed by its deadline breaks the connection (timedOut): RDMA has no keepalive.
 //   After a break the requests not yet complete complete with the connection's error; their outcome is unknown.
 //   Zero-byte operations are allowed everywhere; they check nothing on the other side.
@@ -54,7 +56,15 @@ using ConstBytes = std::span<const std::byte>;
 
 enum class Transport : std::uint8_t { iwarp = 1, verbs = 2 };
 
-enum class Access : std::uint8_t { none = 0, remoteRead = 1, remoteWrite = 2, remoteReadWrite = 3 };
+// remoteFlush goes with the right to write. It is no right of the data protocol: that says it by a capability.
+enum class Access : std::uint8_t { none = 0, remoteRead = 1, remoteWrite = 2, remoteReadWrite = 3, remoteFlush = 4 };
+
+constexpr Access operator|(Access a, Access b) {
+  return static_cast<Access>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
+constexpr bool allows(Access rights, Access right) {
+  return (static_cast<unsigned>(rights) & static_cast<unsigned>(right)) != 0;
+}
 
 // An IPv4 or IPv6 address with a port; IPv6 may carry a scope.
 struct SocketAddress {
@@ -113,13 +123,14 @@ struct LocalSegment {
 };
 
 struct WorkRequest {
-  enum class Kind : std::uint8_t { write, read, send };
+  enum class Kind : std::uint8_t { write, read, send, flush };
   Kind kind = Kind::write;
   std::uint64_t id = 0;                 // the caller's; comes back in the completion
   std::span<const LocalSegment> local;  // gathered (write, send) or scattered (read); copied by post
-  std::uint64_t remoteAddress = 0;      // write, read
-  std::uint32_t remoteKey = 0;          // write, read
+  std::uint64_t remoteAddress = 0;      // write, read, flush
+  std::uint32_t remoteKey = 0;          // write, read, flush
   Clock::time_point deadline = Clock::time_point::max();
+  std::uint32_t flushBytes = 0;  // flush: length of the range, not 0; local is empty
 };
 
 struct Completion {
@@ -159,12 +170,18 @@ class Connection {
   virtual SocketAddress peer() const = 0;
   virtual ConnectionCounters counters() const = 0;
   virtual std::uint32_t outboundReads() const = 0;  // after negotiation
+  // This end can post flushes. Whether the peer takes them is for its grant to say.
+  virtual bool canFlush() const { return false; }
 
   // All or none of the batch is accepted. Not before onEstablished.
-  // invalidArgument, limitReached (sendDepth), connectionBroken/localClosed/... when it is over.
+  // invalidArgument, limitReached (sendDepth), notSupported (a flush without canFlush), connectionBroken/localClosed/...
+  // when it is over.
   virtual Status post(std::span<const WorkRequest> batch) = 0;
 
-  // Lets the peer of this connection use a range of the registration. Loop thread.
+  // Lets the peer of this connection use a range of the registration. Loop thread. It takes effect in the order of what is
+  // posted: a peer that is told by a message behind it may use it at once (rxe of kernel 6.12 binds a window after this has
+  // returned). notSupported: remoteFlush was asked for, and this build, the device, its driver or the memory cannot do it;
+  // the same grant without it may be had.
   virtual Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
                                      std::uint64_t length, Access access) = 0;
   // The key is unknown from now on. Loop thread. On iwarp nothing lands under it any more; a device may still place
@@ -230,7 +247,9 @@ class Fabric {
   // that follows the write on its connection is dealt with; of a connection that has ended (fence, onClosed) everything is
   // marked that it has placed, the part of a write included. Where the CPU does not see what is placed (verbs), the map is
   // told at a grant for writing that bytes come unseen.
-  virtual Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty) = 0;
+  // persistent: the bytes are persistent memory itself, so that what a device has written back to it is durable. Without it
+  // no grant has remoteFlush.
+  virtual Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty, bool persistent) = 0;
 };
 
 // The user-space iWARP fabric; needs nothing installed.
@@ -245,6 +264,7 @@ struct VerbsDevice {
   std::string name;
   bool iwarp = false;                   // else InfiniBand or RoCE
   bool windows = false;                 // opening a region costs the same for every size
+  bool flush = false;                   // RDMA FLUSH to persistent memory
   std::uint32_t queuePairs = 0;         // at most
   std::uint32_t registrations = 0;      // at most
   std::uint32_t reads = 0;              // of the peer's in flight on a connection at most

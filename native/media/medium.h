@@ -35,6 +35,8 @@ class Medium {
   virtual bool durable() const = 0;
   // What was placed and never flushed can still be there when the medium is opened again, and is not durable.
   virtual bool keepsUnflushed() const { return false; }
+  // memory() is persistent memory itself: what an RDMA device has written back to it (RDMA FLUSH) is durable.
+  virtual bool persistentMemory() const { return false; }
 
   // Makes the ranges, rounded out to blocks, durable as they are now (a stable copy is taken). Ranges that the caller
   // wrote before the call are covered. notDurable on a medium that cannot; mediumFailed after the first failed write

@@ -18,7 +18,7 @@ class Area {
     void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) return Error{ErrorCode::noMemory, "no memory for a peer link", errno};
     auto area = std::make_shared<Area>(fabric::Bytes{static_cast<std::byte*>(mapped), bytes});
-    auto registered = fabric.registerMemory(area->bytes_, nullptr);
+    auto registered = fabric.registerMemory(area->bytes_, nullptr, false);
     if (!registered) return registered.error();
     area->registration_ = std::move(registered).value();
     return area;

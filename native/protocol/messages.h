@@ -26,6 +26,14 @@ inline constexpr std::size_t kMaxMessage = 4096;
 // (kMaxMessage - sizeof flush header) / 16
 inline constexpr std::size_t kMaxFlushRanges = 250;
 
+// Capability of a hello: the client posts RDMA FLUSH where the grant says that it may. Of a grant: the window has the right,
+// and what the operation has completed for is durable.
+inline constexpr std::uint32_t kCapabilityFlushVerb = 1;
+
+inline constexpr std::uint16_t kMethodNone = 0;
+inline constexpr std::uint16_t kMethodFlushVerb = 1;
+inline constexpr std::uint16_t kMethodUnitFlush = 2;
+
 using Token = std::array<std::byte, kTokenBytes>;
 
 enum class ConnectionKind : std::uint8_t { data = 1, session = 2 };
@@ -66,7 +74,7 @@ struct Hello {                             // 24 bytes: header, then
 };
 
 struct Grant {                       // 80 bytes: header, then
-  std::uint32_t capabilities = 0;    //  8  4
+  std::uint32_t capabilities = 0;    //  8  4   bits of the hello's that the client may make use of
   std::uint32_t remoteKey = 0;       // 12  4
   std::uint64_t base = 0;            // 16  8
   std::uint64_t length = 0;          // 24  8   bytes

@@ -9,8 +9,6 @@ namespace {
 
 constexpr std::uint32_t kPromiseVisible = 1;
 constexpr std::uint32_t kPromiseDurable = 2;
-constexpr std::uint16_t kMethodNone = 0;
-constexpr std::uint16_t kMethodUnitFlush = 2;
 
 }  // namespace
 
@@ -22,12 +20,14 @@ void DataConnection::bind(std::shared_ptr<Region> region, std::shared_ptr<Region
 Status DataConnection::onHello(fabric::Connection& connection) {
   auto registration = region_->memory().registration(fabric_);
   if (!registration) return registration.error();
-  const auto granted = region_->grant(*member_, connection, std::move(registration).value());
+  const bool flush = peerHas(protocol::kCapabilityFlushVerb) && unit().medium->persistentMemory();
+  const auto granted = region_->grant(*member_, connection, registration.value(), flush);
   if (!granted) return granted.error();
   epoch_ = granted.value().epoch;
 
   const auto& options = unit().options;
   protocol::Grant message;
+  message.capabilities = granted.value().flush ? protocol::kCapabilityFlushVerb : 0;
   message.remoteKey = granted.value().window.key;
   message.base = granted.value().window.base;
   message.length = granted.value().window.length;
@@ -94,7 +94,7 @@ void DataConnection::answer(std::uint64_t request, const Status& status) {
   protocol::Flushed message;
   message.request = request;
   message.code = status.error().code;
-  message.method = status ? kMethodUnitFlush : kMethodNone;
+  message.method = status ? protocol::kMethodUnitFlush : protocol::kMethodNone;
   message.systemError = status.error().systemError;
   message.epoch = epoch_;
   // Given back first: the peer may use the credit as soon as it has the answer.

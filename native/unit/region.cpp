@@ -54,15 +54,21 @@ Result<std::shared_ptr<RegionMember>> Region::admit(const protocol::Token& token
 }
 
 Result<GrantedWindow> Region::grant(const RegionMember& member, fabric::Connection& connection,
-                                    std::shared_ptr<const fabric::MemoryRegion> registration) {
+                                    const std::shared_ptr<const fabric::MemoryRegion>& registration, bool flush) {
   const std::lock_guard lock(mutex_);
   if (mayWrite(member.binding.rights) && member.binding.epoch < epoch_) {
     return fencedError(id_, member.binding.epoch, epoch_);
   }
   if (removed_ || member.revoked) return Error{ErrorCode::connectionClosed, "the open of this region has ended", 0};
-  auto window = connection.grant(std::move(registration), 0, memory_->length(), member.binding.rights);
+  const auto rights = member.binding.rights;
+  if (flush && mayWrite(rights)) {
+    const auto window = connection.grant(registration, 0, memory_->length(), rights | fabric::Access::remoteFlush);
+    if (window) return GrantedWindow{window.value(), epoch_, true};
+    if (window.error().code != ErrorCode::notSupported) return window.error();
+  }
+  const auto window = connection.grant(registration, 0, memory_->length(), rights);
   if (!window) return window.error();
-  return GrantedWindow{window.value(), epoch_};
+  return GrantedWindow{window.value(), epoch_, false};
 }
 
 void Region::forget(const std::shared_ptr<RegionMember>& member) {

@@ -29,6 +29,7 @@ struct RegionMember {
 struct GrantedWindow {
   fabric::RemoteWindow window;
   std::uint64_t epoch = 0;
+  bool flush = false;  // has remoteFlush
 };
 
 class Region {
@@ -44,9 +45,10 @@ class Region {
   // Takes the token and makes the link a member. tokenInvalid, or fenced when a later epoch owns the region.
   Result<std::shared_ptr<RegionMember>> admit(const protocol::Token& token, TokenTable& tokens, SessionTable& sessions,
                                               std::shared_ptr<ConnectionLink> link);
-  // Loop thread of the connection. Refused when the member was revoked since it was admitted.
+  // Loop thread of the connection. Refused when the member was revoked since it was admitted. flush: the right to flush is
+  // wished for, and given where the fabric has it.
   Result<GrantedWindow> grant(const RegionMember& member, fabric::Connection& connection,
-                              std::shared_ptr<const fabric::MemoryRegion> registration);
+                              const std::shared_ptr<const fabric::MemoryRegion>& registration, bool flush);
   // The connection has closed.
   void forget(const std::shared_ptr<RegionMember>& member);
 

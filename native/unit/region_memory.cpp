@@ -118,7 +118,7 @@ Result<std::shared_ptr<const fabric::MemoryRegion>> RegionMemory::registration(f
   const std::lock_guard lock(mutex_);
   auto& registered = registrations_[&fabric];
   if (!registered) {
-    auto made = fabric.registerMemory(bytes_, dirty_.get());
+    auto made = fabric.registerMemory(bytes_, dirty_.get(), medium_->persistentMemory());
     if (!made) return made.error();
     registered = std::move(made).value();
   }

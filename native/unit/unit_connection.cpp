@@ -79,6 +79,7 @@ Status UnitConnection::receiveHello(fabric::Connection& connection, fabric::Cons
     return {};
   }
   version_ = *common;
+  peerCapabilities_ = theirs.capabilities;
   phase_ = Phase::open;
   if (const auto welcomed = onHello(connection); !welcomed) refuse(welcomed.error());
   return {};

@@ -39,6 +39,7 @@ class UnitConnection : public fabric::ConnectionHandler, public std::enable_shar
 
   UnitState& unit() const { return *unit_; }
   std::uint16_t version() const { return version_; }
+  bool peerHas(std::uint32_t capability) const { return (peerCapabilities_ & capability) != 0; }
   // Any thread.
   Status send(std::vector<std::byte> message);
 
@@ -53,6 +54,7 @@ class UnitConnection : public fabric::ConnectionHandler, public std::enable_shar
   const std::shared_ptr<ConnectionLink> link_;
   Phase phase_ = Phase::setUp;  // loop thread
   std::uint16_t version_ = 0;   // set before the first request is handled
+  std::uint32_t peerCapabilities_ = 0;
   EventLoop::TimerId helloTimer_ = 0;
   bool violated_ = false;  // loop thread
   std::mutex sendMutex_;

@@ -52,7 +52,7 @@ export function devices(options: { json?: boolean }): boolean {
           addresses.join(', ') || '-',
           device.problem ||
             `${device.queuePairs} connections, ${device.registrations} registrations of ${formatSize(device.registrationBytes)}, ` +
-              `${device.reads} reads, ${device.windows ? 'windows' : 'no windows'}`,
+              `${device.reads} reads, ${device.windows ? 'windows' : 'no windows'}${device.flush ? ', flush' : ''}`,
         ]),
       ),
     )

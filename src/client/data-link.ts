@@ -86,6 +86,13 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   #context: LinkContext
   #opener: LinkOpener<T>
   #channel: NativeDataChannel | undefined
+  /**
+   * Bytes that this handle wrote on an earlier connection may still have to become durable. RDMA FLUSH covers those of its own
+   * connection only, so that from there on the unit makes durable.
+   */
+  #flushByUnit = false
+  /** A write was given up that may have landed. */
+  #doubtful = false
   #pieces = new Map<number, Piece>()
   #nextId = 1
   #queue: Transfer[] = []
@@ -280,6 +287,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   // TransferOwner
 
   onAbandoned(transfer: Transfer): void {
+    if (transfer.posted && transfer.isWrite) this.#doubtful = true
     this.#restore(transfer)
     const at = this.#queue.indexOf(transfer)
     if (at >= 0) this.#queue.splice(at, 1)
@@ -301,7 +309,8 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     this.#pieces.set(id, piece)
     transfer.pieceTaken(piece)
     try {
-      channel.post(id, piece.kind, piece.until, piece.offsets, piece.buffers, piece.flushRanges, workDeadlineMs)
+      const { kind, until, offsets, buffers, flushRanges } = piece
+      channel.post(id, kind, until, offsets, buffers, flushRanges, workDeadlineMs, this.#flushByUnit)
     } catch (error) {
       const code = (error as { nativeCode?: unknown }).nativeCode
       // The connection is over; its end is on the way here, and the piece is repeated after it.
@@ -482,6 +491,8 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
 
   #onOpen(channel: NativeDataChannel, endpoint: DataEndpoint, opened: T, grant: NativeGrant): void {
     const restarted = this.grant !== undefined && this.grant.unitGeneration !== grant.unitGeneration
+    const clean = this.dirty.empty && !this.pending && !this.#doubtful
+    if (restarted || (this.grant !== undefined && !clean)) this.#flushByUnit = true
     this.grant = grant
     this.endpoint = endpoint
     this.#channel = channel

@@ -138,6 +138,7 @@ struct Stage {
 
 constexpr auto kWrite = Operation::Kind::write;
 constexpr auto kRead = Operation::Kind::read;
+constexpr auto kFlush = Operation::Kind::flush;
 constexpr auto kPlaced = Operation::Until::placed;
 constexpr auto kVisible = Operation::Until::visible;
 constexpr auto kDurable = Operation::Until::durable;
@@ -258,6 +259,70 @@ TEST(a_visible_write_waits_for_a_read_after_it) {
   stage.connection->complete(1);
   CHECK_EQ(stage.handler->outcomes.size(), 1U);
   CHECK(stage.handler->outcomes[0].code == ErrorCode::ok);
+}
+
+protocol::Grant flushableGrant() {
+  auto grant = goodGrant();
+  grant.capabilities = protocol::kCapabilityFlushVerb;
+  return grant;
+}
+
+TEST(durable_is_had_by_the_flush_verb_where_the_grant_says_so) {
+  Stage stage;
+  stage.connection->flushes = true;
+  stage.open(flushableGrant());
+  const auto hello = protocol::parseHello(stage.connection->posted()[0].message).value();
+  CHECK_EQ(hello.capabilities, protocol::kCapabilityFlushVerb);
+  CHECK(stage.post(kWrite, kDurable, {{100, stage.memory.data(), 8}, {108, stage.memory.data(), 8}}, {{500, 10}}).ok());
+  const auto posted = stage.posted();
+  CHECK_EQ(posted.size(), 4U);
+  CHECK(posted[0].kind == WorkRequest::Kind::write && posted[1].kind == WorkRequest::Kind::write);
+  CHECK(posted[2].kind == WorkRequest::Kind::flush && posted[3].kind == WorkRequest::Kind::flush);
+  CHECK_EQ(posted[2].remoteAddress, kBase + 100);
+  CHECK_EQ(posted[2].length, 16U);
+  CHECK_EQ(posted[3].remoteAddress, kBase + 500);
+  CHECK_EQ(posted[3].length, 10U);
+  stage.connection->complete(3);
+  CHECK(stage.handler->outcomes.empty());
+  stage.connection->complete(1);
+  CHECK(stage.handler->waitFor(1));
+  CHECK(stage.handler->outcomes[0].code == ErrorCode::ok);
+  CHECK_EQ(stage.handler->outcomes[0].method, protocol::kMethodFlushVerb);
+}
+
+TEST(a_large_flush_by_the_verb_is_cut_and_an_empty_one_sends_nothing_to_flush) {
+  Stage stage;
+  stage.connection->flushes = true;
+  stage.open(flushableGrant());
+  constexpr std::uint64_t kPiece = 16U << 20;
+  CHECK(stage.post(kFlush, kDurable, {}, {{7, 2 * kPiece + 1}}).ok());
+  const auto posted = stage.posted();
+  CHECK_EQ(posted.size(), 3U);
+  CHECK_EQ(posted[1].remoteAddress, kBase + 7 + kPiece);
+  CHECK_EQ(posted[1].length, kPiece);
+  CHECK_EQ(posted[2].length, 1U);
+  CHECK(stage.post(kFlush, kDurable, {}, {{7, 0}}).ok());
+  CHECK(stage.posted().back().kind != WorkRequest::Kind::flush);
+}
+
+TEST(durable_is_had_by_the_unit_where_anything_of_the_flush_verb_is_missing) {
+  const auto byUnit = [](bool canFlush, bool granted, bool asked) {
+    Stage stage;
+    stage.connection->flushes = canFlush;
+    stage.open(granted ? flushableGrant() : goodGrant());
+    Operation operation;
+    operation.id = 1;
+    operation.kind = kWrite;
+    operation.until = kDurable;
+    operation.ranges = {{0, stage.memory.data(), 8}};
+    operation.flushByUnit = asked;
+    CHECK(stage.channel->post(std::move(operation)).ok());
+    return stage.flushes().size() == 1 && stage.posted().size() == 2;
+  };
+  CHECK(byUnit(false, true, false));
+  CHECK(byUnit(true, false, false));
+  CHECK(byUnit(true, true, true));
+  CHECK(!byUnit(true, true, false));
 }
 
 TEST(a_range_above_the_transfer_limit_becomes_several_requests) {

@@ -66,6 +66,9 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   Result<fabric::RemoteWindow> grant(std::shared_ptr<const fabric::MemoryRegion> region, std::uint64_t offset,
                                      std::uint64_t length, fabric::Access access) override {
     const std::lock_guard lock(mutex_);
+    if (!flushes && fabric::allows(access, fabric::Access::remoteFlush)) {
+      return Error{ErrorCode::notSupported, "no flush", 0};
+    }
     grants_.push_back({std::move(region), offset, length, access});
     return fabric::RemoteWindow{77, 0x1000, length};
   }
@@ -155,6 +158,7 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   }
 
   std::atomic<bool> holdFences{false};
+  std::atomic<bool> flushes{false};  // grants the right to flush
 
  private:
   template <class Call>
@@ -219,8 +223,10 @@ class Fabric final : public fabric::Fabric {
                                                       std::shared_ptr<fabric::ConnectionHandler>) override {
     return Error{ErrorCode::notSupported, "nobody connects", 0};
   }
-  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory, DirtyMap* dirty) override {
+  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory, DirtyMap* dirty,
+                                                               bool persistent) override {
     ++registrations;
+    if (persistent) ++persistentRegistrations;
     return std::shared_ptr<fabric::MemoryRegion>(std::make_shared<Memory>(memory, dirty));
   }
 
@@ -242,7 +248,7 @@ class Fabric final : public fabric::Fabric {
     return answer.get_future().get();
   }
 
-  std::atomic<int> registrations{0};
+  std::atomic<int> registrations{0}, persistentRegistrations{0};
 
  private:
   std::vector<EventLoop*> loops_;

@@ -199,7 +199,7 @@ TEST(nothing_of_a_fenced_writer_lands) {
   if (!listener) check::fail(__FILE__, __LINE__, listener.error().message);
 
   Mapping mapping;
-  auto region = fabric->registerMemory(mapping.bytes, nullptr);
+  auto region = fabric->registerMemory(mapping.bytes, nullptr, false);
   CHECK(region.ok());
   Count count;
   const std::uint64_t wanted = tries != 0 ? tries : check::rounds(1500, 150);

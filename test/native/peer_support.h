@@ -125,8 +125,9 @@ class SlowFabric : public fabric::Fabric {
     if (connection) slowly->keep(connection.value());
     return connection;
   }
-  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory, DirtyMap* dirty) override {
-    return fabric_->registerMemory(memory, dirty);
+  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes memory, DirtyMap* dirty,
+                                                               bool persistent) override {
+    return fabric_->registerMemory(memory, dirty, persistent);
   }
 
  private:
@@ -250,7 +251,7 @@ inline Sha256 keyOf(const PeerLinkOptions& options) {
 // Memory of a scripted partner, whose registration must end first.
 struct Exposed {
   Exposed(fabric::Fabric& fabric, std::size_t size) : bytes(size) {
-    auto registered = fabric.registerMemory(bytes, nullptr);
+    auto registered = fabric.registerMemory(bytes, nullptr, false);
     CHECK(registered.ok());
     registration = std::move(registered).value();
   }

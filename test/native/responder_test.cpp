@@ -192,6 +192,60 @@ TEST(a_grant_names_the_region_and_only_the_rights_of_the_token) {
   CHECK_EQ(writer->grants()[0].access, fabric::Access::remoteWrite);
 }
 
+// Memory that passes for a persistent one.
+class PersistentMedium final : public media::Medium {
+ public:
+  std::span<std::byte> memory() const override { return inner_->memory(); }
+  int memoryFd() const override { return inner_->memoryFd(); }
+  std::uint64_t blockSize() const override { return inner_->blockSize(); }
+  bool durable() const override { return true; }
+  bool persistentMemory() const override { return true; }
+  Status flush(std::span<const media::ByteRange>) override { return {}; }
+  Status zero(media::ByteRange range) override { return inner_->zero(range); }
+  Status load(media::ByteRange range) override { return inner_->load(range); }
+
+ private:
+  std::unique_ptr<media::Medium> inner_ = std::move(media::openMemoryMedium(kPool)).value();
+};
+
+protocol::Grant grantFor(Unit& unit, fabric::Access rights, std::uint32_t capabilities, bool deviceFlushes,
+                         fabric::Access* granted) {
+  auto connection = unit.halfOpen(unit.token(1, rights));
+  connection->flushes = deviceFlushes;
+  connection->establish();
+  protocol::Hello hello;
+  hello.capabilities = capabilities;
+  connection->deliver(protocol::encode(hello));
+  const auto grant = protocol::parseGrant(connection->sent(0)).value();
+  CHECK_EQ(connection->grants().size(), 1U);
+  *granted = connection->grants()[0].access;
+  return grant;
+}
+
+TEST(a_window_may_be_flushed_where_client_memory_and_device_can_and_it_may_be_written) {
+  constexpr auto kFlushVerb = protocol::kCapabilityFlushVerb;
+  constexpr auto kWriter = fabric::Access::remoteReadWrite;
+  fabric::Access granted{};
+  Unit unit({}, std::make_shared<PersistentMedium>());
+  const auto grant = grantFor(unit, kWriter, kFlushVerb | 0x80, true, &granted);
+  CHECK_EQ(grant.capabilities, kFlushVerb);
+  CHECK_EQ(grant.rights, 3U);
+  CHECK(granted == (kWriter | fabric::Access::remoteFlush));
+  CHECK_EQ(unit.fabric.persistentRegistrations.load(), 1);
+
+  CHECK_EQ(grantFor(unit, kWriter, 0x80, true, &granted).capabilities, 0U);
+  CHECK(granted == kWriter);
+  CHECK_EQ(grantFor(unit, kWriter, kFlushVerb, false, &granted).capabilities, 0U);
+  CHECK(granted == kWriter);
+  CHECK_EQ(grantFor(unit, fabric::Access::remoteRead, kFlushVerb, true, &granted).capabilities, 0U);
+  CHECK(granted == fabric::Access::remoteRead);
+
+  Unit inMemory;
+  CHECK_EQ(grantFor(inMemory, kWriter, kFlushVerb, true, &granted).capabilities, 0U);
+  CHECK(granted == kWriter);
+  CHECK_EQ(inMemory.fabric.persistentRegistrations.load(), 0);
+}
+
 TEST(a_regions_extents_lie_back_to_back_in_its_memory) {
   Unit unit;
   const auto writer = unit.opened(1, fabric::Access::remoteReadWrite);

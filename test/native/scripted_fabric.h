@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <future>
@@ -23,7 +24,7 @@ struct Posted {
   fabric::WorkRequest::Kind kind{};
   std::uint64_t id = 0;
   std::uint64_t remoteAddress = 0;
-  std::uint64_t length = 0;
+  std::uint64_t length = 0;  // of the local memory, or of what is flushed
   Clock::time_point deadline;
   Message message;  // of a send
 };
@@ -39,6 +40,7 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   fabric::SocketAddress peer() const override { return {}; }
   fabric::ConnectionCounters counters() const override { return {}; }
   std::uint32_t outboundReads() const override { return 1; }
+  bool canFlush() const override { return flushes; }
 
   Status post(std::span<const fabric::WorkRequest> batch) override {
     if (beforePost) {
@@ -48,7 +50,7 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
     if (over_) return Error{ErrorCode::connectionBroken, "it is over", 0};
     if (open_.size() + batch.size() > depth_) return Error{ErrorCode::limitReached, "full", 0};
     for (const auto& request : batch) {
-      Posted posted{request.kind, request.id, request.remoteAddress, 0, request.deadline, {}};
+      Posted posted{request.kind, request.id, request.remoteAddress, request.flushBytes, request.deadline, {}};
       for (const auto& part : request.local) {
         posted.length += part.length;
         if (request.kind != fabric::WorkRequest::Kind::send) continue;
@@ -125,6 +127,7 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   }
 
   const Message privateData;
+  std::atomic<bool> flushes{false};    // this end can post flushes
   bool closesWhenEmpty = false;        // set before close()
   std::function<Status()> beforePost;  // on the posting thread; an error is what post then answers
 
@@ -186,7 +189,7 @@ class Fabric final : public fabric::Fabric {
                                                   std::move(handler));
     return std::shared_ptr<fabric::Connection>(last);
   }
-  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes, DirtyMap*) override {
+  Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes, DirtyMap*, bool) override {
     return Error{ErrorCode::notSupported, "not needed", 0};
   }
 

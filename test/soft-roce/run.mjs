@@ -1,13 +1,16 @@
-// run.mjs [STEP...] -- `npm run test:soft-roce`: a guest with kernel RDMA runs the suites (guest/suite.sh names the steps).
+// run.mjs [flush] [STEP...] -- `npm run test:soft-roce`: a guest with kernel RDMA runs the suites (guest/suite.sh names the steps).
+// flush: another guest, with Debian 13's kernel and rdma-core, and steps of its own (guest/flush-suite.sh).
 // Brings back their output, core dumps and the kernel's log into build/soft-roce/results, and fails if anything failed,
 // hung or crashed, or if the kernel complained. The last line is `N passed, N failed, N skipped`.
 //
 // RC_LONG=1 asks for full counts, GUEST_PRODUCT='FILE...' for other integration tests than the usual ones.
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { boot, checkout, missing } from './vm.mjs'
+import { buildWithFlush } from './flush-build.mjs'
+import { boot, checkout, missing, prepareTrixie } from './vm.mjs'
 
-const results = join(checkout, 'build/soft-roce/results')
+const flush = process.argv[2] === 'flush'
+const results = join(checkout, `build/soft-roce/results${flush ? '-flush' : ''}`)
 const hangsAfterMs = 25 * 60 * 1000
 
 function countOf(text) {
@@ -27,15 +30,17 @@ async function main() {
     console.log('0 passed, 1 failed, 0 skipped')
     return 1
   }
-  const chosen = process.argv.slice(2)
+  const chosen = process.argv.slice(flush ? 3 : 2)
   const passedOn = ['RC_LONG', 'RC_FENCE_TRIES', 'GUEST_PRODUCT', 'RC_SEED']
     .filter((name) => process.env[name] !== undefined)
     .map((name) => `export ${name}='${process.env[name]}'\n`)
     .join('')
-  const script = `${passedOn}export GUEST_STEPS='${chosen.join(' ')}'\nsource "$GUEST_CHECKOUT/test/soft-roce/guest/suite.sh"`
-  const nvdimm = join(checkout, 'build/soft-roce/nvdimm')
+  const script = `${passedOn}export GUEST_STEPS='${chosen.join(' ')}'\nsource "$GUEST_CHECKOUT/test/soft-roce/guest/${flush ? 'flush-suite' : 'suite'}.sh"`
+  const nvdimm = join(checkout, `build/soft-roce/nvdimm${flush ? '-flush' : ''}`)
   rmSync(nvdimm, { force: true })
-  const guest = boot({ script, results, timeoutMs: hangsAfterMs, nvdimm })
+  const system = flush ? prepareTrixie() : undefined
+  if (system !== undefined) buildWithFlush(system.root)
+  const guest = boot({ script, results, timeoutMs: hangsAfterMs, nvdimm, ...(system && { system }) })
   const ended = await guest.ended
 
   const total = { passed: 0, failed: 0, skipped: 0 }
@@ -65,6 +70,8 @@ async function main() {
   if (steps.length === 0) problems.push('no step ran')
   if (ended.killed) problems.push(`the guest had not ended after ${hangsAfterMs / 60_000} minutes`)
   else if (ended.exitCode !== 0 && problems.length === 0) problems.push(`the guest ended with ${ended.exitCode}`)
+  const mark = files.includes('mark') ? readFileSync(join(results, 'mark')) : undefined
+  if (mark !== undefined && !readFileSync(nvdimm).includes(mark)) problems.push(`the NVDIMM has not: ${mark}`)
   for (const core of files.filter((name) => name.startsWith('core.')))
     problems.push(`a core dump: ${join(results, core)}`)
   for (const line of ended.complaints) problems.push(`the kernel: ${line.trim()}`)

@@ -75,6 +75,24 @@ export function prepare() {
   return { image, version, initramfs, siw: join(cache, `siw-${version}.ko`) }
 }
 
+/**
+ * The same with Debian 13's kernel and rdma-core (trixie.sh), which have RDMA FLUSH. No soft-iWARP: its module is built from the
+ * kernel's source, which is not fetched.
+ */
+export function prepareTrixie() {
+  const folder = join(cache, 'trixie')
+  const version = execFileSync(join(here, 'trixie.sh'), [folder], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  }).trim()
+  const root = join(folder, 'root')
+  const initramfs = join(cache, `initramfs-${version}.gz`)
+  execFileSync(join(here, 'initramfs.sh'), [initramfs, version, join(root, 'usr')], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  return { image: join(root, 'boot', `vmlinuz-${version}`), version, initramfs, siw: '', root }
+}
+
 function readIfThere(file) {
   try {
     return readFileSync(file, 'utf8')
@@ -86,6 +104,7 @@ function readIfThere(file) {
 /**
  * Boots a guest that runs `script` (bash) and powers off.
  * @param {object} options
+ * @param {object} [options.system] what to boot: prepare(), which is the default, or prepareTrixie()
  * @param {string} options.script
  * @param {string} options.results folder, emptied first
  * @param {number} [options.memoryGiB] default 4
@@ -94,7 +113,7 @@ function readIfThere(file) {
  * @param {number} options.timeoutMs after which the guest is killed and counts as hung
  */
 export function boot(options) {
-  const { image, initramfs, version, siw } = prepare()
+  const { image, initramfs, version, siw, root } = options.system ?? prepare()
   rmSync(options.results, { recursive: true, force: true })
   mkdirSync(options.results, { recursive: true })
   const consoleFile = join(options.results, 'console.txt')
@@ -135,6 +154,9 @@ export function boot(options) {
     '-virtfs',
     `local,path=${options.results},mount_tag=results,security_model=none,multidevs=remap`,
   ]
+  if (root !== undefined) {
+    argv.push('-virtfs', `local,path=${root},mount_tag=system,security_model=none,readonly=on,multidevs=remap`)
+  }
   if (options.nvdimm !== undefined) {
     argv.push('-object', `memory-backend-file,id=pm,share=on,mem-path=${options.nvdimm},size=512M`)
     argv.push('-device', 'nvdimm,id=nv,memdev=pm')

@@ -25,6 +25,7 @@ export interface Posted {
   offsets: readonly number[]
   buffers: readonly Uint8Array[]
   flushRanges: readonly number[] | undefined
+  flushByUnit: boolean | undefined
 }
 
 export class FakeChannel implements NativeDataChannel {
@@ -44,9 +45,11 @@ export class FakeChannel implements NativeDataChannel {
     offsets: readonly number[],
     buffers: readonly Uint8Array[],
     flushRanges: readonly number[] | undefined,
+    _deadlineMs: number,
+    flushByUnit?: boolean,
   ): void {
     if (this.closed) throw Object.assign(new Error('closed'), { nativeCode: nativeCode.localClosed })
-    const posted = { id, kind, until, offsets, buffers, flushRanges }
+    const posted = { id, kind, until, offsets, buffers, flushRanges, flushByUnit }
     this.unit.log.push(posted)
     this.pending.push(posted)
     if (this.unit.auto) queueMicrotask(() => this.complete())
@@ -206,6 +209,7 @@ export class FakeUnit {
             rights: 3,
             credits: 16,
             promises: this.promises,
+            flushVerb: false,
             base: 0n,
             key: 1,
           })

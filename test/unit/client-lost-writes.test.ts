@@ -96,3 +96,62 @@ test('a flush whose writes were lost in a restart fails; a durable write is repe
   expect(region.rollbacks).toBe(1)
   await client.close()
 })
+
+const lastByUnit = (unit: FakeUnit) => unit.log.at(-1)?.flushByUnit
+
+test('RDMA FLUSH may be used on the first connection, and on a later one while nothing of an earlier one is unflushed', async () => {
+  const { unit, client, region } = await writer()
+  await region.write(0, fill(1))
+  expect(lastByUnit(unit)).toBe(false)
+  unit.channel.break()
+  await reconnected(unit)
+  await region.write(0, fill(2))
+  expect(lastByUnit(unit)).toBe(false)
+  await client.close()
+})
+
+test('what was written on a connection that broke is made durable by the unit', async () => {
+  const { unit, client, region } = await writer()
+  await region.write(0, fill(1), visible)
+  unit.channel.break()
+  await reconnected(unit)
+  await region.flush()
+  expect(lastByUnit(unit)).toBe(true)
+  await client.close()
+})
+
+test('a write without an answer when its connection breaks is made durable by the unit', async () => {
+  const { unit, client, region } = await writer()
+  unit.auto = false
+  const write = region.write(0, fill(1))
+  expect(lastByUnit(unit)).toBe(false)
+  unit.channel.break()
+  await reconnected(unit)
+  expect(lastByUnit(unit)).toBe(true)
+  unit.channel.complete()
+  await write
+  await client.close()
+})
+
+test('after a write that was given up, and after a restart, the unit makes durable', async () => {
+  const { unit, client, region } = await writer()
+  unit.auto = false
+  const abort = new AbortController()
+  const write = region.write(0, fill(1), { ...visible, signal: abort.signal })
+  abort.abort()
+  await expect(write).rejects.toMatchObject({ code: 'ABORTED' })
+  unit.channel.complete()
+  unit.auto = true
+  unit.channel.break()
+  await reconnected(unit)
+  await region.flush([{ offset: 0, length: 4 }])
+  expect(lastByUnit(unit)).toBe(true)
+  await client.close()
+
+  const second = await writer()
+  second.unit.restart()
+  await reconnected(second.unit)
+  await second.region.write(0, fill(1))
+  expect(lastByUnit(second.unit)).toBe(true)
+  await second.client.close()
+})

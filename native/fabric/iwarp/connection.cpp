@@ -25,6 +25,7 @@ constexpr std::chrono::milliseconds kLastNudge{1000};
 constexpr std::chrono::hours kForever{24 * 365 * 50};
 // RFC 5041: the message offset of an untagged message has 32 bits.
 constexpr std::uint64_t kMaxSend = 0xffffffffU;
+constexpr const char* kNoFlush = "user-space iWARP has no RDMA FLUSH; it is of RDMA devices";
 
 Error socketError(const char* what, int number) {
   return {ErrorCode::connectionBroken, std::string(what) + ": " + std::generic_category().message(number), number};
@@ -71,6 +72,9 @@ Status IwarpConnection::check(std::span<const WorkRequest> batch) const {
                      "a local segment of " + std::to_string(segment.length) + " bytes has no address", 0};
       }
       length += segment.length;
+    }
+    if (request.kind == WorkRequest::Kind::flush) {
+      return Error{ErrorCode::notSupported, kNoFlush, 0};
     }
     if (request.kind == WorkRequest::Kind::send && length > kMaxSend) {
       return Error{ErrorCode::invalidArgument, "a message of " + std::to_string(length) + " bytes is too long", 0};
@@ -283,6 +287,7 @@ void IwarpConnection::onTerminate(ConstBytes payload) {
 Result<RemoteWindow> IwarpConnection::grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
                                             std::uint64_t length, Access access) {
   if (!registered_) return Error{ErrorCode::connectionClosed, "the connection is over", 0};
+  if (allows(access, Access::remoteFlush)) return Error{ErrorCode::notSupported, kNoFlush, 0};
   return keys_.grant(std::move(region), offset, length, access);
 }
 

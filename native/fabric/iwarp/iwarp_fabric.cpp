@@ -69,7 +69,7 @@ class IwarpFabric final : public Fabric {
     return std::shared_ptr<Connection>(std::move(connection));
   }
 
-  Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty) override {
+  Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty, bool /*persistent*/) override {
     return std::shared_ptr<MemoryRegion>(std::make_shared<PlainMemory>(memory, dirty));
   }
 

@@ -10,12 +10,18 @@
 #include <cstring>
 #include <utility>
 
+#include "flush_verb.h"
+
 namespace rdmacp::fabric::verbs {
 namespace {
 
 constexpr std::chrono::milliseconds kDisconnectPatience{1000};
 Error localEnd() {
   return Error{ErrorCode::localClosed, "closed by this side", 0};
+}
+
+Error noFlush() {
+  return Error{ErrorCode::notSupported, "the device, its driver or the memory has no RDMA FLUSH to persistence", 0};
 }
 
 constexpr int kPollBatch = 32;
@@ -71,6 +77,12 @@ Status VerbsConnection::post(std::span<const WorkRequest> batch) {
       if (request.kind == WorkRequest::Kind::send && length > (std::size_t{1} << 20)) {
         return Error{ErrorCode::invalidArgument, "a message is larger than 1 MiB", 0};
       }
+      if (request.kind == WorkRequest::Kind::flush && !canFlush_) {
+        return Error{ErrorCode::notSupported,
+                     "no RDMA FLUSH on this connection: it takes rdma-core 45 to build with, and a device and kernel "
+                     "that have it",
+                     0};
+      }
     }
     for (const WorkRequest& request : batch) {
       transmit_->add(request);
@@ -122,11 +134,14 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
   }
   if (state_ != State::established) return Error{ErrorCode::localClosed, "the connection is over", 0};
   const Bytes granted = whole.subspan(offset, length);
-  const bool reads = (static_cast<unsigned>(access) & static_cast<unsigned>(Access::remoteRead)) != 0;
-  const bool writes = (static_cast<unsigned>(access) & static_cast<unsigned>(Access::remoteWrite)) != 0;
+  const bool writes = allows(access, Access::remoteWrite);
+  const bool flushes = allows(access, Access::remoteFlush);
   int flags = 0;
-  if (reads) flags |= IBV_ACCESS_REMOTE_READ;
+  if (allows(access, Access::remoteRead)) flags |= IBV_ACCESS_REMOTE_READ;
   if (writes) flags |= IBV_ACCESS_REMOTE_WRITE;
+  if (flushes) flags |= flush_verb::accessFlag();
+  const auto* const memory = static_cast<const VerbsMemoryRegion*>(region.get());
+  if (flushes && (!device_->flushes() || !memory->persistent())) return noFlush();
 
   // The device places without this process: from here on nobody knows which bytes.
   if (writes && region->dirty() != nullptr) region->dirty()->markUnseen();
@@ -136,13 +151,15 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
   if (device_->windows()) {
     ibv_mr* registration = nullptr;
     if (length == whole.size()) {
-      const auto shared = static_cast<const VerbsMemoryRegion*>(region.get())->on(device_);
+      const auto shared = memory->on(device_);
       if (!shared) return shared.error();
-      registration = shared.value();
+      if (flushes && !shared.value().flush) return noFlush();
+      registration = shared.value().registration;
     } else {
       // Not every device checks the bounds of a window, but all check those of its registration.
-      auto own = registerOn(library_, device_->sharedDomain(), granted, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
-      if (!own) return own.error();
+      auto own = registerOn(library_, device_->sharedDomain(), granted,
+                            IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND | (flushes ? flush_verb::accessFlag() : 0));
+      if (!own) return flushes ? noFlush() : own.error();
       key.registration = std::move(own).value();
       registration = key.registration.get();
     }
@@ -156,7 +173,7 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
     key.window->rkey = remoteKey;
   } else {
     auto registration = registerOn(library_, ownDomain_.get(), granted, flags | IBV_ACCESS_LOCAL_WRITE);
-    if (!registration) return registration.error();
+    if (!registration) return flushes ? noFlush() : registration.error();
     key.registration = std::move(registration).value();
     remoteKey = key.registration->rkey;
   }

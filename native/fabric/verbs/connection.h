@@ -48,6 +48,7 @@ class VerbsConnection final : public Connection,
   SocketAddress peer() const override;
   ConnectionCounters counters() const override;
   std::uint32_t outboundReads() const override { return outboundReads_.load(); }
+  bool canFlush() const override { return canFlush_.load(); }
   Status post(std::span<const WorkRequest> batch) override;
   Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset, std::uint64_t length,
                              Access access) override;
@@ -67,10 +68,12 @@ class VerbsConnection final : public Connection,
   void onReady(std::uint32_t events) override;
 
   Status prepareQueuePair();
+  Status createQueuePair(ibv_pd* domain, ibv_qp_init_attr& attributes);
   Error unreached(const char* call, int number) const;
   rdma_conn_param parameters(ConstBytes privateData) const;
   void startConnect();
   void establish(ConstBytes privateData);
+  void endedByPeer();
   void nudgeSoon(std::chrono::milliseconds delay);
   void pollCompletions();
   void handleReceive(const ibv_wc& completion);
@@ -113,6 +116,7 @@ class VerbsConnection final : public Connection,
   bool disconnecting_ = false;
 
   std::atomic<std::uint32_t> outboundReads_{0};
+  std::atomic<bool> canFlush_{false};  // the queue pair was made for it
   std::atomic<std::uint64_t> receivedBytes_{0}, receivedMessages_{0};
 
   mutable std::mutex mutex_;  // guards what follows

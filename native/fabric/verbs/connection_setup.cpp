@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "../preamble.h"
+#include "flush_verb.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {
@@ -21,6 +22,8 @@ constexpr std::uint8_t kRetries = 6;
 constexpr std::uint8_t kAckTimeout = 16;
 constexpr std::chrono::milliseconds kFirstNudge{10};
 constexpr std::chrono::milliseconds kLastNudge{1000};
+// How long the reason of an end, a completion, may be behind the news of it: so now and then on rxe of kernel 6.12.
+constexpr std::chrono::milliseconds kReasonPatience{20};
 
 SocketAddress addressOf(const sockaddr* address) {
   SocketAddress out;
@@ -148,10 +151,7 @@ Status VerbsConnection::prepareQueuePair() {
   attributes.cap.max_send_sge = static_cast<std::uint32_t>(std::clamp(limits.max_sge, 1, 16));
   attributes.cap.max_recv_sge = 1;
   attributes.cap.max_inline_data = kInlineWanted;
-  if (library_.createQp(id_.get(), domain, &attributes) != 0) {
-    attributes.cap.max_inline_data = 0;
-    if (library_.createQp(id_.get(), domain, &attributes) != 0) return verbsError("rdma_create_qp", errno);
-  }
+  if (Status created = createQueuePair(domain, attributes); !created) return created;
 
   TransmitQueue::Limits transmitLimits;
   transmitLimits.depth = sends;
@@ -181,6 +181,21 @@ Status VerbsConnection::prepareQueuePair() {
   (void)library_.setOption(id_.get(), RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
   const std::lock_guard lock(mutex_);
   transmit_ = std::move(transmit);
+  return {};
+}
+
+// With all that is wished for, and without what the device does not give.
+Status VerbsConnection::createQueuePair(ibv_pd* domain, ibv_qp_init_attr& attributes) {
+  const ibv_qp_init_attr wished = attributes;
+  if (device_->flushes()) {
+    canFlush_ = flush_verb::createQueuePair(library_, id_.get(), domain, attributes) == 0;
+    if (canFlush_) return {};
+    attributes = wished;
+  }
+  if (library_.createQp(id_.get(), domain, &attributes) == 0) return {};
+  attributes = wished;
+  attributes.cap.max_inline_data = 0;
+  if (library_.createQp(id_.get(), domain, &attributes) != 0) return verbsError("rdma_create_qp", errno);
   return {};
 }
 
@@ -240,6 +255,21 @@ void VerbsConnection::nudgeSoon(std::chrono::milliseconds delay) {
   });
 }
 
+// A peer that refused something has said so, before it ended the connection.
+void VerbsConnection::endedByPeer() {
+  if (disconnecting_) return breakWith(Error{ErrorCode::localClosed, "closed by this side"});
+  const Error ended{ErrorCode::connectionClosed, "the peer ended the connection", 0};
+  bool asked = false;
+  {
+    const std::lock_guard lock(mutex_);
+    asked = transmit_ != nullptr && transmit_->requests() > 0;
+  }
+  if (!asked || device_->iwarp()) return breakWith(ended);
+  loop().after(kReasonPatience, [weak = weak_from_this(), ended] {
+    if (const auto self = weak.lock()) self->breakWith(ended);
+  });
+}
+
 void VerbsConnection::onEvent(const CmEvent& event) {
   const auto keep = shared_from_this();
   const auto refused = [&](ErrorCode code) {
@@ -279,8 +309,7 @@ void VerbsConnection::onEvent(const CmEvent& event) {
     case RDMA_CM_EVENT_DISCONNECTED:
       // What had arrived before the end is still in the completion queue.
       if (state_ == State::established || state_ == State::draining) pollCompletions();
-      return breakWith(disconnecting_ ? Error{ErrorCode::localClosed, "closed by this side"}
-                                      : Error{ErrorCode::connectionClosed, "the peer ended the connection", 0});
+      return endedByPeer();
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
       return refused(ErrorCode::connectionBroken);
     case RDMA_CM_EVENT_TIMEWAIT_EXIT:

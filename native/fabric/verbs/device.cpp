@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "flush_verb.h"
 #include "siw_keys.h"
 
 namespace rdmacp::fabric::verbs {
@@ -17,6 +18,7 @@ Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context
     return verbsError("ibv_query_device", number);
   }
   device->iwarp_ = context->device->transport_type == IBV_TRANSPORT_IWARP;
+  device->flushes_ = flush_verb::offeredBy(library, context);
   ::fcntl(context->async_fd, F_SETFL, ::fcntl(context->async_fd, F_GETFL) | O_NONBLOCK);
   const bool windows = (device->limits_.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B) != 0;
   if (windows && device->limits_.max_mw > 0 && !device->iwarp_) {
@@ -68,17 +70,28 @@ Result<Registration> registerOn(const Library& library, ibv_pd* domain, Bytes me
   return registration;
 }
 
-Result<ibv_mr*> VerbsMemoryRegion::on(const std::shared_ptr<Device>& device) const {
+Result<VerbsMemoryRegion::Registered> VerbsMemoryRegion::on(const std::shared_ptr<Device>& device) const {
+  constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND;
   const std::lock_guard lock(mutex_);
   if (const auto known = registrations_.find(device.get()); known != registrations_.end()) {
-    return known->second.registration.get();
+    return Registered{known->second.registration.get(), known->second.flush};
   }
-  auto made =
-      registerOn(device->library(), device->sharedDomain(), memory_, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
-  if (!made) return made.error();
-  ibv_mr* registration = made.value().get();
-  registrations_.emplace(device.get(), OnDevice{device, std::move(made).value()});
-  return registration;
+  OnDevice made{device, {}, false};
+  if (persistent_ && device->flushes()) {
+    auto flushed = registerOn(device->library(), device->sharedDomain(), memory_, kAccess | flush_verb::accessFlag());
+    if (flushed) {
+      made.registration = std::move(flushed).value();
+      made.flush = true;
+    }
+  }
+  if (made.registration == nullptr) {
+    auto plain = registerOn(device->library(), device->sharedDomain(), memory_, kAccess);
+    if (!plain) return plain.error();
+    made.registration = std::move(plain).value();
+  }
+  const Registered registered{made.registration.get(), made.flush};
+  registrations_.emplace(device.get(), std::move(made));
+  return registered;
 }
 
 }  // namespace rdmacp::fabric::verbs

@@ -29,6 +29,8 @@ class Device {
   // connections share. Without them every connection has a protection domain and registrations of its own; so it has
   // on iWARP, where the sinks of reads need remote-write rights and must be out of the reach of other connections.
   bool windows() const { return shared_ != nullptr; }
+  // RDMA FLUSH to persistent memory, in either direction.
+  bool flushes() const { return flushes_; }
   ibv_pd* sharedDomain() const { return shared_.get(); }
   // The largest message of a port, in bytes.
   std::size_t maxMessage(std::uint8_t port) const;
@@ -42,6 +44,7 @@ class Device {
   ibv_context* context_;
   ibv_device_attr limits_{};
   bool iwarp_ = false;
+  bool flushes_ = false;
   ProtectionDomain shared_;
   CompletionQueue lostKey_;  // of siw only: siw_keys.h
   std::mutex eventsMutex_;
@@ -61,21 +64,31 @@ class DeviceTable {
 };
 
 // Memory that connections on any device may be granted ranges of. On a device with windows it is registered once, at
-// the first grant there; the registration has no remote rights.
+// the first grant there; the registration has no remote rights. That of persistent memory has the one to flush, where the
+// device takes it: a driver looks at it whether the memory is persistent (rxe: is_pmem_page), and it changes no byte.
 class VerbsMemoryRegion final : public MemoryRegion {
  public:
-  VerbsMemoryRegion(Bytes memory, DirtyMap* dirty) : memory_(memory), dirty_(dirty) {}
+  VerbsMemoryRegion(Bytes memory, DirtyMap* dirty, bool persistent)
+      : memory_(memory), dirty_(dirty), persistent_(persistent) {}
   Bytes memory() const override { return memory_; }
   DirtyMap* dirty() const override { return dirty_; }
-  Result<ibv_mr*> on(const std::shared_ptr<Device>& device) const;
+  bool persistent() const { return persistent_; }
+
+  struct Registered {
+    ibv_mr* registration = nullptr;
+    bool flush = false;  // windows over it may have the right to flush
+  };
+  Result<Registered> on(const std::shared_ptr<Device>& device) const;
 
  private:
   struct OnDevice {
     std::shared_ptr<Device> device;
     Registration registration;
+    bool flush = false;
   };
   Bytes memory_;
   DirtyMap* dirty_;
+  bool persistent_;
   mutable std::mutex mutex_;
   mutable std::map<const Device*, OnDevice> registrations_;
 };

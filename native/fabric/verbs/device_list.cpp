@@ -30,6 +30,7 @@ Result<std::vector<VerbsDevice>> listVerbsDevices() {
     } else {
       const ibv_device_attr& limits = opened.value()->limits();
       device.windows = opened.value()->windows();
+      device.flush = opened.value()->flushes();
       device.queuePairs = static_cast<std::uint32_t>(limits.max_qp);
       device.registrations = static_cast<std::uint32_t>(limits.max_mr);
       device.reads = static_cast<std::uint32_t>(limits.max_qp_rd_atom);

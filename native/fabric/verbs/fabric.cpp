@@ -63,8 +63,8 @@ Result<std::shared_ptr<Connection>> VerbsFabric::connect(const SocketAddress& ad
   return std::shared_ptr<Connection>(connection);
 }
 
-Result<std::shared_ptr<MemoryRegion>> VerbsFabric::registerMemory(Bytes memory, DirtyMap* dirty) {
-  return std::shared_ptr<MemoryRegion>(std::make_shared<VerbsMemoryRegion>(memory, dirty));
+Result<std::shared_ptr<MemoryRegion>> VerbsFabric::registerMemory(Bytes memory, DirtyMap* dirty, bool persistent) {
+  return std::shared_ptr<MemoryRegion>(std::make_shared<VerbsMemoryRegion>(memory, dirty, persistent));
 }
 
 }  // namespace verbs

@@ -22,7 +22,7 @@ class VerbsFabric final : public Fabric {
   Result<std::shared_ptr<Connection>> connect(const SocketAddress& address, const ConnectionOptions& options,
                                               ConstBytes privateData, EventLoop& loop,
                                               std::shared_ptr<ConnectionHandler> handler) override;
-  Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty) override;
+  Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty, bool persistent) override;
 
  private:
   VerbsFabric(const Library& library, std::shared_ptr<DeviceTable> devices)

@@ -24,8 +24,8 @@ class Loader {
     if (manager == nullptr) return failure_;
 
     find(verbs, "ibv_fork_init", table_.forkInit);
-    table_.isForkInitialized =
-        reinterpret_cast<decltype(table_.isForkInitialized)>(::dlsym(verbs, "ibv_is_fork_initialized"));
+    findIfThere(verbs, "ibv_is_fork_initialized", table_.isForkInitialized);
+    findIfThere(verbs, "ibv_qp_to_qp_ex", table_.toExtended);
     find(verbs, "ibv_get_device_list", table_.getDeviceList);
     find(verbs, "ibv_free_device_list", table_.freeDeviceList);
     find(verbs, "ibv_open_device", table_.openDevice);
@@ -57,6 +57,7 @@ class Loader {
     find(manager, "rdma_resolve_addr", table_.resolveAddress);
     find(manager, "rdma_resolve_route", table_.resolveRoute);
     find(manager, "rdma_create_qp", table_.createQp);
+    findIfThere(manager, "rdma_create_qp_ex", table_.createQpEx);
     find(manager, "rdma_destroy_qp", table_.destroyQp);
     find(manager, "rdma_connect", table_.connect);
     find(manager, "rdma_accept", table_.accept);
@@ -93,8 +94,13 @@ class Loader {
   }
 
   template <class Function>
-  void find(void* handle, const char* name, Function& function) {
+  void findIfThere(void* handle, const char* name, Function& function) {
     function = reinterpret_cast<Function>(::dlsym(handle, name));
+  }
+
+  template <class Function>
+  void find(void* handle, const char* name, Function& function) {
+    findIfThere(handle, name, function);
     if (function == nullptr && failure_.code == ErrorCode::ok) {
       failure_ = Error{ErrorCode::notSupported,
                        std::string("the installed rdma-core has no ") + name + "; a newer rdma-core is needed", 0};

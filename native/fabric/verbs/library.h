@@ -37,6 +37,7 @@ struct Library {
   decltype(&::ibv_ack_cq_events) ackCqEvents;
   decltype(&::ibv_modify_qp) modifyQp;
   decltype(&::ibv_wc_status_str) wcStatusText;
+  decltype(&::ibv_qp_to_qp_ex) toExtended;  // null before rdma-core 21
   decltype(&::ibv_get_async_event) getAsyncEvent;
   decltype(&::ibv_ack_async_event) ackAsyncEvent;
 
@@ -49,6 +50,7 @@ struct Library {
   decltype(&::rdma_resolve_addr) resolveAddress;
   decltype(&::rdma_resolve_route) resolveRoute;
   decltype(&::rdma_create_qp) createQp;
+  decltype(&::rdma_create_qp_ex) createQpEx;  // null before rdma-core 13
   decltype(&::rdma_destroy_qp) destroyQp;
   decltype(&::rdma_connect) connect;
   decltype(&::rdma_accept) accept;

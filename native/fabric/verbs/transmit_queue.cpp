@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "../siw_reads.h"
+#include "flush_verb.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {
@@ -54,6 +55,7 @@ void TransmitQueue::add(const WorkRequest& request) {
   if (device_->iwarp()) queued.kind = siw::kindFor(queued.kind, queued.local.size());
   queued.remoteAddress = request.remoteAddress;
   queued.remoteKey = request.remoteKey;
+  queued.flushBytes = request.flushBytes;
   queued.deadline = request.deadline;
   requests_.push_back(std::move(queued));
 }
@@ -79,7 +81,7 @@ BounceRing* TransmitQueue::ringFor(std::size_t length, Status& failure) {
   return ring.get();
 }
 
-// Cuts the next piece of the request onto the chain; false when there is no bounce memory for it now.
+// Cuts the next piece of the request, which is no flush, onto the chain; false when there is no bounce memory for it now.
 bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
   ibv_send_wr& work = chain.work[chain.length];
   auto& segments = chain.segments[chain.length];
@@ -133,7 +135,7 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
           failure = registration.error();
           return false;
         }
-        localKey = registration.value()->lkey;
+        localKey = registration.value().registration->lkey;
       }
       segments[static_cast<std::size_t>(work.num_sge++)] = {reinterpret_cast<std::uint64_t>(at),
                                                             static_cast<std::uint32_t>(part), localKey};
@@ -160,8 +162,10 @@ bool TransmitQueue::cutPiece(Request& request, Chain& chain, Status& failure) {
     case WorkRequest::Kind::send:
       work.opcode = IBV_WR_SEND;
       break;
+    case WorkRequest::Kind::flush:
+      break;  // postFlush
   }
-  piece.read = isRead;
+  piece.alone = isRead;
   if (isRead || device_->iwarp()) work.send_flags |= IBV_SEND_SIGNALED;
   if (!isRead && taken <= limits_.inlineBytes) work.send_flags |= IBV_SEND_INLINE;
   work.wr.rdma.remote_addr = request.remoteAddress;
@@ -194,6 +198,20 @@ Status TransmitQueue::post(Chain& chain) {
   return {};
 }
 
+// What was cut before it has been posted.
+Status TransmitQueue::postFlush(const Request& request) {
+  Piece piece;
+  piece.alone = true;
+  piece.endsRequest = true;
+  const std::uint64_t number = firstPiece_ + pieces_.size();
+  pieces_.push_back(std::move(piece));
+  ++segmentsOut_;
+  const int failed = flush_verb::post(device_->library(), queuePair_, number, request.remoteKey, request.remoteAddress,
+                                      request.flushBytes);
+  if (failed != 0) return verbsError("ibv_wr_flush", failed);
+  return {};
+}
+
 Status TransmitQueue::pump() {
   if (queuePair_ == nullptr) return {};
   Chain& chain = *chain_;
@@ -201,6 +219,13 @@ Status TransmitQueue::pump() {
   const std::size_t depth = limits_.depth - kKeptForBinds;
   while (uncut_ < requests_.size() && pieces_.size() < depth) {
     Request& request = requests_[uncut_];
+    if (request.kind == WorkRequest::Kind::flush) {
+      if (Status posted = post(chain); !posted) return posted;
+      if (Status posted = postFlush(request); !posted) return posted;
+      request.cut = true;
+      ++uncut_;
+      continue;
+    }
     if (!cutPiece(request, chain, failure)) break;
     if (request.cut) ++uncut_;
     if (chain.length == kChain) {
@@ -251,8 +276,8 @@ void TransmitQueue::complete(std::uint64_t number, std::vector<Completion>& comp
   // Back to the last that was known to be done; what lies before it was marked then.
   for (std::size_t i = index + 1; i-- > 0;) {
     Piece& piece = pieces_[i];
-    if (i < index && piece.done && !piece.read) break;
-    if (!piece.read || i == index) piece.done = true;
+    if (i < index && piece.done && !piece.alone) break;
+    if (!piece.alone || i == index) piece.done = true;
   }
   while (!pieces_.empty() && pieces_.front().done) {
     Piece& piece = pieces_.front();

@@ -4,7 +4,7 @@
 // segments, at its largest message, and at the size of a bounce piece where the local memory is not registered. Many
 // pieces go with one doorbell. Of writes and sends only the last is signalled: they complete in order, so one completion
 // tells of all before it. Every read is signalled: some devices (siw) complete what follows a read before the read
-// itself. On iWARP everything is: of what is not, siw may hand TCP the pages themselves and not a copy (from kernel 6.5
+// itself. So is every flush, which is posted by itself, by the extended interface. On iWARP everything is: of what is not, siw may hand TCP the pages themselves and not a copy (from kernel 6.5
 // on), and the completion of a later piece does not say that they have been sent. Guarded by the connection's mutex;
 // knows no handlers.
 #pragma once
@@ -66,6 +66,7 @@ class TransmitQueue {
     std::vector<LocalSegment> local;
     std::uint64_t remoteAddress = 0;
     std::uint32_t remoteKey = 0;
+    std::uint32_t flushBytes = 0;
     Clock::time_point deadline;
     // How far it has been cut.
     std::size_t segment = 0;
@@ -82,7 +83,7 @@ class TransmitQueue {
     const std::byte* bounce = nullptr;
     std::size_t bounceBytes = 0;
     std::vector<Copy> copies;
-    bool read = false;
+    bool alone = false;  // a read or flush: no other completion tells of it
     bool done = false;
     bool endsRequest = false;
   };
@@ -92,6 +93,7 @@ class TransmitQueue {
   bool mustBounce(const Request& request, const LocalSegment& segment) const;
   BounceRing* ringFor(std::size_t length, Status& failure);
   Status post(Chain& chain);
+  Status postFlush(const Request& request);
 
   std::shared_ptr<Device> device_;
   ibv_pd* domain_;

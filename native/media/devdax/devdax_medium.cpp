@@ -65,6 +65,7 @@ class DevdaxMedium final : public Medium {
   bool durable() const override { return true; }
   // The next process sees the caches that the last one left.
   bool keepsUnflushed() const override { return true; }
+  bool persistentMemory() const override { return true; }
 
   Status flush(std::span<const ByteRange> ranges) override {
     const auto blocks = roundOutAndMerge(ranges, kBlockSize, bytes_.size());

@@ -39,7 +39,10 @@ inline Fabric& connectingFabric() {
 
 inline constexpr auto kPatience = 60s;
 
-// Remembers everything; hooks run on the loop's thread.
+// What a server posts behind a grant: when it has completed, the grant has taken effect (fabric.h, grant).
+inline constexpr std::uint64_t kGrantMarker = ~std::uint64_t{0};
+
+// Remembers everything but the marker; hooks run on the loop's thread.
 class Recorder final : public ConnectionHandler {
  public:
   std::function<void(Connection&)> established;
@@ -64,7 +67,13 @@ class Recorder final : public ConnectionHandler {
   void onCompletions(Connection&, std::span<const Completion> batch) override {
     change([&] {
       if (isClosed_) lateCalls_ = true;
-      completions_.insert(completions_.end(), batch.begin(), batch.end());
+      for (const Completion& completion : batch) {
+        if (completion.id == kGrantMarker) {
+          granted_ = true;
+        } else {
+          completions_.push_back(completion);
+        }
+      }
     });
   }
   void onRejected(Connection&, ConstBytes privateData) override {
@@ -85,6 +94,9 @@ class Recorder final : public ConnectionHandler {
     const std::lock_guard lock(mutex_);
     if (!isEstablished_) std::printf("# not established: %s\n", decided ? reason_.message.c_str() : "no answer");
     return isEstablished_;
+  }
+  void waitGranted() {
+    CHECK(wait([&] { return granted_ || isClosed_; }));
   }
   Error waitClosed() {
     CHECK(wait([&] { return isClosed_; }));
@@ -130,6 +142,7 @@ class Recorder final : public ConnectionHandler {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool isEstablished_ = false;
+  bool granted_ = false;
   bool isClosed_ = false;
   bool lateCalls_ = false;
   Error reason_;
@@ -193,7 +206,7 @@ class Server {
   explicit Server(std::size_t bytes, ListenOptions options = {}, std::size_t loops = 1) : memory(bytes), dirty(bytes) {
     for (std::size_t i = 0; i < loops; ++i)
       loops_.push_back(startLoop("server"));
-    auto registration = fabricUnderTest().fabric->registerMemory(memory, &dirty);
+    auto registration = fabricUnderTest().fabric->registerMemory(memory, &dirty, false);
     CHECK(registration.ok());
     region = std::move(registration).value();
     accepting->decide = [this](const ConnectionRequest&) { return accept(); };
@@ -225,6 +238,8 @@ class Server {
     served->handler->established = [this, raw](Connection& connection) {
       auto granted = connection.grant(region, 0, memory.size(), access);
       if (granted.ok()) raw->window = granted.value();
+      if (marksGrants)
+        CHECK(connection.post(std::vector<WorkRequest>{{WorkRequest::Kind::write, kGrantMarker, {}}}).ok());
       raw->connection = &connection;
       raw->loop = &connection.loop();
       if (onEstablished) onEstablished(connection);
@@ -244,6 +259,9 @@ class Server {
   std::shared_ptr<Accepting> accepting = std::make_shared<Accepting>();
   std::unique_ptr<Listener> listener;
   Access access = Access::remoteReadWrite;
+  // Not where the accepting end has to be silent at first: iWARP, which has no windows to bind.
+  const bool marksGrants =
+      fabricUnderTest().fabric->transport() == Transport::verbs && fabricUnderTest().acceptorSpeaksFirst;
   std::vector<std::byte> privateData;
   std::function<void(Connection&)> onEstablished;
 
@@ -294,7 +312,7 @@ class Client {
 
 // Memory of a client's.
 inline std::shared_ptr<MemoryRegion> registered(std::vector<std::byte>& memory) {
-  auto registration = connectingFabric().registerMemory(memory, nullptr);
+  auto registration = connectingFabric().registerMemory(memory, nullptr, false);
   CHECK(registration.ok());
   return std::move(registration).value();
 }
@@ -306,6 +324,8 @@ struct Pair {
     // The order of several clients of one server is that in which they were made.
     served = server.all().back();
     CHECK(served->handler->waitEstablished());
+    // Clients of the product are told of their grant by a message behind it; these are told at once.
+    if (server.marksGrants) served->handler->waitGranted();
   }
   std::uint64_t at(std::uint64_t offset) const { return served->window.base + offset; }
   std::uint32_t key() const { return served->window.key; }

@@ -21,6 +21,9 @@ void isRefused(Access access, Offence offence) {
   CHECK(offender.client.post(request).ok());
 
   const ErrorCode seen = offender.client.handler->waitClosed().code;
+  if (fabricUnderTest().namesRemoteAccess && seen != ErrorCode::remoteAccess) {
+    std::printf("# refused as: %s\n", offender.client.handler->waitClosed().message.c_str());
+  }
   const bool ended = seen == ErrorCode::connectionBroken || seen == ErrorCode::connectionClosed;
   CHECK(seen == ErrorCode::remoteAccess || (ended && !fabricUnderTest().namesRemoteAccess));
   offender.served->handler->waitClosed();
@@ -81,6 +84,46 @@ TEST(a_revoked_key_is_refused) {
   isRefused(Access::remoteReadWrite, [](Pair& p, Pair&, Server&) {
     runOn(p.served->connection->loop(), [&] { p.served->connection->revoke(p.key()); });
     return writeTo(p.at(0), p.key());
+  });
+}
+
+TEST(a_flush_of_a_window_without_the_right_is_refused) {
+  Server server(4096);
+  Pair pair(server);
+  runOn(pair.served->connection->loop(), [&] {
+    const auto granted =
+        pair.served->connection->grant(server.region, 0, 4096, Access::remoteReadWrite | Access::remoteFlush);
+    CHECK_EQ(granted.error().code, ErrorCode::notSupported);  // memory that nobody called persistent
+  });
+  WorkRequest flush{WorkRequest::Kind::flush, 1, {}, pair.at(0), pair.key()};
+  flush.flushBytes = 64;
+  const Status posted = pair.client.post(flush);
+  if (!pair.client.connection->canFlush()) {
+    CHECK_EQ(posted.error().code, ErrorCode::notSupported);
+    CHECK(pair.client.post(pair.read(2, {}, 0)).ok());
+    pair.client.settle(1);
+    return;
+  }
+  std::printf("# the device has RDMA FLUSH\n");
+  CHECK(posted.ok());
+  CHECK_EQ(pair.client.handler->waitClosed().code, ErrorCode::remoteAccess);
+  CHECK_EQ(pair.client.handler->waitCompletions(1)[0].status, ErrorCode::remoteAccess);
+}
+
+TEST(memory_that_is_called_persistent_and_is_not_is_granted_without_the_right_to_flush) {
+  Server server(4096);
+  Pair pair(server);
+  auto registered = fabricUnderTest().fabric->registerMemory(server.memory, nullptr, true);
+  CHECK(registered.ok());
+  const std::shared_ptr<MemoryRegion> region = std::move(registered).value();
+  runOn(pair.served->connection->loop(), [&] {
+    auto& connection = *pair.served->connection;
+    const auto flushable = connection.grant(region, 0, 4096, Access::remoteReadWrite | Access::remoteFlush);
+    // A driver may believe it; rxe looks.
+    if (!flushable) CHECK_EQ(flushable.error().code, ErrorCode::notSupported);
+    if (!pair.client.connection->canFlush()) CHECK(!flushable.ok());
+    std::printf("# the right to flush was %s\n", flushable ? "given" : "refused");
+    CHECK(connection.grant(region, 0, 4096, Access::remoteReadWrite).ok());
   });
 }
 

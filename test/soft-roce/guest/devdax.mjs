@@ -1,7 +1,9 @@
 // devdax.mjs DEVICE ADDRESS -- a pool on persistent memory, reached by verbs: what was durable is there after a restart.
+// DURABLE_METHOD: how it is expected to be made durable.
 import { connect, PersistentMemoryUnit } from '../../../dist/index.js'
 
 const [device, address] = process.argv.slice(2)
+const method = process.env.DURABLE_METHOD ?? 'unit-flush'
 let failed = 0
 async function claim(name, work) {
   try {
@@ -42,7 +44,7 @@ await claim('durable appends and a region of two extents are written over verbs'
   for (let sequence = 1; sequence <= 20; sequence++) {
     const ack = await checkpoints.append(payload(sequence), { durability: 'durable' })
     check(
-      ack.durability === 'durable' && ack.method === 'unit-flush',
+      ack.durability === 'durable' && ack.method === method,
       JSON.stringify(ack, (_, v) => String(v)),
     )
   }

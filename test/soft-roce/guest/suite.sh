@@ -1,5 +1,4 @@
 # suite.sh -- what runs in the guest: sourced after setup.sh. GUEST_STEPS names the steps; without it all that `step` names.
-# Each step leaves its output in /run/results/NAME.log and one line in /run/results/steps: NAME STATUS SECONDS.
 # shellcheck shell=bash
 cd "$GUEST_CHECKOUT" || finish 1
 native=$GUEST_CHECKOUT/build/native-tests/release
@@ -8,19 +7,8 @@ in=test/integration
 product_tests=${GUEST_PRODUCT:-$in/transports.test.ts $in/client-region.test.ts $in/failover-fence.test.ts $in/demo.test.ts}
 rxe_address=10.77.0.1
 siw_address=10.78.0.1
-guest_code=0
 
-# step NAME SECONDS COMMAND... -- a step that takes longer has hung, and is killed.
-step() {
-  local name=$1 limit=$2 started=$SECONDS status
-  shift 2
-  case " ${GUEST_STEPS:-$name} " in *" $name "*) ;; *) return 0 ;; esac
-  echo "== $name"
-  timeout --kill-after=10 "$limit" "$@" > "/run/results/$name.log" 2>&1
-  status=$?
-  echo "$name $status $((SECONDS - started))" >> /run/results/steps
-  [ "$status" -eq 0 ] || guest_code=1
-}
+source "$GUEST_CHECKOUT/test/soft-roce/guest/step.sh"
 
 on_rxe() { env RDMA_CHECKPOINT_TEST_ADDRESS=$rxe_address "$@"; }
 on_siw() { env RDMA_CHECKPOINT_TEST_ADDRESS=$siw_address RDMA_CHECKPOINT_TEST_DEVICE=iwarp "$@"; }
