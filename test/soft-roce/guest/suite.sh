@@ -11,8 +11,9 @@ siw_address=10.78.0.1
 source "$GUEST_CHECKOUT/test/soft-roce/guest/step.sh"
 
 on_rxe() { env RDMA_CHECKPOINT_TEST_ADDRESS=$rxe_address "$@"; }
+on_rxe_ipv6() { env RDMA_CHECKPOINT_TEST_ADDRESS=fd77::1 "$@"; }
 on_siw() { env RDMA_CHECKPOINT_TEST_ADDRESS=$siw_address RDMA_CHECKPOINT_TEST_DEVICE=iwarp "$@"; }
-export -f on_rxe on_siw load devdax
+export -f on_rxe on_rxe_ipv6 on_siw load devdax
 export rxe_address siw_address
 
 # What the kernel still counts for a device once its users are gone: rxe keeps one of each for management packets.
@@ -37,8 +38,8 @@ rdma link
 
 step conformance-rxe 420 bash -c 'on_rxe '"$native"'/conformance_verbs_test'
 step conformance-siw 420 bash -c 'on_siw '"$native"'/conformance_verbs_test'
-# The suite again with all of native/ under AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer.
-step conformance-rxe-asan 900 bash -c 'on_rxe '"$sanitized"'/conformance_verbs_test'
+# The suite again, over IPv6, with all of native/ under AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer.
+step conformance-rxe-asan 900 bash -c 'on_rxe_ipv6 '"$sanitized"'/conformance_verbs_test'
 step fence-rxe 600 bash -c 'on_rxe '"$native"'/fence_exactness_test'
 step fence-siw 600 bash -c 'on_siw '"$native"'/fence_exactness_test'
 step interop-siw-client 120 env RDMA_CHECKPOINT_TEST_ADDRESS=$siw_address RDMA_CHECKPOINT_TEST_CLIENT=verbs "$native/conformance_interop_test"
@@ -55,3 +56,5 @@ product() {
 export -f product
 step product 1500 bash -c 'product '"$product_tests"
 step resources 30 bash -c counts_are_zero
+# The last: nothing is on the device afterwards.
+step removal 120 node test/soft-roce/guest/removal.mjs $rxe_address rxe0
