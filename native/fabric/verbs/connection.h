@@ -76,6 +76,7 @@ class VerbsConnection final : public Connection,
   void endedByPeer();
   void nudgeSoon(std::chrono::milliseconds delay);
   void pollCompletions();
+  int pollForAWhile(std::span<ibv_wc> entries);  // as ibv_poll_cq
   void handleReceive(const ibv_wc& completion);
   Status postReceive(std::uint32_t index);
   Error failureOf(const ibv_wc& completion) const;
