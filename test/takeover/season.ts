@@ -207,7 +207,9 @@ export class Season {
         this.#unitFailure = error
       })
     }
-    const disturbance = random.chance(0.2) ? this.#disturb(random.pick(standbys)) : undefined
+    // Nobody else takes a living owner's region when the one that was told to dies.
+    const mayDie = fault !== 'take'
+    const disturbance = random.chance(0.2) ? this.#disturb(random.pick(standbys), mayDie) : undefined
     const next = await this.#wait(`an owner after the ${fault} of epoch ${epoch}`, () => {
       const now = this.#owner()?.contender
       return now !== undefined && now.epoch > epoch && now
@@ -237,9 +239,9 @@ export class Season {
   }
 
   /** A standby dies or stands still for a while: perhaps while it takes over, or just afterwards. */
-  async #disturb(standby: Contender): Promise<void> {
+  async #disturb(standby: Contender, mayDie: boolean): Promise<void> {
     const random = this.#random
-    const [kill, afterMs, stoppedMs] = [random.chance(0.5), random.integer(0, 400), random.integer(50, 900)]
+    const [kill, afterMs, stoppedMs] = [random.chance(0.5) && mayDie, random.integer(0, 400), random.integer(50, 900)]
     await sleep(afterMs)
     this.#record.add({ type: 'note', text: `${kill ? 'kill' : 'stop'} ${standby.id}, a standby before` })
     if (kill) {
