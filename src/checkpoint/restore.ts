@@ -41,6 +41,8 @@ export class Restorer {
   readonly #remembers: boolean
   #last: { found: Found; bytes: Uint8Array<ArrayBuffer> } | undefined
   #lastFull: Item | undefined
+  /** The unit's start in which those were read: a crash may have taken them from under what builds on them. */
+  #unitStart: bigint | undefined
 
   constructor(access: RegionReadAccess, find: Find, remembers = false) {
     this.#access = access
@@ -50,6 +52,11 @@ export class Restorer {
 
   async bytes(found: Found, window: RecordWindow, deadline: Deadline): Promise<Uint8Array<ArrayBuffer> | Unrestorable> {
     const { unitStart } = this.#access
+    if (unitStart !== this.#unitStart) {
+      this.#last = undefined
+      this.#lastFull = undefined
+      this.#unitStart = unitStart
+    }
     const restored = await this.#restore(found, window, deadline)
     if (restored instanceof Uint8Array) noteVerified(this.#access, unitStart, found)
     return restored

@@ -126,6 +126,17 @@ test.each([
   expect(story.broken).toEqual(rules)
 })
 
+test.each([
+  [true, []],
+  [false, ['content']],
+])('an append that was seen and failed with nothing changed, the unit having died in between: %s', (died, rules) => {
+  const story = new Story().owned('a', 1).append('a', 1, 1).follow(record(1, 1))
+  const number = story.call('a', 1)
+  story.follow(record(1, 2))
+  if (died) story.add({ type: 'unit-killed' })
+  expect(story.fail('a', number, 'none').broken).toEqual(rules)
+})
+
 test('an append of a fenced writer that begins later, fails, and is nowhere', () => {
   const story = takenOver().restored('b', 2, record(1, 2))
   story.fail('a', story.call('a', 1), 'none')

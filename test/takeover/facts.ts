@@ -25,6 +25,7 @@ export interface Append {
   durable?: boolean
   found?: Found
   outcome?: 'none' | 'unknown' | 'done'
+  failedAt?: number
 }
 export type AcknowledgedAppend = Append & Required<Pick<Append, 'acknowledgedAt' | 'durable' | 'found'>>
 
@@ -124,9 +125,9 @@ export class Facts {
       append.durable = durability === 'durable'
       append.found = { epoch: append.epoch, sequence, hash: append.hash }
     }
-    for (const { by, number, outcome } of failures) {
+    for (const { at, by, number, outcome } of failures) {
       const append = byName.get(`${by}/${number}`)
-      if (append !== undefined) append.outcome = outcome
+      if (append !== undefined) Object.assign(append, { outcome, failedAt: at })
     }
     const all = this.appends.filter((append): append is AcknowledgedAppend => append.acknowledgedAt !== undefined)
     if (this.#kills.length === 0) return all

@@ -1,8 +1,11 @@
 /** Deltas: every reader gets the exact bytes, or a coded error; never those of another state. */
 import { describe, expect, test } from 'vitest'
+import { Deadline } from '../../src/checkpoint/deadline.js'
 import { deltaHeaderBytes, parseDelta } from '../../src/checkpoint/delta.js'
 import { type CheckpointLog, openLog, openReader } from '../../src/checkpoint/index.js'
+import { openView } from '../../src/checkpoint/reader.js'
 import type { RecordHeader } from '../../src/checkpoint/record-header.js'
+import { Restorer } from '../../src/checkpoint/restore.js'
 import { CheckpointError } from '../../src/errors.js'
 import { crc32c, MemoryRegion, type MemoryRegionOptions } from './memory-region.js'
 import { Random, testSeed } from './random.js'
@@ -385,6 +388,26 @@ test('killed and crashed at random moments, the newest durable state is restored
       state = latest?.value.slice() ?? random.bytes(100)
     }
   }
+})
+
+test('what was read before the unit crashed is no base for what is read afterwards', async () => {
+  const memory = region()
+  const log = openLog(memory.owner(), { delta: { fullEvery: 100 } })
+  const state = new Uint8Array(5000)
+  for (const mark of [1, 2, 3]) {
+    state[mark] = mark
+    await log.append(state, { durability: mark === 1 ? 'durable' : 'visible' })
+  }
+  const access = memory.reader()
+  const view = openView(access)
+  const deadline = new Deadline()
+  const restorer = new Restorer(access, (sequence, until) => view.find(sequence, until), true)
+  const [second, third] = [await view.find(2n, deadline), await view.find(3n, deadline)]
+  if (second === undefined || third === undefined) throw new Error('not found')
+  expect(await restorer.bytes(second.found, second.window, deadline)).toBeInstanceOf(Uint8Array)
+  memory.crash(0)
+  const restored = await restorer.bytes(third.found, third.window, deadline)
+  expect(restored).toEqual({ why: 'base', missing: 2n })
 })
 
 test('in a ring that is not full, holes that crashes leave never take what was durable from a reader', async () => {
