@@ -39,11 +39,11 @@ for (let i = 0; i < Number(count); i++) {
 
 const native = loadNative()
 const engine = new native.Engine({})
-const { host, port } = opened.endpoints[0]
+const { transport, host, port } = opened.endpoints[0]
 const read = await new Promise((resolve, reject) => {
   const target = new Uint8Array(4)
   const channel = engine.connectData(
-    { transport: 'iwarp', host, port, token: opened.token },
+    { transport, host, port, token: opened.token },
     {
       onOpen: () => channel.post(1, 1, 0, [0], [target], undefined, 5000),
       onOutcomes: (outcomes) => (outcomes[1] === 0 ? resolve(target) : reject(new Error(`code ${outcomes[1]}`))),
