@@ -204,6 +204,10 @@ export interface NativeDataChannel {
    * @param deadlineMs from now; 0 for none. A transfer or an RDMA FLUSH beyond it breaks the connection; the answer to a flush
    * of the unit's beyond it ends that operation with timedOut and leaves the connection, unless a read that probes it is not answered either
    * @param flushByUnit what is flushed may have been written on an earlier connection, which RDMA FLUSH does not cover
+   * @param poll look for the answer for some microseconds, where the transport can; for small ones while nothing else is
+   * in flight
+   * @returns the method of the outcome (see onOutcomes) when that was a success and is here already: then onOutcomes does
+   * not tell it
    * @throws before anything is sent, and then there is no outcome: outOfBounds, remoteAccess (the grant has not that
    * right), notDurable, limitReached, localClosed
    */
@@ -216,7 +220,8 @@ export interface NativeDataChannel {
     flushRanges: readonly number[] | undefined,
     deadlineMs: number,
     flushByUnit?: boolean,
-  ): void
+    poll?: boolean,
+  ): number | undefined
   close(): void
 }
 

@@ -15,6 +15,12 @@ const run = promisify(execFile)
 const KiB = 1024
 const depth = 16
 const span = 16 * 1024 * KiB
+/** How the C program writes and waits: write-wait.c. */
+const waits = ['spin', 'block'].flatMap((wait) => [
+  { wait, kind: 'write', code: 'warm' },
+  { wait, kind: 'visible', code: 'warm' },
+  { wait, kind: 'visible', code: 'cold' },
+])
 
 const { values: options } = parseArgs({
   options: {
@@ -84,11 +90,9 @@ async function main() {
         throughput.add(`ours ${what} ${bytes}`, (cell.operations * bytes) / cell.seconds)
       }
     }
-    for (const wait of ['spin', 'block']) {
-      for (const kind of ['write', 'visible']) {
-        const { stdout } = await run(program, ['ask', address, cPort, wait, kind, '64', '3000'])
-        latency.add(`C ${kind} ${wait}`, JSON.parse(stdout).p50us)
-      }
+    for (const { wait, kind, code } of waits) {
+      const { stdout } = await run(program, ['ask', address, cPort, wait, kind, '64', '3000', code])
+      latency.add(`C ${kind} ${wait} ${code}`, JSON.parse(stdout).p50us)
     }
     const cell = await measure(() => region.write(0, small.bytes, { durability: 'visible' }), { depth: 1, seconds })
     latency.add('ours visible', cell.p50us)
@@ -104,11 +108,9 @@ function report(sizes, throughput, latency) {
       return { what, bytes, perftest: theirs / 1e6, javascript: ours / 1e6, ratio: ours / theirs }
     }),
   )
-  const waits = ['spin', 'block'].flatMap((wait) =>
-    ['write', 'visible'].map((kind) => ({ wait, kind, c: latency.median(`C ${kind} ${wait}`) })),
-  )
+  const theirs = waits.map((how) => ({ ...how, c: latency.median(`C ${how.kind} ${how.wait} ${how.code}`) }))
   const ours = latency.median('ours visible')
-  if (options.json) return console.log(JSON.stringify({ throughput: rows, latency: { c: waits, javascript: ours } }))
+  if (options.json) return console.log(JSON.stringify({ throughput: rows, latency: { c: theirs, javascript: ours } }))
   console.log(`Throughput, ${depth} in flight, medians of ${options.rounds} rounds (MB/s)`)
   console.log('                      perftest  JavaScript  of perftest')
   for (const { what, bytes, perftest, javascript, ratio } of rows) {
@@ -118,13 +120,14 @@ function report(sizes, throughput, latency) {
     )
   }
   console.log('\nA write of 64 B, one at a time, medians (us); visible: a read of one byte has come back behind it')
-  for (const { wait, kind, c } of waits) {
-    const name = `C, ${kind}, ${wait === 'spin' ? 'spinning' : 'blocking'}`.padEnd(28)
+  for (const { wait, kind, code, c } of theirs) {
+    const more = code === 'cold' ? ', other code between' : ''
+    const name = `C, ${kind}, ${wait === 'spin' ? 'spinning' : 'blocking'}${more}`.padEnd(42)
     console.log(
       `${name}${c.toFixed(1).padStart(8)}${kind === 'visible' ? `   JavaScript takes ${(ours / c).toFixed(2)} times as long` : ''}`,
     )
   }
-  console.log(`${'JavaScript, visible'.padEnd(28)}${ours.toFixed(1).padStart(8)}`)
+  console.log(`${'JavaScript, visible'.padEnd(42)}${ours.toFixed(1).padStart(8)}`)
 }
 
 main().then(

@@ -111,7 +111,8 @@ std::size_t DataLink::takeSlot(double id) {
   return slot;
 }
 
-Status DataLink::post(Environment& environment, double id, Operation operation, napi_value held) {
+Status DataLink::post(Environment& environment, double id, Operation operation, napi_value held,
+                      std::optional<client::Outcome>* answer) {
   const auto open = channel();
   if (!open) return Error{ErrorCode::localClosed, "the connection is closed"};
   const std::size_t slot = takeSlot(id);
@@ -125,13 +126,23 @@ Status DataLink::post(Environment& environment, double id, Operation operation, 
     environment.stopBeforeEarlierHooks();
   }
   operation.id = slot;
-  Status posted = open->post(std::move(operation));
-  if (posted) {
-    environment.hold();
+  Status posted = open->post(std::move(operation), answer);
+  if (!posted || (answer != nullptr && *answer)) {
+    letGo(environment, slot);
   } else {
-    freeSlots_.push_back(slot);
+    environment.hold();
   }
   return posted;
+}
+
+void DataLink::letGo(Environment& environment, std::size_t slot) {
+  const napi_env env = environment.env();
+  napi_value list = nullptr;
+  napi_value nothing = nullptr;
+  if (napi_get_reference_value(env, held_, &list) == napi_ok && napi_get_undefined(env, &nothing) == napi_ok) {
+    (void)napi_set_element(env, list, static_cast<std::uint32_t>(slot), nothing);
+  }
+  freeSlots_.push_back(slot);
 }
 
 void DataLink::close() {
@@ -264,9 +275,13 @@ Napi::Value DataChannel::post(const Napi::CallbackInfo& info) {
   if (read.ok()) readFlushRanges(read, env, info[5], operation);
   readDeadline(read, info[6], operation);
   if (read.ok() && !info[7].IsUndefined()) operation.flushByUnit = read.boolean(info[7], "flushByUnit");
+  const bool poll = !info[8].IsUndefined() && read.ok() && read.boolean(info[8], "poll");
   if (!read.ok()) return read.fail();
-  const Status posted = link_->post(Environment::of(env), id, std::move(operation), held);
-  return posted ? env.Undefined() : throwError(env, posted.error());
+  std::optional<client::Outcome> answer;
+  const Status posted =
+      link_->post(Environment::of(env), id, std::move(operation), held, poll ? &answer : nullptr);
+  if (!posted) return throwError(env, posted.error());
+  return answer ? Napi::Number::New(env, answer->method) : env.Undefined();
 }
 
 Napi::Value DataChannel::close(const Napi::CallbackInfo& info) {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "binding/engine.h"
@@ -24,8 +25,9 @@ class DataLink final : public Letter,
   bool refer(Environment& environment, napi_value handler);
   Status connect(Environment& environment, EventLoop& loop, fabric::Fabric& fabric,
                  const client::ConnectParameters& parameters);
-  // Keeps `held` until the outcome. On failure there is none.
-  Status post(Environment& environment, double id, client::Operation operation, napi_value held);
+  // Keeps `held` until the outcome. On failure there is none, nor when it is in `answer` already.
+  Status post(Environment& environment, double id, client::Operation operation, napi_value held,
+              std::optional<client::Outcome>* answer);
   void deliver(Environment& environment) override;
 
   // Any thread.
@@ -44,6 +46,7 @@ class DataLink final : public Letter,
   void deliverClosed(Environment& environment, napi_value handler, const Error& reason);
   void dropReferences(Environment& environment);
   std::size_t takeSlot(double id);
+  void letGo(Environment& environment, std::size_t slot);
 
   const std::shared_ptr<Mailbox> mailbox_;
   const std::shared_ptr<EngineCore> core_;

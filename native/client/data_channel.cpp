@@ -1,7 +1,10 @@
 // data_channel.cpp -- one open region handle's connection: operations out, outcomes back.
 //
-// post() runs on any thread and transmits there; everything else here runs on the event loop's thread. A posted
-// operation belongs to the loop's thread until its last part is done: only that thread counts parts down and frees it.
+// post() runs on any thread and transmits there, and may look for the answer there; everything else here runs on the event
+// loop's thread. The parts of a posted operation are counted down under outcomeMutex_, by the loop's thread or by the one
+// that looks for the answer; whoever counts the last one frees it.
+//
+// Order of the mutexes: postMutex_, outcomeMutex_, the connection's.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -21,13 +24,16 @@ using fabric::WorkRequest;
 constexpr std::size_t kMostCredits = 256;  // what this side uses of what the unit offers
 constexpr std::size_t kControlRequests = 4;
 constexpr std::chrono::milliseconds kProbeTime{2000};
+// Less than what it costs to wake the loop's thread and then JavaScript's, and several round trips of a device.
+constexpr std::chrono::microseconds kPollTime{20};
+constexpr unsigned kMostMisses = 8;
 
 class Channel final : public DataChannel, public Link {
  public:
   Channel(EventLoop& eventLoop, const ConnectParameters& parameters, std::shared_ptr<DataChannelHandler> handler)
       : Link(eventLoop, parameters), handler_(std::move(handler)) {}
 
-  Status post(Operation operation) override;
+  Status post(Operation operation, std::optional<Outcome>* answer) override;
   void close() override;
   void abort() override { fail({ErrorCode::localClosed, "the connection was closed by this side"}); }
 
@@ -41,20 +47,27 @@ class Channel final : public DataChannel, public Link {
  private:
   // Under postMutex_, any thread.
   void advance();
+  bool shallPoll(const PendingOperation& operation);
+  void pollFor(std::uint64_t id, std::optional<Outcome>& answer);
   bool advanceWaiting(fabric::Connection& connection);
   bool advanceFlushes(fabric::Connection& connection);
   bool transmit(fabric::Connection& connection);
   void addSend(const FlushMessage& message, const PendingOperation& operation);
   void armSweep(Clock::time_point deadline);
 
+  // Any thread.
+  void count(std::span<const fabric::Completion> completions);
+  void finish(PendingOperation* operation, std::size_t parts, ErrorCode code);
+
   // Loop thread.
   void sweep();
   void probe();
-  void finish(PendingOperation* operation, std::size_t parts, ErrorCode code);
   void deliver();
 
   std::shared_ptr<DataChannelHandler> handler_;  // loop thread; null after onClosed
-  std::vector<Outcome> outcomes_;                // loop thread
+  std::mutex outcomeMutex_;
+  std::vector<Outcome> outcomes_;    // under outcomeMutex_
+  std::vector<Outcome> delivering_;  // loop thread; keeps its capacity
   std::array<std::byte, 8> sink_{};              // the reads that make writes visible end here
 
   FlushTable flushes_;
@@ -72,9 +85,13 @@ class Channel final : public DataChannel, public Link {
   Clock::time_point sweepAt_ = Clock::time_point::max();
   std::vector<WorkRequest> batch_;  // scratch of advance
   std::vector<fabric::LocalSegment> sends_;
+  fabric::Lookout lookout_ = fabric::Lookout::loop;  // for what advance posts
+  std::vector<fabric::Completion> polled_;           // scratch of pollFor
+  unsigned misses_ = 0;                              // polls in a row that did not find the answer
+  unsigned passOver_ = 0;                            // operations that go by before the next
 };
 
-Status Channel::post(Operation operation) {
+Status Channel::post(Operation operation, std::optional<Outcome>* answer) {
   const std::lock_guard lock(postMutex_);
   if (over_) return *over_;
   if (closing_) return Error{ErrorCode::localClosed, "the connection was closed by this side"};
@@ -85,11 +102,51 @@ Status Channel::post(Operation operation) {
   auto planned = plan(operation, limits_);
   if (!planned) return planned.error();
   if (!planned.value()->flushes.empty()) armSweep(operation.deadline);
+  const bool polls = answer != nullptr && shallPoll(*planned.value());
   waiting_.push_back(planned.value().release());
   queued_ = true;
+  lookout_ = polls ? fabric::Lookout::poll : fabric::Lookout::loop;
   advance();
+  lookout_ = fabric::Lookout::loop;
   if (!waiting_.empty()) armSweep(operation.deadline);
+  if (polls) pollFor(operation.id, *answer);
   return {};
+}
+
+// The answer to a flush message comes as a message, which the loop takes. Each miss doubles the number of operations that
+// go by before the next try: where the network is slow, or the medium, looking in vain is only so much lost time.
+bool Channel::shallPoll(const PendingOperation& operation) {
+  if (!operation.flushes.empty() || !waiting_.empty()) return false;
+  if (passOver_ > 0) return --passOver_, false;
+  const auto open = connection();
+  return open && open->canPoll();
+}
+
+// With postMutex_, so that the end of the connection waits until what was found is counted.
+void Channel::pollFor(std::uint64_t id, std::optional<Outcome>& answer) {
+  const auto open = connection();
+  if (!open) return;
+  const auto until = Clock::now() + kPollTime;
+  bool left = false;
+  for (bool rest = false; !rest && !answer;) {
+    rest = Clock::now() >= until || !waiting_.empty();
+    polled_.clear();
+    open->poll(polled_, rest);
+    count(polled_);
+    const std::lock_guard lock(outcomeMutex_);
+    if (outcomes_.size() == 1 && outcomes_[0].id == id && outcomes_[0].code == ErrorCode::ok) {
+      answer = outcomes_[0];
+      outcomes_.clear();
+    }
+    left = !outcomes_.empty();
+  }
+  misses_ = answer ? 0 : std::min(misses_ + 1, kMostMisses);
+  if (misses_ > 0) passOver_ = 1U << misses_;
+  if (queued_) advance();
+  if (!left) return;
+  (void)loop().post([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) static_cast<Channel&>(*self).deliver();
+  });
 }
 
 void Channel::close() {
@@ -173,7 +230,7 @@ void Channel::addSend(const FlushMessage& message, const PendingOperation& opera
 bool Channel::transmit(fabric::Connection& connection) {
   if (batch_.empty()) return true;
   inFlight_ += batch_.size();
-  const Status posted = connection.post(batch_);
+  const Status posted = connection.post(batch_, lookout_);
   if (posted) return true;
   inFlight_ -= batch_.size();
   // A full queue empties by itself. Anything else ends the connection, and onOver gives every operation its outcome.
@@ -250,6 +307,15 @@ Status Channel::onFurther(fabric::Connection& /*connection*/, protocol::MessageH
 }
 
 void Channel::onCompletions(fabric::Connection& /*connection*/, std::span<const fabric::Completion> completions) {
+  count(completions);
+  if (queued_) {
+    const std::lock_guard lock(postMutex_);
+    advance();
+  }
+  deliver();
+}
+
+void Channel::count(std::span<const fabric::Completion> completions) {
   std::size_t counted = 0;
   for (const fabric::Completion& completion : completions) {
     if (completion.id == kControl) continue;
@@ -258,28 +324,27 @@ void Channel::onCompletions(fabric::Connection& /*connection*/, std::span<const 
     finish(reinterpret_cast<PendingOperation*>(completion.id), 1, codeOf(completion.status));
   }
   inFlight_ -= counted;
-  if (queued_) {
-    const std::lock_guard lock(postMutex_);
-    advance();
-  }
-  deliver();
 }
 
 void Channel::finish(PendingOperation* operation, std::size_t parts, ErrorCode code) {
+  std::unique_ptr<PendingOperation> ended;
+  const std::lock_guard lock(outcomeMutex_);
   if (code != ErrorCode::ok && operation->outcome.code == ErrorCode::ok) operation->outcome.code = code;
   operation->remaining -= parts;
   if (operation->remaining > 0) return;
-  const std::unique_ptr<PendingOperation> ended(operation);
+  ended.reset(operation);
   outcomes_.push_back(ended->outcome);
 }
 
 void Channel::deliver() {
-  if (outcomes_.empty() || !handler_) return;
-  std::vector<Outcome> outcomes;
-  outcomes.swap(outcomes_);
-  handler_->onOutcomes(outcomes);
-  outcomes.clear();
-  if (outcomes_.empty()) outcomes_.swap(outcomes);  // keeps the capacity
+  if (!handler_) return;
+  {
+    const std::lock_guard lock(outcomeMutex_);
+    delivering_.swap(outcomes_);
+  }
+  if (delivering_.empty()) return;
+  handler_->onOutcomes(delivering_);
+  delivering_.clear();
 }
 
 // Ends what waits for credits, room or the answer to a flush beyond its deadline.

@@ -6,14 +6,15 @@
 //
 // Threads
 //   A connection belongs to one EventLoop. All of its handler's calls come from that loop's thread, one at a time.
-//   post() may be called from any thread and may transmit on it, without blocking. fence() and close() may be called
-//   from any thread; their work happens on the loop. An AcceptHandler is called from several loops at once.
-//   No handler call is ever made from within post(), fence() or close().
+//   post() may be called from any thread and may transmit on it, without blocking. So may poll(), which does not block
+//   either. fence() and close() may be called from any thread; their work happens on the loop. An AcceptHandler is called
+//   from several loops at once. No handler call is ever made from within post(), poll(), fence() or close().
 //
 // Life
 //   A Connection is held by shared_ptr. The fabric keeps it (and its handler) alive until onClosed has returned.
 //   onClosed comes exactly once and last, for every connection for which connect() succeeded or accept was decided,
-//   also for one that was never established. Before it, every posted work request has had its completion.
+//   also for one that was never established. Before it, every posted work request has had its completion, if not from
+//   poll().
 //
 // What completes when
 //   Completions come in the order of posting.
@@ -138,6 +139,9 @@ struct Completion {
   ErrorCode status = ErrorCode::ok;
 };
 
+// Who looks for the completions of a batch first: the loop, which sleeps until there are some, or poll().
+enum class Lookout : std::uint8_t { loop, poll };
+
 class Connection;
 
 class ConnectionHandler {
@@ -175,8 +179,14 @@ class Connection {
 
   // All or none of the batch is accepted. Not before onEstablished.
   // invalidArgument, limitReached (sendDepth), notSupported (a flush without canFlush), connectionBroken/localClosed/...
-  // when it is over.
-  virtual Status post(std::span<const WorkRequest> batch) = 0;
+  // when it is over. lookout: poll only where canPoll() says so, and then the caller calls poll() next.
+  virtual Status post(std::span<const WorkRequest> batch, Lookout lookout = Lookout::loop) = 0;
+
+  // A completion queue that any thread may look into.
+  virtual bool canPoll() const { return false; }
+  // Looks for completions on this thread. What it appends has succeeded and is not told to the handler; everything else is,
+  // and may be at the same time. rest: the loop is to look out for what has not completed; else poll() is called again, soon.
+  virtual void poll(std::vector<Completion>& completions, bool rest) { (void)completions, (void)rest; }
 
   // Lets the peer of this connection use a range of the registration. Loop thread. It takes effect in the order of what is
   // posted: a peer that is told by a message behind it may use it at once (rxe of kernel 6.12 binds a window after this has

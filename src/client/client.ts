@@ -26,6 +26,7 @@ import { DataLink } from './data-link.js'
 import { Deadlines } from './deadlines.js'
 import { acquireEngine, type EngineLease } from './engine.js'
 import { InFlightBudget, minBytesInFlight } from './in-flight-budget.js'
+import { PollTurn } from './poll-turn.js'
 import { PoolTables } from './pool-tables.js'
 import { controlOptions, Region, RegionReader } from './region.js'
 import { fromMessage, toModeName, toOnFullName } from './region-info.js'
@@ -73,7 +74,15 @@ export async function connectWith(
   if (transport === 'verbs') requireVerbs(native)
   const control = await parts.openControl(address, identity)
   const engine = acquireEngine(native)
-  const links = { native, engine: engine.engine, budget, deadlines: new Deadlines(), transport, retryMs }
+  const links = {
+    native,
+    engine: engine.engine,
+    budget,
+    deadlines: new Deadlines(),
+    pollTurn: new PollTurn(),
+    transport,
+    retryMs,
+  }
   const session = new UnitSession({
     control,
     native,

@@ -14,6 +14,7 @@ import { DirtyRanges, type Interval } from './dirty-ranges.js'
 import { chooseEndpoints, type DataEndpoint } from './endpoints.js'
 import { type BudgetUser, type InFlightBudget, operationOverhead } from './in-flight-budget.js'
 import { passing } from './passing-errors.js'
+import type { PollTurn } from './poll-turn.js'
 import type { Piece, Transfer, TransferOwner } from './transfer.js'
 
 /** What the control plane answers to an open. */
@@ -43,6 +44,7 @@ export interface LinkContext {
   engine: NativeEngine
   budget: InFlightBudget
   deadlines: Deadlines
+  pollTurn: PollTurn
   transport: Transport
   retryMs: number
 }
@@ -53,6 +55,8 @@ const firstBackoffMs = 10
 const maxBackoffMs = 1_000
 /** A connection on which one work request is unanswered for so long is dead, whatever the deadlines of the calls. */
 const workDeadlineMs = 60_000
+/** Up to so many bytes a device may be done before another thread could be woken to say so. */
+const maxPolledBytes = 16 * 1024
 /** Tries of a call on connections that it may have broken itself. */
 const maxSuspicions = 3
 const promiseDurable = 2
@@ -310,7 +314,20 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     transfer.pieceTaken(piece)
     try {
       const { kind, until, offsets, buffers, flushRanges } = piece
-      channel.post(id, kind, until, offsets, buffers, flushRanges, workDeadlineMs, this.#flushByUnit)
+      const poll = this.#pieces.size === 1 && piece.charge <= maxPolledBytes && this.#mayPoll()
+      const method = channel.post(
+        id,
+        kind,
+        until,
+        offsets,
+        buffers,
+        flushRanges,
+        workDeadlineMs,
+        this.#flushByUnit,
+        poll,
+      )
+      if (method === undefined) return
+      this.#onSuccess(id, piece, method)
     } catch (error) {
       const code = (error as { nativeCode?: unknown }).nativeCode
       // The connection is over; its end is on the way here, and the piece is repeated after it.
@@ -330,10 +347,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       const code = outcomes[i + 1] as number
       const { transfer } = piece
       if (code === nativeCode.ok) {
-        this.#finishPiece(id, piece)
-        const method = outcomes[i + 2] as number
-        if (method !== 0) transfer.method = method
-        if (transfer.piecesInFlight === 0 && transfer.cut) this.#succeed(transfer)
+        this.#onSuccess(id, piece, outcomes[i + 2] as number)
       } else if (!connectionCodes.has(code)) {
         this.#finishPiece(id, piece)
         this.#fail(
@@ -357,6 +371,17 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     }
     this.#context.budget.drain()
     this.#checkIdle()
+  }
+
+  #mayPoll(): boolean {
+    return this.endpoint?.transport === 'verbs' && this.#context.pollTurn.mayPoll(performance.now())
+  }
+
+  #onSuccess(id: number, piece: Piece, method: number): void {
+    const { transfer } = piece
+    this.#finishPiece(id, piece)
+    if (method !== 0) transfer.method = method
+    if (transfer.piecesInFlight === 0 && transfer.cut) this.#succeed(transfer)
   }
 
   #finishPiece(id: number, piece: Piece): void {

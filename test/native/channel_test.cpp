@@ -102,6 +102,14 @@ struct Stage {
     operation.deadline = deadline;
     return channel->post(std::move(operation));
   }
+  // A visible write that asks for its answer at once.
+  Status ask(std::optional<Outcome>& answer, Operation::Until until = Operation::Until::visible) {
+    Operation operation;
+    operation.id = ++lastId;
+    operation.until = until;
+    operation.ranges = {{0, memory.data(), 8}};
+    return channel->post(std::move(operation), &answer);
+  }
   Status flush(std::uint64_t offset, Clock::time_point deadline = Clock::time_point::max()) {
     return post(Operation::Kind::flush, Operation::Until::durable, {}, {{offset, 10}}, deadline);
   }
@@ -626,4 +634,123 @@ TEST(a_session_heartbeats_says_its_age_and_notices_silence) {
   CHECK(Clock::now() - silentSince > 800ms);
   CHECK(closed.get().code == ErrorCode::timedOut);
   loop->stop();
+}
+
+TEST(an_answer_that_is_there_comes_with_the_post_and_not_to_the_handler) {
+  Stage stage;
+  stage.connection->polls = true;
+  stage.open();
+  // The write's completion at the first look and the read's, which makes it visible, at the second.
+  stage.connection->onPoll = [] { return std::size_t{1}; };
+  for (int i = 0; i < 3; ++i) {
+    std::optional<Outcome> answer;
+    CHECK(stage.ask(answer).ok());
+    CHECK(answer.has_value());
+    CHECK_EQ(answer->id, stage.lastId);
+    CHECK_EQ(answer->code, ErrorCode::ok);
+  }
+  CHECK_EQ(stage.connection->looks, 6);
+  stage.connection->settle();
+  CHECK_EQ(stage.handler->outcomes.size(), 0U);
+  CHECK_EQ(stage.connection->openCount(), 0U);
+}
+
+TEST(an_answer_that_is_not_there_soon_is_left_to_the_loop) {
+  Stage stage;
+  stage.connection->polls = true;
+  stage.open();
+  std::optional<Outcome> answer;
+  CHECK(stage.ask(answer).ok());
+  CHECK(!answer.has_value());
+  CHECK(!stage.connection->unattended);
+  stage.connection->completeAll();
+  CHECK(stage.handler->waitFor(1));
+  CHECK_EQ(stage.handler->outcomes[0].id, stage.lastId);
+}
+
+TEST(after_looking_in_vain_twice_as_many_operations_go_by_before_the_next_try) {
+  Stage stage;
+  stage.connection->polls = true;
+  stage.open();
+  std::vector<int> tries;
+  for (int i = 0; i < 40; ++i) {
+    const int before = stage.connection->looks;
+    std::optional<Outcome> answer;
+    CHECK(stage.ask(answer).ok());
+    if (stage.connection->looks > before) tries.push_back(i);
+    stage.connection->completeAll();
+  }
+  CHECK(tries == (std::vector<int>{0, 3, 8, 17, 34}));
+  // One that is found starts anew.
+  stage.connection->onPoll = [] { return std::size_t{2}; };
+  int found = 0;
+  for (int i = 0; i < 40; ++i) {
+    std::optional<Outcome> answer;
+    CHECK(stage.ask(answer).ok());
+    if (answer) ++found;
+    stage.connection->completeAll();
+  }
+  CHECK_EQ(found, 40 - 27);
+}
+
+TEST(nobody_looks_for_the_answer_to_a_flush_of_the_units_or_where_nothing_can_be_polled) {
+  Stage stage;
+  stage.connection->polls = true;
+  stage.open();
+  std::optional<Outcome> answer;
+  CHECK(stage.ask(answer, kDurable).ok());
+  CHECK_EQ(stage.connection->looks, 0);
+
+  Stage other;
+  other.open();
+  CHECK(other.ask(answer).ok());
+  CHECK_EQ(other.connection->looks, 0);
+  CHECK(!answer.has_value());
+}
+
+TEST(what_else_a_look_finds_goes_to_the_handler) {
+  Stage stage;
+  stage.connection->polls = true;
+  stage.open();
+  CHECK(stage.post(kWrite, kVisible, {{0, stage.memory.data(), 8}}).ok());
+  // Both of the first write, and the first half of the second.
+  bool first = true;
+  stage.connection->onPoll = [&] { return std::exchange(first, false) ? std::size_t{3} : std::size_t{0}; };
+  std::optional<Outcome> answer;
+  CHECK(stage.ask(answer).ok());
+  CHECK(!answer.has_value());
+  CHECK(stage.handler->waitFor(1));
+  CHECK_EQ(stage.handler->outcomes[0].id, stage.lastId - 1);
+  stage.connection->completeAll();
+  CHECK(stage.handler->waitFor(2));
+  CHECK_EQ(stage.handler->outcomes[1].id, stage.lastId);
+}
+
+TEST(a_connection_that_ends_while_an_answer_is_looked_for_gives_every_operation_one_outcome) {
+  for (int i = 0; i < 200; ++i) {
+    Stage stage;
+    stage.connection->polls = true;
+    stage.open();
+    // Half of the operation is found, and meanwhile the connection ends.
+    std::atomic<bool> polling{false};
+    int looks = 0;
+    stage.connection->onPoll = [&] {
+      polling = true;
+      return looks++ == i % 4 ? std::size_t{1} : std::size_t{0};
+    };
+    std::thread end([&] {
+      while (!polling)
+        std::this_thread::yield();
+      stage.connection->breakDown();
+    });
+    std::optional<Outcome> answer;
+    const Status posted = stage.ask(answer);
+    end.join();
+    CHECK(stage.handler->waitClosed());
+    CHECK(!stage.handler->lateOutcome);
+    CHECK(posted.ok());
+    CHECK(!answer.has_value());
+    CHECK_EQ(stage.handler->outcomes.size(), 1U);
+    CHECK(stage.handler->outcomes[0].code == ErrorCode::connectionBroken);
+  }
 }

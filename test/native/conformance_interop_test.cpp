@@ -4,6 +4,7 @@
 //   RDMA_CHECKPOINT_TEST_ADDRESS=192.0.2.1          an address of an iWARP device of this machine; without it nothing runs
 //   RDMA_CHECKPOINT_TEST_CLIENT=iwarp | verbs       which fabric connects; the other one listens
 #include "conformance/operations.h"
+#include "conformance/polling.h"
 
 namespace {
 

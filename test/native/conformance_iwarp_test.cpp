@@ -1,6 +1,7 @@
 // conformance_iwarp_test.cpp -- the conformance suite on the user-space iWARP fabric, over loopback.
 #include "conformance/lifecycle.h"
 #include "conformance/operations.h"
+#include "conformance/polling.h"
 #include "conformance/refusals.h"
 
 namespace conformance {

@@ -4,6 +4,7 @@
 //   RDMA_CHECKPOINT_TEST_DEVICE=iwarp        the device speaks iWARP, where a refusal ends the connection without a reason
 #include "conformance/lifecycle.h"
 #include "conformance/operations.h"
+#include "conformance/polling.h"
 #include "conformance/refusals.h"
 
 #include <cstdio>

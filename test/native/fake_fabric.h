@@ -45,7 +45,7 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   fabric::ConnectionCounters counters() const override { return {.bytesIn = 10, .bytesOut = 20}; }
   std::uint32_t outboundReads() const override { return 1; }
 
-  Status post(std::span<const fabric::WorkRequest> batch) override {
+  Status post(std::span<const fabric::WorkRequest> batch, fabric::Lookout /*lookout*/) override {
     for (const auto& request : batch) {
       Message message;
       for (const auto& part : request.local)

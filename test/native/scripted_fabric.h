@@ -42,7 +42,18 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   std::uint32_t outboundReads() const override { return 1; }
   bool canFlush() const override { return flushes; }
 
-  Status post(std::span<const fabric::WorkRequest> batch) override {
+  bool canPoll() const override { return polls; }
+  void poll(std::vector<fabric::Completion>& completions, bool rest) override {
+    ++looks;
+    if (rest) unattended = false;
+    std::size_t count = 0;
+    if (onPoll) count = onPoll();
+    for (const auto& found : take(count, ErrorCode::ok))
+      completions.push_back(found);
+  }
+
+  Status post(std::span<const fabric::WorkRequest> batch, fabric::Lookout lookout) override {
+    if (lookout == fabric::Lookout::poll) unattended = true;
     if (beforePost) {
       if (Status refused = beforePost(); !refused) return refused;
     }
@@ -130,6 +141,10 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   std::atomic<bool> flushes{false};    // this end can post flushes
   bool closesWhenEmpty = false;        // set before close()
   std::function<Status()> beforePost;  // on the posting thread; an error is what post then answers
+  bool polls = false;                     // set before anything is posted
+  std::function<std::size_t()> onPoll;    // on the polling thread: so many are found
+  std::atomic<int> looks{0};              // calls of poll
+  std::atomic<bool> unattended{false};    // something was posted that the loop does not look out for
 
  private:
   template <class Call>

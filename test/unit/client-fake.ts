@@ -26,6 +26,7 @@ export interface Posted {
   buffers: readonly Uint8Array[]
   flushRanges: readonly number[] | undefined
   flushByUnit: boolean | undefined
+  poll: boolean | undefined
 }
 
 export class FakeChannel implements NativeDataChannel {
@@ -47,12 +48,19 @@ export class FakeChannel implements NativeDataChannel {
     flushRanges: readonly number[] | undefined,
     _deadlineMs: number,
     flushByUnit?: boolean,
-  ): void {
+    poll?: boolean,
+  ): number | undefined {
     if (this.closed) throw Object.assign(new Error('closed'), { nativeCode: nativeCode.localClosed })
-    const posted = { id, kind, until, offsets, buffers, flushRanges, flushByUnit }
+    const posted = { id, kind, until, offsets, buffers, flushRanges, flushByUnit, poll }
     this.unit.log.push(posted)
+    if (poll && this.unit.quick) {
+      this.unit.carryOut(posted)
+      return 0
+    }
     this.pending.push(posted)
-    if (this.unit.auto) queueMicrotask(() => this.complete())
+    if (this.unit.quick && this.unit.auto) setImmediate(() => this.complete())
+    else if (this.unit.auto) queueMicrotask(() => this.complete())
+    return undefined
   }
 
   get bytesInFlight(): number {
@@ -93,6 +101,9 @@ export class FakeUnit {
   readonly channels: FakeChannel[] = []
   readonly calls: { name: string; request: Record<string, unknown> }[] = []
   auto = true
+  /** Polled operations are answered by the post. */
+  quick = false
+  transport: 'iwarp' | 'verbs' = 'iwarp'
   generation = 1n
   promises = 3
   /** Thrown by the next control calls, by name. */
@@ -161,7 +172,7 @@ export class FakeUnit {
   }
 
   #answer(name: string): unknown {
-    const endpoints = [{ transport: 'iwarp', host: '127.0.0.1', port: 1 }]
+    const endpoints = [{ transport: this.transport, host: '127.0.0.1', port: 1 }]
     if (name === 'OpenSession' || name === 'ResumeSession') {
       return { session: String(this.session), token: new Uint8Array(32), endpoints, unit: null }
     }

@@ -86,7 +86,7 @@ Status IwarpConnection::check(std::span<const WorkRequest> batch) const {
   return {};
 }
 
-Status IwarpConnection::post(std::span<const WorkRequest> batch) {
+Status IwarpConnection::post(std::span<const WorkRequest> batch, Lookout /*lookout*/) {
   if (batch.empty()) return {};
   if (Status status = check(batch); !status) return status;
   auto deadline = Clock::time_point::max();

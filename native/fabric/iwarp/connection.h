@@ -53,7 +53,7 @@ class IwarpConnection final : public Connection,
   SocketAddress peer() const override { return peer_; }
   ConnectionCounters counters() const override;
   std::uint32_t outboundReads() const override { return outboundReads_.load(); }
-  Status post(std::span<const WorkRequest> batch) override;
+  Status post(std::span<const WorkRequest> batch, Lookout lookout) override;
   Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset, std::uint64_t length,
                              Access access) override;
   void revoke(std::uint32_t key) override;

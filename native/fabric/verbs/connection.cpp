@@ -25,7 +25,7 @@ Error noFlush() {
 }
 
 constexpr int kPollBatch = 32;
-constexpr int kPollsPerTurn = 8;
+constexpr int kLooksPerTurn = 8;
 // For so long what is under way is polled for before its event is waited for, which costs a wake-up of this thread.
 constexpr std::chrono::microseconds kPollTime{20};
 constexpr std::chrono::milliseconds kDeadlineGrain{10};
@@ -62,7 +62,7 @@ ConnectionCounters VerbsConnection::countersNow() const {
   return counters;
 }
 
-Status VerbsConnection::post(std::span<const WorkRequest> batch) {
+Status VerbsConnection::post(std::span<const WorkRequest> batch, Lookout lookout) {
   std::optional<Error> failure;
   Clock::time_point next = Clock::time_point::max();
   {
@@ -90,7 +90,7 @@ Status VerbsConnection::post(std::span<const WorkRequest> batch) {
       transmit_->add(request);
       next = std::min(next, request.deadline);
     }
-    if (Status pumped = transmit_->pump(); !pumped) failure = pumped.error();
+    if (Status pumped = transmit_->pump(lookout); !pumped) failure = pumped.error();
     if (next < watchedDeadline_) {
       watchedDeadline_ = next;
     } else {
@@ -204,74 +204,113 @@ void VerbsConnection::onReady(std::uint32_t) {
   const auto keep = shared_from_this();
   ibv_cq* queue = nullptr;
   void* context = nullptr;
-  unsigned events = 0;
+  unsigned sent = 0;
+  unsigned received = 0;
   while (library_.getCqEvent(completionChannel_.get(), &queue, &context) == 0)
-    ++events;
-  if (events > 0) library_.ackCqEvents(completionQueue_.get(), events);
+    ++(queue == sentQueue_.get() ? sent : received);
+  if (received > 0) {
+    library_.ackCqEvents(receivedQueue_.get(), received);
+    armed_ = false;
+  }
+  if (sent > 0) {
+    library_.ackCqEvents(sentQueue_.get(), sent);
+    const std::lock_guard lock(mutex_);
+    if (transmit_ != nullptr) transmit_->eventTaken();
+  }
   pollCompletions();
 }
 
-int VerbsConnection::pollForAWhile(std::span<ibv_wc> entries) {
+VerbsConnection::Look VerbsConnection::look(bool* busy) {
+  Look found;
+  // What a message follows has completed before it: messages are taken out first, and dealt with last.
+  std::array<ibv_wc, kPollBatch> entries;
+  const int count = ibv_poll_cq(receivedQueue_.get(), kPollBatch, entries.data());
+  if (count < 0) found.status = Error{ErrorCode::connectionBroken, "ibv_poll_cq failed", 0};
+  if (count > 0) found.received.assign(entries.begin(), entries.begin() + count);
+  const std::lock_guard lock(mutex_);
+  if (transmit_ == nullptr) return found;
+  transmit_->collect(found.sent);
+  if (found.status) found.status = found.sent.status;
+  *busy = transmit_->busy();
+  return found;
+}
+
+VerbsConnection::Look VerbsConnection::lookForAWhile() {
   const auto until = Clock::now() + kPollTime;
   for (;;) {
-    const int count = ibv_poll_cq(completionQueue_.get(), static_cast<int>(entries.size()), entries.data());
-    if (count != 0 || Clock::now() >= until) return count;
-    const std::lock_guard lock(mutex_);
-    if (transmit_ == nullptr || transmit_->requests() == 0) return 0;
+    bool busy = false;
+    Look found = look(&busy);
+    if (found.sent.any || !found.received.empty() || !found.status || !busy || Clock::now() >= until) return found;
   }
 }
 
-// Polls, and asks for an event before it believes that there is nothing more.
+// Of what is under way, and of messages always.
+Status VerbsConnection::arm() {
+  if (!armed_) {
+    if (const int number = ibv_req_notify_cq(receivedQueue_.get(), 0); number != 0) {
+      return verbsError("ibv_req_notify_cq", number);
+    }
+    armed_ = true;
+  }
+  const std::lock_guard lock(mutex_);
+  return transmit_ != nullptr && transmit_->busy() ? transmit_->arm() : Status{};
+}
+
+// Looks, and asks for events before it believes that there is nothing more.
 void VerbsConnection::pollCompletions() {
   // A message may come before the event that says that the connection stands: it waits in the queue.
   if (state_ == State::resolving) return;
   bool armed = false;
-  for (int poll = 0; poll < kPollsPerTurn; ++poll) {
-    if (completionQueue_ == nullptr) return;
-    std::array<ibv_wc, kPollBatch> entries;
-    const int count = armed ? ibv_poll_cq(completionQueue_.get(), kPollBatch, entries.data()) : pollForAWhile(entries);
-    if (count < 0) return breakWith(Error{ErrorCode::connectionBroken, "ibv_poll_cq failed", 0});
-    if (count == 0) {
+  for (int turn = 0; turn < kLooksPerTurn; ++turn) {
+    if (receivedQueue_ == nullptr) return;
+    bool busy = false;
+    Look found = armed ? look(&busy) : lookForAWhile();
+    if (!found.sent.any && found.received.empty() && found.status) {
       if (armed) return finishIfDrained();
-      if (const int number = ibv_req_notify_cq(completionQueue_.get(), 0); number != 0) {
-        return breakWith(verbsError("ibv_req_notify_cq", number));
-      }
+      if (Status asked = arm(); !asked) return breakWith(asked.error());
       armed = true;
       continue;
     }
     armed = false;
-    std::vector<Completion> completions;
-    std::optional<Error> failure;
-    bool flushed = false;
-    Status pumped;
-    for (int i = 0; i < count; ++i) {
-      const ibv_wc& entry = entries[static_cast<std::size_t>(i)];
-      if (entry.status != IBV_WC_SUCCESS) {
-        // Of the entries of a broken queue pair the first that was not flushed says why.
-        if (!failure || (flushed && entry.status != IBV_WC_WR_FLUSH_ERR)) {
-          failure = failureOf(entry);
-          flushed = entry.status == IBV_WC_WR_FLUSH_ERR;
-        }
-      } else if ((entry.opcode & IBV_WC_RECV) != 0) {
-        deliver(completions);  // in the order of the queue: what a message follows has completed before it
+    deliver(found.sent.completions);
+    std::optional<ibv_wc> failure = found.sent.failure;
+    for (const ibv_wc& entry : found.received) {
+      if (receivedQueue_ == nullptr) return;
+      if (entry.status == IBV_WC_SUCCESS) {
         handleReceive(entry);
-        if (completionQueue_ == nullptr) return;
-      } else if (!failure) {
-        const std::lock_guard lock(mutex_);
-        transmit_->complete(entry.wr_id, completions);
+      } else if (!failure || failure->status == IBV_WC_WR_FLUSH_ERR) {
+        failure = entry;
       }
     }
-    {
-      const std::lock_guard lock(mutex_);
-      if (!failure) pumped = transmit_->pump();
-    }
-    deliver(completions);
-    if (completionQueue_ == nullptr) return;
-    if (failure) return breakWith(std::move(*failure));
-    if (!pumped) return breakWith(pumped.error());
+    if (receivedQueue_ == nullptr) return;
+    if (failure) return breakWith(failureOf(*failure));
+    if (!found.status) return breakWith(found.status.error());
   }
   // Others on this loop have their turn first.
   (void)loop().post([keep = shared_from_this()] { keep->pollCompletions(); });
+}
+
+void VerbsConnection::poll(std::vector<Completion>& completions, bool rest) {
+  TransmitQueue::Found found;
+  bool drained = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (transmit_ == nullptr) return;
+    transmit_->collect(found);
+    if (rest && found.status && !found.failure && transmit_->busy()) {
+      if (found.status = transmit_->arm(); found.status) transmit_->collect(found);
+    }
+    drained = closing_ && transmit_->requests() == 0;
+  }
+  completions.insert(completions.end(), found.completions.begin(), found.completions.end());
+  if (found.failure || !found.status) {
+    (void)loop().post([keep = shared_from_this(), failure = found.failure, status = std::move(found.status)] {
+      if (keep->state_ == State::closed) return;
+      keep->breakWith(failure ? keep->failureOf(*failure) : status.error());
+    });
+  } else if (drained) {
+    (void)loop().post([keep = shared_from_this()] { keep->finishIfDrained(); });
+  }
 }
 
 void VerbsConnection::deliver(std::vector<Completion>& completions) {
@@ -289,7 +328,7 @@ void VerbsConnection::handleReceive(const ibv_wc& completion) {
   receivedBytes_ += completion.byte_len;
   ++receivedMessages_;
   handler_->onMessage(*this, slot.first(std::min<std::size_t>(completion.byte_len, slot.size())));
-  if (completionQueue_ == nullptr) return;
+  if (receivedQueue_ == nullptr) return;
   if (Status posted = postReceive(index); !posted) breakWith(posted.error());
 }
 
@@ -378,7 +417,8 @@ void VerbsConnection::releaseDevice() {
     library_.destroyQp(id_.get());
   }
   keys_.clear();
-  completionQueue_.reset();
+  receivedQueue_.reset();
+  sentQueue_.reset();
   completionChannel_.reset();
 }
 

@@ -1,7 +1,8 @@
 // connection.h -- one reliable connected queue pair and its identifier, on either side.
 //
-// Threads: post from any thread, under mutex_; everything else on the connection's loop. Completions are polled on the
-// loop only, through a completion channel of the connection's own. It keeps itself alive until onClosed has returned.
+// Threads: post and poll from any thread, under mutex_; everything else on the connection's loop. It has two completion
+// queues: of what it posts (transmit_queue.h), and of the messages it receives, which the loop alone looks into. One
+// completion channel tells the loop of both. It keeps itself alive until onClosed has returned.
 #pragma once
 
 #include <atomic>
@@ -49,7 +50,9 @@ class VerbsConnection final : public Connection,
   ConnectionCounters counters() const override;
   std::uint32_t outboundReads() const override { return outboundReads_.load(); }
   bool canFlush() const override { return canFlush_.load(); }
-  Status post(std::span<const WorkRequest> batch) override;
+  Status post(std::span<const WorkRequest> batch, Lookout lookout) override;
+  bool canPoll() const override { return true; }
+  void poll(std::vector<Completion>& completions, bool rest) override;
   Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset, std::uint64_t length,
                              Access access) override;
   void revoke(std::uint32_t key) override;
@@ -75,8 +78,16 @@ class VerbsConnection final : public Connection,
   void establish(ConstBytes privateData);
   void endedByPeer();
   void nudgeSoon(std::chrono::milliseconds delay);
+  // What one look into both queues has found.
+  struct Look {
+    TransmitQueue::Found sent;
+    std::vector<ibv_wc> received;
+    Status status;
+  };
   void pollCompletions();
-  int pollForAWhile(std::span<ibv_wc> entries);  // as ibv_poll_cq
+  Look lookForAWhile();
+  Look look(bool* busy);
+  Status arm();
   void handleReceive(const ibv_wc& completion);
   Status postReceive(std::uint32_t index);
   Error failureOf(const ibv_wc& completion) const;
@@ -107,7 +118,9 @@ class VerbsConnection final : public Connection,
   SocketAddress peer_;
   ProtectionDomain ownDomain_;
   CompletionChannel completionChannel_;
-  CompletionQueue completionQueue_;
+  CompletionQueue sentQueue_;  // looked into under the mutex
+  CompletionQueue receivedQueue_;
+  bool armed_ = false;  // an event of receivedQueue_ has been asked for, and not been taken
   Mapping receiveMemory_;
   Registration receiveRegistration_;
   std::map<std::uint32_t, GrantedKey> keys_;

@@ -137,15 +137,16 @@ Status VerbsConnection::prepareQueuePair() {
   const auto maxWork = static_cast<std::uint32_t>(std::max(limits.max_qp_wr, 16));
   const std::uint32_t sends = std::min(kQueuePairDepth, maxWork);
   const std::uint32_t receives = std::min(options_.receiveDepth, maxWork);
-  const int entries = static_cast<int>(sends + receives + 16);
-  completionQueue_ = CompletionQueue(
-      library_.createCq(context, std::min(entries, limits.max_cqe), nullptr, completionChannel_.get(), 0), {&library_});
-  if (completionQueue_ == nullptr) return verbsError("ibv_create_cq", errno);
+  for (auto [queue, work] : {std::pair{&sentQueue_, sends}, {&receivedQueue_, receives}}) {
+    const int entries = std::min(static_cast<int>(work) + 16, limits.max_cqe);
+    *queue = CompletionQueue(library_.createCq(context, entries, nullptr, completionChannel_.get(), 0), {&library_});
+    if (*queue == nullptr) return verbsError("ibv_create_cq", errno);
+  }
 
   ibv_qp_init_attr attributes{};
   attributes.qp_type = IBV_QPT_RC;
-  attributes.send_cq = completionQueue_.get();
-  attributes.recv_cq = completionQueue_.get();
+  attributes.send_cq = sentQueue_.get();
+  attributes.recv_cq = receivedQueue_.get();
   attributes.cap.max_send_wr = sends;
   attributes.cap.max_recv_wr = receives;
   attributes.cap.max_send_sge = static_cast<std::uint32_t>(std::clamp(limits.max_sge, 1, 16));
@@ -159,7 +160,7 @@ Status VerbsConnection::prepareQueuePair() {
   transmitLimits.readSegments = static_cast<std::uint32_t>(std::clamp(limits.max_sge_rd, 1, 16));
   transmitLimits.inlineBytes = attributes.cap.max_inline_data;
   transmitLimits.messageBytes = device_->maxMessage(id_->port_num);
-  auto transmit = std::make_unique<TransmitQueue>(device_, domain, transmitLimits);
+  auto transmit = std::make_unique<TransmitQueue>(device_, domain, sentQueue_.get(), transmitLimits);
   transmit->attach(id_->qp);
 
   auto mapping = Mapping::make(std::size_t{receives} * options_.maxMessage);
@@ -171,9 +172,7 @@ Status VerbsConnection::prepareQueuePair() {
   for (std::uint32_t i = 0; i < receives; ++i) {
     if (Status posted = postReceive(i); !posted) return posted;
   }
-  if (const int number = ibv_req_notify_cq(completionQueue_.get(), 0); number != 0) {
-    return verbsError("ibv_req_notify_cq", number);
-  }
+  if (Status asked = arm(); !asked) return asked;
   if (Status added = loop().add(fd, EPOLLIN, this); !added) return added;
 
   std::uint8_t timeout = kAckTimeout;

@@ -19,6 +19,7 @@ constexpr std::size_t kLargePiece = 512U << 10;
 constexpr std::size_t kChain = 32;  // send work requests a doorbell
 constexpr std::size_t kMaxSegments = 16;
 constexpr std::uint32_t kKeptForBinds = 4;  // of the queue pair's depth
+constexpr int kPollBatch = 32;
 
 }  // namespace
 
@@ -29,8 +30,12 @@ struct TransmitQueue::Chain {
   std::size_t length = 0;
 };
 
-TransmitQueue::TransmitQueue(std::shared_ptr<Device> device, ibv_pd* domain, Limits limits)
-    : device_(std::move(device)), domain_(domain), limits_(limits), chain_(std::make_unique<Chain>()) {
+TransmitQueue::TransmitQueue(std::shared_ptr<Device> device, ibv_pd* domain, ibv_cq* completions, Limits limits)
+    : device_(std::move(device)),
+      domain_(domain),
+      limits_(limits),
+      completionQueue_(completions),
+      chain_(std::make_unique<Chain>()) {
   limits_.segments = std::clamp<std::uint32_t>(limits_.segments, 1, kMaxSegments);
   limits_.readSegments = std::clamp<std::uint32_t>(limits_.readSegments, 1, kMaxSegments);
 }
@@ -212,8 +217,11 @@ Status TransmitQueue::postFlush(const Request& request) {
   return {};
 }
 
-Status TransmitQueue::pump() {
+Status TransmitQueue::pump(Lookout lookout) {
   if (queuePair_ == nullptr) return {};
+  if (lookout == Lookout::loop) {
+    if (Status armed = arm(); !armed) return armed;
+  }
   Chain& chain = *chain_;
   Status failure;
   const std::size_t depth = limits_.depth - kKeptForBinds;
@@ -238,6 +246,7 @@ Status TransmitQueue::pump() {
 
 Status TransmitQueue::bind(ibv_mw* window, std::uint32_t key, ibv_mr* registration, Bytes memory, int access) {
   if (pieces_.size() >= limits_.depth) return Error{ErrorCode::limitReached, "no room on the queue pair for a bind", 0};
+  if (Status armed = arm(); !armed) return armed;
   ibv_send_wr work{};
   work.wr_id = firstPiece_ + pieces_.size();
   work.opcode = IBV_WR_BIND_MW;
@@ -258,6 +267,7 @@ Status TransmitQueue::bind(ibv_mw* window, std::uint32_t key, ibv_mr* registrati
 
 Status TransmitQueue::nudge() {
   if (queuePair_ == nullptr || pieces_.size() >= limits_.depth - kKeptForBinds) return {};
+  if (Status armed = arm(); !armed) return armed;
   ibv_send_wr work{};
   work.wr_id = firstPiece_ + pieces_.size();
   work.opcode = IBV_WR_RDMA_WRITE;
@@ -268,6 +278,37 @@ Status TransmitQueue::nudge() {
   }
   pieces_.emplace_back();
   return {};
+}
+
+Status TransmitQueue::arm() {
+  if (armed_) return {};
+  if (const int number = ibv_req_notify_cq(completionQueue_, 0); number != 0) {
+    return verbsError("ibv_req_notify_cq", number);
+  }
+  armed_ = true;
+  return {};
+}
+
+void TransmitQueue::collect(Found& found) {
+  if (queuePair_ == nullptr) return;
+  // What was in the queue at the call is found, however fast more comes.
+  for (std::size_t polls = limits_.depth / kPollBatch + 1; polls > 0; --polls) {
+    std::array<ibv_wc, kPollBatch> entries;
+    const int count = ibv_poll_cq(completionQueue_, kPollBatch, entries.data());
+    if (count < 0) found.status = Error{ErrorCode::connectionBroken, "ibv_poll_cq failed", 0};
+    if (count <= 0) break;
+    found.any = true;
+    for (const ibv_wc& entry : std::span(entries).first(static_cast<std::size_t>(count))) {
+      if (entry.status == IBV_WC_SUCCESS) {
+        if (!found.failure) complete(entry.wr_id, found.completions);
+      } else if (!found.failure || found.failure->status == IBV_WC_WR_FLUSH_ERR) {
+        // Of the entries of a broken queue pair the first that was not flushed says why.
+        found.failure = entry;
+      }
+    }
+    if (count < kPollBatch) break;
+  }
+  if (found.any && !found.failure && found.status) found.status = pump(Lookout::poll);
 }
 
 void TransmitQueue::complete(std::uint64_t number, std::vector<Completion>& completions) {

@@ -5,14 +5,18 @@
 // pieces go with one doorbell. Of writes and sends only the last is signalled: they complete in order, so one completion
 // tells of all before it. Every read is signalled: some devices (siw) complete what follows a read before the read
 // itself. So is every flush, which is posted by itself, by the extended interface. On iWARP everything is: of what is not, siw may hand TCP the pages themselves and not a copy (from kernel 6.5
-// on), and the completion of a later piece does not say that they have been sent. Guarded by the connection's mutex;
-// knows no handlers.
+// on), and the completion of a later piece does not say that they have been sent.
+//
+// Its completion queue holds nothing else, so that any thread may look into it. An event is asked for only while somebody
+// sleeps until there is something: before a post whose completion the loop looks out for, or after one that poll() did not
+// find the completion of. Guarded by the connection's mutex; knows no handlers.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "../fabric.h"
@@ -31,7 +35,8 @@ class TransmitQueue {
     std::size_t messageBytes = 1U << 30;
   };
 
-  TransmitQueue(std::shared_ptr<Device> device, ibv_pd* domain, Limits limits);
+  // completions: of everything posted here and of nothing else.
+  TransmitQueue(std::shared_ptr<Device> device, ibv_pd* domain, ibv_cq* completions, Limits limits);
   ~TransmitQueue();
   TransmitQueue(const TransmitQueue&) = delete;
   TransmitQueue& operator=(const TransmitQueue&) = delete;
@@ -43,15 +48,25 @@ class TransmitQueue {
 
   void add(const WorkRequest& request);
   // Posts what the queue pair has room for. An error ends the connection.
-  Status pump();
+  Status pump(Lookout lookout);
   // Binds a window; posted at once, ahead of requests that wait for room.
   Status bind(ibv_mw* window, std::uint32_t key, ibv_mr* registration, Bytes memory, int access);
   // A write of no bytes, which nobody waits for, if there is room.
   Status nudge();
 
-  // A signalled completion of a piece (by its wr_id) and so of all before it but reads; appends what is thereby complete,
-  // in the order of posting.
-  void complete(std::uint64_t number, std::vector<Completion>& completions);
+  struct Found {
+    std::vector<Completion> completions;  // in the order of posting
+    std::optional<ibv_wc> failure;        // ends the connection; of several the one that says why
+    Status status;                        // what could not be posted behind them, which ends it too
+    bool any = false;
+  };
+  // What has completed since; posts what there is room for by now.
+  void collect(Found& found);
+  // Something is on the queue pair.
+  bool busy() const { return !pieces_.empty(); }
+  // Asks for an event at the next completion, unless one is due. What has completed before is found by collect only.
+  Status arm();
+  void eventTaken() { armed_ = false; }
   // Everything that is left, after the queue pair is gone.
   void abandon(ErrorCode reason, std::vector<Completion>& completions);
 
@@ -89,6 +104,8 @@ class TransmitQueue {
   };
   struct Chain;
 
+  // A signalled completion of a piece (by its wr_id) and so of all before it but reads.
+  void complete(std::uint64_t number, std::vector<Completion>& completions);
   bool cutPiece(Request& request, Chain& chain, Status& failure);
   bool mustBounce(const Request& request, const LocalSegment& segment) const;
   BounceRing* ringFor(std::size_t length, Status& failure);
@@ -98,7 +115,9 @@ class TransmitQueue {
   std::shared_ptr<Device> device_;
   ibv_pd* domain_;
   Limits limits_;
+  ibv_cq* completionQueue_;
   ibv_qp* queuePair_ = nullptr;
+  bool armed_ = false;  // an event has been asked for, and not been taken
   std::unique_ptr<BounceRing> small_;
   std::unique_ptr<BounceRing> large_;
   std::unique_ptr<Chain> chain_;  // reused: it is large
