@@ -133,7 +133,7 @@ export interface AddressContext {
   /** host:port of the unit's data plane. */
   endpoint: string
 }
-/** Page-aligned memory of the package's own; what iWARP in user space sends from and reads into in place. */
+/** Page-aligned memory of the package's own, which transfers need not copy. */
 export interface RegisteredBuffer extends Disposable {
   /** @throws CheckpointError CLOSED after it has been disposed. */
   readonly bytes: Uint8Array<ArrayBuffer>

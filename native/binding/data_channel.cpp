@@ -83,10 +83,11 @@ void DataLink::dropReferences(Environment& environment) {
   }
 }
 
-Status DataLink::connect(Environment& environment, EventLoop& loop, fabric::Fabric& fabric,
+Status DataLink::connect(Environment& environment, EventLoop& loop, const std::shared_ptr<fabric::Fabric>& fabric,
                          const client::ConnectParameters& parameters) {
   core_->add(shared_from_this());
-  auto connected = client::DataChannel::connect(fabric, loop, parameters, shared_from_this());
+  fabric_ = fabric;
+  auto connected = client::DataChannel::connect(*fabric, loop, parameters, shared_from_this());
   if (!connected) {
     core_->remove(shared_from_this());
     core_->channelEnded();
@@ -126,6 +127,14 @@ Status DataLink::post(Environment& environment, double id, Operation operation, 
     environment.stopBeforeEarlierHooks();
   }
   operation.id = slot;
+  // User-space iWARP sends from and into any memory.
+  if (fabric_->transport() == fabric::Transport::verbs) {
+    for (client::OperationRange& range : operation.ranges) {
+      range.registration = environment.allocations().registration(
+          *fabric_, {range.data, static_cast<std::size_t>(range.length)},
+          [&](const fabric::MemoryRegion& memory) { return open->prepare(memory); });
+    }
+  }
   Status posted = open->post(std::move(operation), answer);
   if (!posted || (answer != nullptr && *answer)) {
     letGo(environment, slot);
@@ -290,8 +299,8 @@ Napi::Value DataChannel::close(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value connectDataChannel(Environment& environment, const std::shared_ptr<EngineCore>& core,
-                               fabric::Fabric& fabric, const client::ConnectParameters& parameters,
-                               Napi::Object handler) {
+                               const std::shared_ptr<fabric::Fabric>& fabric,
+                               const client::ConnectParameters& parameters, Napi::Object handler) {
   const Napi::Env env = environment.env();
   auto loop = core->loop();
   if (!loop) return throwError(env, loop.error());

@@ -23,7 +23,7 @@ class DataLink final : public Letter,
 
   // The JavaScript thread.
   bool refer(Environment& environment, napi_value handler);
-  Status connect(Environment& environment, EventLoop& loop, fabric::Fabric& fabric,
+  Status connect(Environment& environment, EventLoop& loop, const std::shared_ptr<fabric::Fabric>& fabric,
                  const client::ConnectParameters& parameters);
   // Keeps `held` until the outcome. On failure there is none, nor when it is in `answer` already.
   Status post(Environment& environment, double id, client::Operation operation, napi_value held,
@@ -57,6 +57,7 @@ class DataLink final : public Letter,
   napi_ref held_ = nullptr;
   std::vector<double> slots_;
   std::vector<std::size_t> freeSlots_;
+  std::shared_ptr<fabric::Fabric> fabric_;
   bool settingUp_ = false;
 
   std::mutex mutex_;
@@ -91,7 +92,7 @@ class DataChannel {
 
 // Starts to connect and returns the JavaScript object; empty with an exception pending on failure.
 Napi::Value connectDataChannel(Environment& environment, const std::shared_ptr<EngineCore>& core,
-                               fabric::Fabric& fabric, const client::ConnectParameters& parameters,
-                               Napi::Object handler);
+                               const std::shared_ptr<fabric::Fabric>& fabric,
+                               const client::ConnectParameters& parameters, Napi::Object handler);
 
 }  // namespace rdmacp::binding

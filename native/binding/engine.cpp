@@ -152,6 +152,7 @@ Engine::~Engine() {
   const auto environment = environment_.lock();
   if (!environment || environment->stopped() || !core_->empty()) return;
   core_->stopLoop();
+  environment->allocations().forget(core_->fabrics().verbs.get());
   environment->removeService(core_);
 }
 
@@ -164,7 +165,7 @@ Napi::Value Engine::connectData(const Napi::CallbackInfo& info) {
   if (core_->closing) return throwError(info.Env(), {ErrorCode::localClosed, "the engine is closed"});
   auto fabric = core_->fabric(target.value().transport);
   if (!fabric) return throwError(info.Env(), fabric.error());
-  return connectDataChannel(Environment::of(info.Env()), core_, *fabric.value(), target.value().parameters, handler);
+  return connectDataChannel(Environment::of(info.Env()), core_, fabric.value(), target.value().parameters, handler);
 }
 
 Napi::Value Engine::connectSession(const Napi::CallbackInfo& info) {
@@ -194,6 +195,7 @@ Napi::Value Engine::close(const Napi::CallbackInfo& info) {
       },
       [&environment, core = core_](const Status&) -> napi_value {
         environment.deliverLetters();
+        environment.allocations().forget(core->fabrics().verbs.get());
         environment.removeService(core);
         return nullptr;
       });

@@ -35,6 +35,7 @@ class EngineCore final : public Service {
   // The JavaScript thread.
   Result<EventLoop*> loop();
   Result<std::shared_ptr<fabric::Fabric>> fabric(const std::string& transport);
+  const Fabrics& fabrics() const { return fabrics_; }
   bool closing = false;
 
   // Any thread.

@@ -168,6 +168,7 @@ void Environment::stop() {
   for (const auto& service : services_)
     service->shutDown();
   services_.clear();
+  allocations_.forgetAll();
   turnListeners_.clear();
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "base/turn_listener.h"
+#include "binding/allocations.h"
 #include "binding/mailbox.h"
 #include "binding/node_api.h"
 
@@ -45,6 +46,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   Napi::Env env() const { return env_; }
   const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
+  Allocations& allocations() { return allocations_; }
   // After the stop hook: there is nothing left to call.
   bool stopped() const { return stopped_; }
 
@@ -94,6 +96,7 @@ class Environment : public std::enable_shared_from_this<Environment> {
   Handles* handles_ = nullptr;  // freed by the last close callback
   std::shared_ptr<Mailbox> mailbox_;
   std::unordered_set<std::shared_ptr<Service>> services_;
+  Allocations allocations_;
   std::vector<std::weak_ptr<TurnListener>> turnListeners_;
   std::array<napi_ref, kClasses> constructors_{};
   napi_async_context context_ = nullptr;

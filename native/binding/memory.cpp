@@ -38,7 +38,10 @@ struct Mapping {
 
 void onCollected(napi_env /*env*/, void* /*data*/, void* hint) {
   const std::unique_ptr<Mapping> freed(static_cast<Mapping*>(hint));
-  if (const auto environment = freed->environment.lock()) environment->stopIfEnding();
+  const auto environment = freed->environment.lock();
+  if (!environment) return;
+  environment->stopIfEnding();
+  environment->allocations().remove(static_cast<std::byte*>(freed->address));
 }
 
 bool given(napi_env env, napi_value value) {
@@ -131,6 +134,7 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
                                                               onCollected, mapping.get(), &buffer);
   if (status == napi_ok) {
     (void)mapping.release();
+    Environment::of(env).allocations().add({static_cast<std::byte*>(address), static_cast<std::size_t>(length)});
     Environment::of(env).stopBeforeEarlierHooks();
     return {env, buffer};
   }

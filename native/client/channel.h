@@ -27,6 +27,7 @@ struct OperationRange {
   std::uint64_t offset = 0;   // in the region
   std::byte* data = nullptr;  // null only for flush and for length 0
   std::uint64_t length = 0;
+  const fabric::MemoryRegion* registration = nullptr;  // of data; kept until the outcome
 };
 
 struct Operation {
@@ -79,6 +80,8 @@ class DataChannel {
   // than a device takes for a small transfer. For who has nothing else in flight.
   virtual Status post(Operation operation, std::optional<Outcome>* answer) = 0;
   Status post(Operation operation) { return post(std::move(operation), nullptr); }
+  // Of the connection, while there is one.
+  virtual fabric::Readiness prepare(const fabric::MemoryRegion& memory) = 0;
   // Orderly: what the connection has taken is sent, then it ends with localClosed.
   virtual void close() = 0;
   // At once: pending operations end with localClosed.

@@ -34,6 +34,7 @@ class Channel final : public DataChannel, public Link {
       : Link(eventLoop, parameters), handler_(std::move(handler)) {}
 
   Status post(Operation operation, std::optional<Outcome>* answer) override;
+  fabric::Readiness prepare(const fabric::MemoryRegion& memory) override;
   void close() override;
   void abort() override { fail({ErrorCode::localClosed, "the connection was closed by this side"}); }
 
@@ -147,6 +148,11 @@ void Channel::pollFor(std::uint64_t id, std::optional<Outcome>& answer) {
   (void)loop().post([weak = weak_from_this()] {
     if (const auto self = weak.lock()) static_cast<Channel&>(*self).deliver();
   });
+}
+
+fabric::Readiness Channel::prepare(const fabric::MemoryRegion& memory) {
+  const auto open = connection();
+  return open ? open->prepare(memory) : fabric::Readiness::pointless;
 }
 
 void Channel::close() {

@@ -64,7 +64,7 @@ void addTransfers(PendingOperation& pending, WorkRequest::Kind kind, const Opera
                   const protocol::Grant& grant) {
   for (std::uint64_t done = 0; done < range.length;) {
     const std::uint64_t length = std::min<std::uint64_t>(range.length - done, kMaxTransfer);
-    pending.segments.push_back({range.data + done, static_cast<std::size_t>(length), nullptr});
+    pending.segments.push_back({range.data + done, static_cast<std::size_t>(length), range.registration});
     WorkRequest& request = pending.requests.emplace_back();
     request.kind = kind;
     request.remoteAddress = grant.base + range.offset + done;

@@ -116,12 +116,17 @@ struct RemoteWindow {
 };
 
 // Part of a work request's local memory. registration may be null: then a fabric whose device needs one copies
-// through memory of its own; iwarp sends and receives in place either way. The memory must stay valid until the completion.
+// through memory of its own; iwarp sends and receives in place either way. The memory must stay valid until the completion, and
+// so must the registration, whose memory the segment lies in.
 struct LocalSegment {
   std::byte* address = nullptr;
   std::size_t length = 0;
   const MemoryRegion* registration = nullptr;
 };
+
+// pointless: the fabric or the device would not use the registration, or the connection does not stand. failed: the memory
+// cannot be registered; so it is the next time, unless a limit is raised.
+enum class Readiness : std::uint8_t { pointless, failed, ready };
 
 struct WorkRequest {
   enum class Kind : std::uint8_t { write, read, send, flush };
@@ -194,6 +199,10 @@ class Connection {
   // the same grant without it may be had.
   virtual Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
                                      std::uint64_t length, Access access) = 0;
+  // Whether a work request's local memory may name this registration here. What it takes is done at the first call, on this
+  // thread, without a lock of the connection's: a device pins the memory. Any thread.
+  virtual Readiness prepare(const MemoryRegion& memory) { return (void)memory, Readiness::pointless; }
+
   // The key is unknown from now on. Loop thread. On iwarp nothing lands under it any more; a device may still place
   // what it was receiving (a few in a thousand on rxe). Who must be sure fences the connection.
   virtual void revoke(std::uint32_t key) = 0;

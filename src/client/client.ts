@@ -236,7 +236,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Page-aligned memory that user-space iWARP sends from and reads into in place. The verbs fabric copies through its own.
+   * Page-aligned memory that a device sends from and reads into in place, registered there at its first use: docs/concepts.md,
+   * Memory. Keep it and use it again.
    * @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_MEMORY`
    */
   allocate(bytes: number): RegisteredBuffer {

@@ -184,6 +184,17 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
   return RemoteWindow{remoteKey, reinterpret_cast<std::uint64_t>(granted.data()), length};
 }
 
+Readiness VerbsConnection::prepare(const MemoryRegion& memory) {
+  std::shared_ptr<Device> device;
+  {
+    const std::lock_guard lock(mutex_);
+    if (open_) device = device_;
+  }
+  // Where each connection has a domain of its own everything is copied: TransmitQueue::mustBounce.
+  if (device == nullptr || !device->windows()) return Readiness::pointless;
+  return static_cast<const VerbsMemoryRegion&>(memory).on(device).ok() ? Readiness::ready : Readiness::failed;
+}
+
 void VerbsConnection::revoke(std::uint32_t key) {
   keys_.erase(key);
 }
@@ -240,7 +251,8 @@ VerbsConnection::Look VerbsConnection::lookForAWhile() {
   for (;;) {
     bool busy = false;
     Look found = look(&busy);
-    if (found.sent.any || !found.received.empty() || !found.status || !busy || Clock::now() >= until) return found;
+    if (found.sent.any || found.sent.failure || !found.received.empty() || !found.status) return found;
+    if (!busy || Clock::now() >= until) return found;
   }
 }
 
@@ -265,7 +277,7 @@ void VerbsConnection::pollCompletions() {
     if (receivedQueue_ == nullptr) return;
     bool busy = false;
     Look found = armed ? look(&busy) : lookForAWhile();
-    if (!found.sent.any && found.received.empty() && found.status) {
+    if (!found.sent.any && !found.sent.failure && found.received.empty() && found.status) {
       if (armed) return finishIfDrained();
       if (Status asked = arm(); !asked) return breakWith(asked.error());
       armed = true;
@@ -295,7 +307,7 @@ void VerbsConnection::poll(std::vector<Completion>& completions, bool rest) {
   bool drained = false;
   {
     const std::lock_guard lock(mutex_);
-    if (transmit_ == nullptr) return;
+    if (transmit_ == nullptr || transmit_->failed()) return;
     transmit_->collect(found);
     if (rest && found.status && !found.failure && transmit_->busy()) {
       if (found.status = transmit_->arm(); found.status) transmit_->collect(found);
@@ -303,11 +315,10 @@ void VerbsConnection::poll(std::vector<Completion>& completions, bool rest) {
     drained = closing_ && transmit_->requests() == 0;
   }
   completions.insert(completions.end(), found.completions.begin(), found.completions.end());
-  if (found.failure || !found.status) {
-    (void)loop().post([keep = shared_from_this(), failure = found.failure, status = std::move(found.status)] {
-      if (keep->state_ == State::closed) return;
-      keep->breakWith(failure ? keep->failureOf(*failure) : status.error());
-    });
+  if (found.failure) {
+    (void)loop().post([keep = shared_from_this()] { keep->pollCompletions(); });
+  } else if (!found.status) {
+    (void)loop().post([keep = shared_from_this(), reason = found.status.error()] { keep->breakWith(reason); });
   } else if (drained) {
     (void)loop().post([keep = shared_from_this()] { keep->finishIfDrained(); });
   }

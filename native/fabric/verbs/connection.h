@@ -55,6 +55,7 @@ class VerbsConnection final : public Connection,
   void poll(std::vector<Completion>& completions, bool rest) override;
   Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset, std::uint64_t length,
                              Access access) override;
+  Readiness prepare(const MemoryRegion& memory) override;
   void revoke(std::uint32_t key) override;
   void fence(std::function<void()> done) override;
   void close() override;

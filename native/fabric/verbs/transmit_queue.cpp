@@ -300,15 +300,16 @@ void TransmitQueue::collect(Found& found) {
     found.any = true;
     for (const ibv_wc& entry : std::span(entries).first(static_cast<std::size_t>(count))) {
       if (entry.status == IBV_WC_SUCCESS) {
-        if (!found.failure) complete(entry.wr_id, found.completions);
-      } else if (!found.failure || found.failure->status == IBV_WC_WR_FLUSH_ERR) {
+        if (!failure_) complete(entry.wr_id, found.completions);
+      } else if (!failure_ || failure_->status == IBV_WC_WR_FLUSH_ERR) {
         // Of the entries of a broken queue pair the first that was not flushed says why.
-        found.failure = entry;
+        failure_ = entry;
       }
     }
     if (count < kPollBatch) break;
   }
-  if (found.any && !found.failure && found.status) found.status = pump(Lookout::poll);
+  found.failure = failure_;
+  if (found.any && !failure_ && found.status) found.status = pump(Lookout::poll);
 }
 
 void TransmitQueue::complete(std::uint64_t number, std::vector<Completion>& completions) {

@@ -56,7 +56,7 @@ class TransmitQueue {
 
   struct Found {
     std::vector<Completion> completions;  // in the order of posting
-    std::optional<ibv_wc> failure;        // ends the connection; of several the one that says why
+    std::optional<ibv_wc> failure;        // found by now, also by another call; ends the connection
     Status status;                        // what could not be posted behind them, which ends it too
     bool any = false;
   };
@@ -64,6 +64,7 @@ class TransmitQueue {
   void collect(Found& found);
   // Something is on the queue pair.
   bool busy() const { return !pieces_.empty(); }
+  bool failed() const { return failure_.has_value(); }
   // Asks for an event at the next completion, unless one is due. What has completed before is found by collect only.
   Status arm();
   void eventTaken() { armed_ = false; }
@@ -117,7 +118,8 @@ class TransmitQueue {
   Limits limits_;
   ibv_cq* completionQueue_;
   ibv_qp* queuePair_ = nullptr;
-  bool armed_ = false;  // an event has been asked for, and not been taken
+  bool armed_ = false;             // an event has been asked for, and not been taken
+  std::optional<ibv_wc> failure_;  // of the completions that failed the one that says why
   std::unique_ptr<BounceRing> small_;
   std::unique_ptr<BounceRing> large_;
   std::unique_ptr<Chain> chain_;  // reused: it is large
