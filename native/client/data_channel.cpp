@@ -117,7 +117,7 @@ Status Channel::post(Operation operation, std::optional<Outcome>* answer) {
 // The answer to a flush message comes as a message, which the loop takes. Each miss doubles the number of operations that
 // go by before the next try: where the network is slow, or the medium, looking in vain is only so much lost time.
 bool Channel::shallPoll(const PendingOperation& operation) {
-  if (!operation.flushes.empty() || !waiting_.empty()) return false;
+  if (!operation.flushes.empty() || queued_) return false;
   if (passOver_ > 0) return --passOver_, false;
   const auto open = connection();
   return open && open->canPoll();

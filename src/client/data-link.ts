@@ -312,22 +312,12 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     const { transfer } = piece
     this.#pieces.set(id, piece)
     transfer.pieceTaken(piece)
+    const { kind, until, offsets, buffers, flushRanges } = piece
+    const poll = this.#pieces.size === 1 && piece.charge <= maxPolledBytes && this.#mayPoll()
+    let method: number | undefined
     try {
-      const { kind, until, offsets, buffers, flushRanges } = piece
-      const poll = this.#pieces.size === 1 && piece.charge <= maxPolledBytes && this.#mayPoll()
-      const method = channel.post(
-        id,
-        kind,
-        until,
-        offsets,
-        buffers,
-        flushRanges,
-        workDeadlineMs,
-        this.#flushByUnit,
-        poll,
-      )
-      if (method === undefined) return
-      this.#onSuccess(id, piece, method)
+      const flushByUnit = this.#flushByUnit
+      method = channel.post(id, kind, until, offsets, buffers, flushRanges, workDeadlineMs, flushByUnit, poll)
     } catch (error) {
       const code = (error as { nativeCode?: unknown }).nativeCode
       // The connection is over; its end is on the way here, and the piece is repeated after it.
@@ -335,11 +325,14 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       this.#finishPiece(id, piece)
       this.#fail(transfer, fromNative(error, { outcome: transfer.outcome }))
       this.#context.budget.drain()
+      return
     }
+    if (method === undefined) return
+    this.#onSuccess(id, piece, method)
+    this.#afterOutcomes()
   }
 
   #onOutcomes(outcomes: Float64Array): void {
-    this.#backoffMs = 0
     for (let i = 0; i < outcomes.length; i += 4) {
       const id = outcomes[i] as number
       const piece = this.#pieces.get(id)
@@ -369,6 +362,11 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
         }
       }
     }
+    this.#afterOutcomes()
+  }
+
+  #afterOutcomes(): void {
+    this.#backoffMs = 0
     this.#context.budget.drain()
     this.#checkIdle()
   }

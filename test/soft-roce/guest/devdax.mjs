@@ -1,22 +1,10 @@
 // devdax.mjs DEVICE ADDRESS -- a pool on persistent memory, reached by verbs: what was durable is there after a restart.
 // DURABLE_METHOD: how it is expected to be made durable.
 import { connect, PersistentMemoryUnit } from '../../../dist/index.js'
+import { check, claim, exitCode } from './claims.mjs'
 
 const [device, address] = process.argv.slice(2)
 const method = process.env.DURABLE_METHOD ?? 'unit-flush'
-let failed = 0
-async function claim(name, work) {
-  try {
-    await work()
-    console.log(`ok ${name}`)
-  } catch (error) {
-    failed++
-    console.log(`not ok ${name}: ${error?.stack ?? error}`)
-  }
-}
-function check(holds, what) {
-  if (!holds) throw new Error(what)
-}
 const start = () =>
   PersistentMemoryUnit.start({
     pool: { medium: 'devdax', path: device },
@@ -43,10 +31,7 @@ await claim('durable appends and a region of two extents are written over verbs'
   const checkpoints = log.log()
   for (let sequence = 1; sequence <= 20; sequence++) {
     const ack = await checkpoints.append(payload(sequence), { durability: 'durable' })
-    check(
-      ack.durability === 'durable' && ack.method === method,
-      JSON.stringify(ack, (_, v) => String(v)),
-    )
+    check(ack.durability === 'durable' && ack.method === method, ack)
   }
   // A hole of 4 MiB between two regions, and then one that is larger: it is mapped of several extents.
   for (const name of ['a', 'hole', 'b']) await client.createRegion(name, { bytes: 4 << 20, mode: 'raw' })
@@ -71,4 +56,4 @@ await claim('after a restart every durable checkpoint is there', async () => {
   await client.close()
 })
 await unit?.close()
-process.exitCode = failed === 0 ? 0 : 1
+process.exitCode = exitCode()

@@ -7,22 +7,9 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, PersistentMemoryUnit } from '../../../dist/index.js'
 import { loadNative } from '../../../dist/native-loader.js'
+import { check, claim, exitCode, text } from './claims.mjs'
 
 const [device, address] = process.argv.slice(2)
-let failed = 0
-async function claim(name, work) {
-  try {
-    await work()
-    console.log(`ok ${name}`)
-  } catch (error) {
-    failed++
-    console.log(`not ok ${name}: ${error?.stack ?? error}`)
-  }
-}
-const text = (value) => JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? String(part) : part))
-function check(holds, what) {
-  if (!holds) throw new Error(typeof what === 'string' ? what : text(what))
-}
 
 /** Lengths of the flushes that the kernel has carried out since the call before. */
 let seen = 0
@@ -87,7 +74,10 @@ await claim('a flush covers what was written visibly before it, in one operation
 await claim('while the process of the unit is stopped, durable writes go on', async () => {
   unit.kill('SIGSTOP')
   try {
-    while (!stopped(unit.pid)) await sleep(1)
+    for (let waited = 0; !stopped(unit.pid); waited++) {
+      check(waited < 5000, 'the threads of the unit did not stop')
+      await sleep(1)
+    }
     for (let i = 0; i < 5; i++) {
       const ack = await region.write(2 << 20, bytes(3000, i), { ...durable, timeoutMs: 500 })
       check(ack.method === 'flush-verb', ack)
@@ -164,4 +154,4 @@ await claim('a memory pool on the same device keeps nothing, with a code', () =>
     check(error.code === 'NOT_DURABLE', error)
   }),
 )
-process.exitCode = failed === 0 ? 0 : 1
+process.exitCode = exitCode()

@@ -1,15 +1,11 @@
 // removal.mjs ADDRESS DEVICE -- the device is taken away under a unit and its writing client: their calls end with a code, and
-// both go on living. Prints one line for each claim, as the native tests do; exit code 1 when one does not hold.
+// both go on living.
 import { execFile } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, PersistentMemoryUnit } from 'rdma-checkpoint'
+import { check, claim, exitCode } from './claims.mjs'
 
 const [address, device] = process.argv.slice(2)
-let failed = 0
-function claim(what, holds, seen) {
-  console.log(`${holds ? 'ok' : 'not ok'} ${what}${holds ? '' : `: ${seen}`}`)
-  if (!holds) failed++
-}
 
 const unit = await PersistentMemoryUnit.start({
   pool: { medium: 'memory', bytes: 32 * 1024 * 1024 },
@@ -34,13 +30,18 @@ for (const end = Date.now() + 30_000; error === undefined && Date.now() < end; w
   })
 }
 console.log(`# ${writes} writes until the device was gone`)
-claim('a write ends with a code once the device is gone', error?.code === 'CONNECTION_LOST', error)
-const later = await write().catch((reason) => reason)
-claim('so does a later one', later?.code === 'CONNECTION_LOST', later)
-const { state } = await client.status()
-claim('the unit answers its control service', state === 'ready', state)
-await sleep(100)
-await client.close({ timeoutMs: 5_000 })
-await unit.close()
-claim('both are closed in order', true)
-process.exit(failed === 0 ? 0 : 1)
+await claim('a write ends with a code once the device is gone', () => check(error?.code === 'CONNECTION_LOST', error))
+await claim('so does a later one', async () => {
+  const later = await write().catch((reason) => reason)
+  check(later?.code === 'CONNECTION_LOST', later)
+})
+await claim('the unit answers its control service', async () => {
+  const { state } = await client.status()
+  check(state === 'ready', state)
+})
+await claim('both are closed in order', async () => {
+  await sleep(100)
+  await client.close({ timeoutMs: 5_000 })
+  await unit.close()
+})
+process.exit(exitCode())
