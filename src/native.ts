@@ -34,8 +34,9 @@ export interface NativeModule {
   /**
    * Zeroed memory as one ArrayBuffer of 0 to 2^32 bytes, for allocate() and staging: a page-aligned anonymous mapping,
    * unmapped when it is collected; an ordinary ArrayBuffer where the runtime allows no external ones.
+   * @param lasting a device that transfers from or to it may register it as a whole
    */
-  allocate(bytes: number): ArrayBuffer
+  allocate(bytes: number, lasting: boolean): ArrayBuffer
   /**
    * RDMA devices as libibverbs lists them.
    * @throws notSupported, with what to install, where the libraries are missing or the fabric was not built

@@ -1,9 +1,7 @@
-// allocations.h -- the memory that allocate() has handed out in one environment, and its registrations on RDMA devices.
+// allocations.h -- the memory that allocate() has handed out in one environment, and its registrations with fabrics.
 //
 // A transfer out of such memory needs no copy: what it names is registered at its first use on a device, once for all
-// connections there, and until the memory is collected or the engine that used it is closed. Registering pins pages, so
-// that all of it together takes half of the limit of locked memory at most; the rest is left to what cannot do without.
-// The JavaScript thread only.
+// connections there, and until the memory is collected or the engine that used it is closed. The JavaScript thread only.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +18,7 @@ namespace rdmacp::binding {
 class Allocations {
  public:
   // Connection::prepare of the one that is going to use it.
-  using Prepare = std::function<fabric::Readiness(const fabric::MemoryRegion&)>;
+  using Prepare = std::function<bool(const fabric::MemoryRegion&)>;
 
   void add(std::span<std::byte> memory);
   // Before the memory is unmapped. Nobody transfers from or to it any more.
@@ -36,19 +34,13 @@ class Allocations {
   struct Use {
     const fabric::Fabric* fabric = nullptr;
     std::shared_ptr<fabric::MemoryRegion> region;
-    bool counted = false;  // in registered_
-    bool failed = false;   // not tried again
   };
   struct Allocation {
     std::span<std::byte> memory;
     std::vector<Use> uses;
   };
-  static Use* useOf(Allocation& allocation, fabric::Fabric& fabric);
-  void drop(Allocation& allocation, const fabric::Fabric* fabric);
 
   std::map<const std::byte*, Allocation> allocations_;  // by their first byte
-  std::size_t registered_ = 0;                          // bytes
-  std::size_t most_ = 0;                                // of registered_; found out at first use
 };
 
 }  // namespace rdmacp::binding

@@ -11,6 +11,7 @@ using client::Operation;
 
 constexpr std::uint32_t kMaxBuffers = 1U << 20;
 constexpr double kMaxDeadlineMs = 1e12;
+constexpr std::uint64_t kLeastRegistered = 4096;
 
 // Reads offsets and buffers in step; `held` becomes what has to be kept alive.
 void readRanges(ArgumentReader& read, Napi::Env env, napi_value offsets, napi_value buffers, Operation& operation,
@@ -127,9 +128,10 @@ Status DataLink::post(Environment& environment, double id, Operation operation, 
     environment.stopBeforeEarlierHooks();
   }
   operation.id = slot;
-  // User-space iWARP sends from and into any memory.
+  // User-space iWARP sends from and into any memory, and a little is copied faster than looked up.
   if (fabric_->transport() == fabric::Transport::verbs) {
     for (client::OperationRange& range : operation.ranges) {
+      if (range.length < kLeastRegistered) continue;
       range.registration = environment.allocations().registration(
           *fabric_, {range.data, static_cast<std::size_t>(range.length)},
           [&](const fabric::MemoryRegion& memory) { return open->prepare(memory); });

@@ -117,6 +117,7 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   ArgumentReader read(env);
   const std::uint64_t bytes = read.integer(info[0], "bytes", 0, kMaxAllocation);
+  const bool lasting = given(env, info[1]) && read.boolean(info[1], "lasting");
   if (!read.ok()) return read.fail();
   if (bytes == 0) return {env, plainArrayBuffer(env, 0)};
 
@@ -134,7 +135,9 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
                                                               onCollected, mapping.get(), &buffer);
   if (status == napi_ok) {
     (void)mapping.release();
-    Environment::of(env).allocations().add({static_cast<std::byte*>(address), static_cast<std::size_t>(length)});
+    if (lasting) {
+      Environment::of(env).allocations().add({static_cast<std::byte*>(address), static_cast<std::size_t>(length)});
+    }
     Environment::of(env).stopBeforeEarlierHooks();
     return {env, buffer};
   }

@@ -4,7 +4,7 @@
 // operation is what the user asked for (write these ranges, and then visible or durable), posted at once as the work
 // requests it needs, and answered by one outcome.
 //
-// Threads: post, close from any thread. Handler calls come on the loop's thread, never from within a call into the channel.
+// Threads: post, prepare, close from any thread. Handler calls come on the loop's thread, never from within a call into the channel.
 #pragma once
 
 #include <cstdint>
@@ -81,7 +81,7 @@ class DataChannel {
   virtual Status post(Operation operation, std::optional<Outcome>* answer) = 0;
   Status post(Operation operation) { return post(std::move(operation), nullptr); }
   // Of the connection, while there is one.
-  virtual fabric::Readiness prepare(const fabric::MemoryRegion& memory) = 0;
+  virtual bool prepare(const fabric::MemoryRegion& memory) = 0;
   // Orderly: what the connection has taken is sent, then it ends with localClosed.
   virtual void close() = 0;
   // At once: pending operations end with localClosed.

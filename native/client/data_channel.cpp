@@ -1,7 +1,7 @@
 // data_channel.cpp -- one open region handle's connection: operations out, outcomes back.
 //
-// post() runs on any thread and transmits there, and may look for the answer there; everything else here runs on the event
-// loop's thread. The parts of a posted operation are counted down under outcomeMutex_, by the loop's thread or by the one
+// post() runs on any thread and transmits there, and may look for the answer there; so does prepare(). Everything else here
+// runs on the event loop's thread. The parts of a posted operation are counted down under outcomeMutex_, by the loop's thread or by the one
 // that looks for the answer; whoever counts the last one frees it.
 //
 // Order of the mutexes: postMutex_, outcomeMutex_, the connection's.
@@ -34,7 +34,7 @@ class Channel final : public DataChannel, public Link {
       : Link(eventLoop, parameters), handler_(std::move(handler)) {}
 
   Status post(Operation operation, std::optional<Outcome>* answer) override;
-  fabric::Readiness prepare(const fabric::MemoryRegion& memory) override;
+  bool prepare(const fabric::MemoryRegion& memory) override;
   void close() override;
   void abort() override { fail({ErrorCode::localClosed, "the connection was closed by this side"}); }
 
@@ -150,9 +150,9 @@ void Channel::pollFor(std::uint64_t id, std::optional<Outcome>& answer) {
   });
 }
 
-fabric::Readiness Channel::prepare(const fabric::MemoryRegion& memory) {
+bool Channel::prepare(const fabric::MemoryRegion& memory) {
   const auto open = connection();
-  return open ? open->prepare(memory) : fabric::Readiness::pointless;
+  return open && open->prepare(memory);
 }
 
 void Channel::close() {

@@ -13,11 +13,11 @@
 // Life
 //   A Connection is held by shared_ptr. The fabric keeps it (and its handler) alive until onClosed has returned.
 //   onClosed comes exactly once and last, for every connection for which connect() succeeded or accept was decided,
-//   also for one that was never established. Before it, every posted work request has had its completion, if not from
-//   poll().
+//   also for one that was never established. Before it, every posted work request has had its completion, or a call of
+//   poll() has found it, which may return later.
 //
 // What completes when
-//   Completions come in the order of posting.
+//   Completions come in the order of posting, those that poll() finds among themselves and the handler's among themselves.
 //   write  the local memory may be reused. It says nothing about the other side (an iWARP write to a bad key completes).
 //   read   the bytes are in local memory. A read sees every byte of the writes posted before it on its connection:
 //          the product's `visible` is a read of at least one byte after the writes.
@@ -124,10 +124,6 @@ struct LocalSegment {
   const MemoryRegion* registration = nullptr;
 };
 
-// pointless: the fabric or the device would not use the registration, or the connection does not stand. failed: the memory
-// cannot be registered; so it is the next time, unless a limit is raised.
-enum class Readiness : std::uint8_t { pointless, failed, ready };
-
 struct WorkRequest {
   enum class Kind : std::uint8_t { write, read, send, flush };
   Kind kind = Kind::write;
@@ -190,7 +186,8 @@ class Connection {
   // A completion queue that any thread may look into.
   virtual bool canPoll() const { return false; }
   // Looks for completions on this thread. What it appends has succeeded and is not told to the handler; everything else is,
-  // and may be at the same time. rest: the loop is to look out for what has not completed; else poll() is called again, soon.
+  // and may be at the same time. rest: the loop is to look out for what has not completed. Whoever posted with Lookout::poll
+  // calls it until all of that has completed, or with rest.
   virtual void poll(std::vector<Completion>& completions, bool rest) { (void)completions, (void)rest; }
 
   // Lets the peer of this connection use a range of the registration. Loop thread. It takes effect in the order of what is
@@ -200,8 +197,9 @@ class Connection {
   virtual Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset,
                                      std::uint64_t length, Access access) = 0;
   // Whether a work request's local memory may name this registration here. What it takes is done at the first call, on this
-  // thread, without a lock of the connection's: a device pins the memory. Any thread.
-  virtual Readiness prepare(const MemoryRegion& memory) { return (void)memory, Readiness::pointless; }
+  // thread, without a lock of the connection's: a device pins the memory. false: the fabric would not use it, or it cannot be
+  // had now, and the memory is copied. Any thread.
+  virtual bool prepare(const MemoryRegion& memory) { return (void)memory, false; }
 
   // The key is unknown from now on. Loop thread. On iwarp nothing lands under it any more; a device may still place
   // what it was receiving (a few in a thousand on rxe). Who must be sure fences the connection.

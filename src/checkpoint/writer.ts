@@ -444,9 +444,9 @@ export class LogWriter {
       await this.#confirmBases()
     } catch (error) {
       this.#loaded = false
-      for (const { answer, staging } of suspects) {
+      for (const { answer, staging, error: failed } of suspects) {
         answer.reject(withOutcome(error, 'unknown'))
-        staging.release()
+        if (failed === undefined) staging.release()
       }
       for (const job of this.#queue.splice(0)) {
         if (job.kind === 'barrier') job.failed(withOutcome(error, 'none'))
@@ -517,7 +517,8 @@ export class LogWriter {
       }
     }
     const kept = new Set(again.map(({ staging }) => staging))
-    for (const { staging } of suspects) if (!kept.has(staging)) staging.release()
+    // What was given up may still be sent from where it lies: that memory is not used again.
+    for (const { staging, error } of suspects) if (error === undefined && !kept.has(staging)) staging.release()
     for (const job of again) job.answer.sent = false
     this.#queue.unshift(...again)
     return true
@@ -638,12 +639,13 @@ export class LogWriter {
       const options = { ...deadline.rest(), durability: access.strongest }
       const ack = await access.writeAll([{ offset: copyOffset(generation), bytes }], options)
       this.#header = header
+      // Not when it failed: it may still be sent from there.
+      staging.release()
       return ack
     } catch (error) {
       this.#loaded = false
       throw error
     } finally {
-      staging.release()
       this.#wake()
     }
   }

@@ -13,12 +13,13 @@ export function allocateRegistered(native: Allocator, bytes: number): Registered
   if (!Number.isSafeInteger(bytes) || bytes < 1) {
     throw invalid(`allocate() takes a number of bytes from 1 on; it was given ${String(bytes)}.`)
   }
-  return new Registered(allocate(native, bytes))
+  return new Registered(allocate(native, bytes, true))
 }
 
-function allocate(native: Allocator, bytes: number): Uint8Array<ArrayBuffer> {
+/** @param lasting it will be used again, which registering pays for */
+function allocate(native: Allocator, bytes: number, lasting: boolean): Uint8Array<ArrayBuffer> {
   try {
-    const memory = native.allocate(bytes)
+    const memory = native.allocate(bytes, lasting)
     // Transferring it would move memory away that a write may be sent from.
     markAsUntransferable(memory)
     return new Uint8Array(memory, 0, bytes)
@@ -62,7 +63,7 @@ export class StagingMemory {
     const size = Math.max(smallestStaging, 2 ** Math.ceil(Math.log2(Math.max(1, bytes))))
     const reused = this.#free.get(size)?.pop()
     if (reused !== undefined) this.#kept -= size
-    const whole = reused ?? allocate(this.#native, size)
+    const whole = reused ?? allocate(this.#native, size, size <= maxKept)
     let held = true
     return {
       bytes: whole.subarray(0, bytes),

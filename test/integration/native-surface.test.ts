@@ -73,13 +73,13 @@ describe('memory functions', () => {
       expect(error).toMatchObject({ nativeCode: 1, isTypeError: true })
     }
     for (const bytes of [-1, Number.NaN, 2 ** 40, '1']) {
-      expect(nativeError(() => addon.allocate(bytes as number)).nativeCode).toBe(1)
+      expect(nativeError(() => addon.allocate(bytes as number, false)).nativeCode).toBe(1)
     }
   })
 
   test('allocate gives zeroed memory of exactly the size asked for', () => {
     for (const bytes of [0, 1, 4096, 5000, 3 << 20]) {
-      const buffer = addon.allocate(bytes)
+      const buffer = addon.allocate(bytes, true)
       expect(buffer.byteLength).toBe(bytes)
       expect(new Uint8Array(buffer).every((byte) => byte === 0)).toBe(true)
       new Uint8Array(buffer).fill(1)

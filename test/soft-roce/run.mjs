@@ -11,7 +11,7 @@ import { boot, checkout, missing, prepareTrixie } from './vm.mjs'
 
 const flush = process.argv[2] === 'flush'
 const results = join(checkout, `build/soft-roce/results${flush ? '-flush' : ''}`)
-const hangsAfterMs = 25 * 60 * 1000
+const hangsAfterMs = (process.argv.includes('product-all') ? 60 : 25) * 60 * 1000
 
 function countOf(text) {
   const totals = /^(\d+) passed, (\d+) failed, (\d+) skipped$/m.exec(text)

@@ -361,6 +361,21 @@ test('unread begins behind a cursor, also a saved one, and tells when it was lap
   expect((await values(before))[0]).toBe(Number(oldest.sequence))
 })
 
+test('memory that a failed write may still be sent from is not used again', async () => {
+  const memory = region()
+  const log = openLog(memory.owner())
+  await log.append(new Uint8Array(100))
+  await log.clear()
+  await log.append(new Uint8Array(100))
+  const error = new CheckpointError('TIMEOUT', 'no answer', { outcome: 'unknown' })
+  memory.failing.set(memory.writes, { error, lands: true })
+  expect(await codeOf(log.clear())).toBe('TIMEOUT')
+  memory.failing.set(memory.writes, { error, lands: true })
+  expect(await codeOf(log.append(new Uint8Array(100)))).toBe('TIMEOUT')
+  await log.append(new Uint8Array(100))
+  expect(memory.stagings.map(({ released }) => released)).toEqual([true, true, true, false, false, true])
+})
+
 test('fail refuses an append that would drop something, until it is cleared or read', async () => {
   const memory = region({ onFull: 'fail' })
   const log = openLog(memory.owner())

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { FakeUnit, settle } from './client-fake.js'
 
@@ -79,5 +80,20 @@ test('a loop of calls that are answered at once lets timers run', async () => {
   clearInterval(timer)
   expect(ticks).toBeGreaterThan(5)
   expect(unit.log.filter(({ poll }) => poll).length).toBeGreaterThan(10)
+  await client.close()
+})
+
+test('a handle that is closing ends when the call it waited for is answered at once after a reconnect', async () => {
+  const { unit, client, region } = await writer()
+  unit.unreachable = true
+  unit.channel.break()
+  const write = region.write(0, Uint8Array.of(5), { durability: 'visible' })
+  const closed = region.close()
+  unit.unreachable = false
+  await write
+  expect(unit.memory[0]).toBe(5)
+  expect(unit.log.at(-1)?.poll).toBe(true)
+  const outcome = await Promise.race([closed.then(() => 'closed'), sleep(5_000, 'not closed')])
+  expect(outcome).toBe('closed')
   await client.close()
 })

@@ -98,6 +98,8 @@ export class MemoryRegion {
   metadataCalls = 0
   /** Writes that are posted from now on: to be failed instead of landing, by their number counted from the first. */
   readonly failing = new Map<number, { error: unknown; lands: boolean }>()
+  /** Staging memory in the order in which it was taken. */
+  readonly stagings: { released: boolean }[] = []
   /** Awaited before each operation lands. */
   gate: Promise<void> = Promise.resolve()
   #operations: Operation[] = []
@@ -228,10 +230,15 @@ export class MemoryRegion {
       },
       staging(bytes) {
         const memory = new Uint8Array(bytes)
+        const taken = { released: false }
+        region.stagings.push(taken)
         return {
           bytes: memory,
-          // Whoever still used it would be found out by a checksum.
-          release: () => void memory.fill(0xdd),
+          release: () => {
+            taken.released = true
+            // Whoever still used it would be found out by a checksum.
+            memory.fill(0xdd)
+          },
         }
       },
       copyCrc32c(target, targetOffset, source, seed) {

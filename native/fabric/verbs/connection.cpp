@@ -184,15 +184,14 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
   return RemoteWindow{remoteKey, reinterpret_cast<std::uint64_t>(granted.data()), length};
 }
 
-Readiness VerbsConnection::prepare(const MemoryRegion& memory) {
+bool VerbsConnection::prepare(const MemoryRegion& memory) {
   std::shared_ptr<Device> device;
   {
     const std::lock_guard lock(mutex_);
     if (open_) device = device_;
   }
   // Where each connection has a domain of its own everything is copied: TransmitQueue::mustBounce.
-  if (device == nullptr || !device->windows()) return Readiness::pointless;
-  return static_cast<const VerbsMemoryRegion&>(memory).on(device).ok() ? Readiness::ready : Readiness::failed;
+  return device != nullptr && device->windows() && static_cast<const VerbsMemoryRegion&>(memory).prepare(device);
 }
 
 void VerbsConnection::revoke(std::uint32_t key) {

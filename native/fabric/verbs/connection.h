@@ -1,6 +1,6 @@
 // connection.h -- one reliable connected queue pair and its identifier, on either side.
 //
-// Threads: post and poll from any thread, under mutex_; everything else on the connection's loop. It has two completion
+// Threads: post and poll from any thread, under mutex_; prepare from any thread; everything else on the connection's loop. It has two completion
 // queues: of what it posts (transmit_queue.h), and of the messages it receives, which the loop alone looks into. One
 // completion channel tells the loop of both. It keeps itself alive until onClosed has returned.
 #pragma once
@@ -55,7 +55,7 @@ class VerbsConnection final : public Connection,
   void poll(std::vector<Completion>& completions, bool rest) override;
   Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset, std::uint64_t length,
                              Access access) override;
-  Readiness prepare(const MemoryRegion& memory) override;
+  bool prepare(const MemoryRegion& memory) override;
   void revoke(std::uint32_t key) override;
   void fence(std::function<void()> done) override;
   void close() override;
@@ -113,7 +113,7 @@ class VerbsConnection final : public Connection,
 
   // Loop thread.
   State state_ = State::resolving;
-  std::shared_ptr<Device> device_;
+  std::shared_ptr<Device> device_;  // before open_ is set, and then for good: any thread that has seen open_ may read it
   std::vector<std::byte> privateData_;  // to send, with the preamble; on the unit's side what was received
   std::uint8_t offeredResources_ = 0, offeredDepth_ = 0;
   SocketAddress peer_;

@@ -11,6 +11,11 @@
 #include "siw_keys.h"
 
 namespace rdmacp::fabric::verbs {
+namespace {
+
+constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND;  // of a registration that all connections share
+
+}  // namespace
 
 Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context* context) {
   std::shared_ptr<Device> device(new Device(library, context));
@@ -71,12 +76,11 @@ Result<Registration> registerOn(const Library& library, ibv_pd* domain, Bytes me
 }
 
 Result<VerbsMemoryRegion::Registered> VerbsMemoryRegion::on(const std::shared_ptr<Device>& device) const {
-  constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND;
   const std::lock_guard lock(mutex_);
   if (const auto known = registrations_.find(device.get()); known != registrations_.end()) {
     return Registered{known->second.registration.get(), known->second.flush};
   }
-  OnDevice made{device, {}, false};
+  OnDevice made{device, {}, {}, false};
   if (persistent_ && device->flushes()) {
     auto flushed = registerOn(device->library(), device->sharedDomain(), memory_, kAccess | flush_verb::accessFlag());
     if (flushed) {
@@ -92,6 +96,31 @@ Result<VerbsMemoryRegion::Registered> VerbsMemoryRegion::on(const std::shared_pt
   const Registered registered{made.registration.get(), made.flush};
   registrations_.emplace(device.get(), std::move(made));
   return registered;
+}
+
+bool VerbsMemoryRegion::prepare(const std::shared_ptr<Device>& device) const {
+  const std::uint64_t returns = LockedShare::returns();
+  {
+    const std::lock_guard lock(mutex_);
+    if (registrations_.contains(device.get())) return true;
+    if (const auto refused = refused_.find(device.get()); refused != refused_.end() && refused->second == returns) {
+      return false;
+    }
+  }
+  // Pinning takes its time, and a loop's thread may be after the registration on another device.
+  std::optional<LockedShare> share = LockedShare::take(memory_.size());
+  Registration made;
+  if (share) {
+    auto registered = registerOn(device->library(), device->sharedDomain(), memory_, kAccess);
+    if (registered) made = std::move(registered).value();
+  }
+  const std::lock_guard lock(mutex_);
+  if (made == nullptr) {
+    refused_[device.get()] = returns;
+    return false;
+  }
+  registrations_.try_emplace(device.get(), OnDevice{device, std::move(share), std::move(made), false});
+  return true;
 }
 
 }  // namespace rdmacp::fabric::verbs

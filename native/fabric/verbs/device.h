@@ -8,10 +8,12 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 
 #include "../fabric.h"
 #include "handles.h"
+#include "locked_memory.h"
 
 namespace rdmacp::fabric::verbs {
 
@@ -63,8 +65,8 @@ class DeviceTable {
   std::map<ibv_context*, std::shared_ptr<Device>> devices_;
 };
 
-// Memory that connections on any device may be granted ranges of. On a device with windows it is registered once, at
-// the first grant there; the registration has no remote rights. That of persistent memory has the one to flush, where the
+// Memory that connections on any device may be granted ranges of, or may transfer from and to. On a device with windows it is
+// registered once, at the first grant or prepare there; the registration has no remote rights. That of persistent memory has the one to flush, where the
 // device takes it: a driver looks at it whether the memory is persistent (rxe: is_pmem_page), and it changes no byte.
 class VerbsMemoryRegion final : public MemoryRegion {
  public:
@@ -79,10 +81,13 @@ class VerbsMemoryRegion final : public MemoryRegion {
     bool flush = false;  // windows over it may have the right to flush
   };
   Result<Registered> on(const std::shared_ptr<Device>& device) const;
+  // Registers there if the limit of locked memory has room for what is no need (locked_memory.h).
+  bool prepare(const std::shared_ptr<Device>& device) const;
 
  private:
   struct OnDevice {
     std::shared_ptr<Device> device;
+    std::optional<LockedShare> share;  // given back after the registration has gone
     Registration registration;
     bool flush = false;
   };
@@ -91,6 +96,7 @@ class VerbsMemoryRegion final : public MemoryRegion {
   bool persistent_;
   mutable std::mutex mutex_;
   mutable std::map<const Device*, OnDevice> registrations_;
+  mutable std::map<const Device*, std::uint64_t> refused_;  // by prepare: LockedShare::returns() then
 };
 
 // Registers with the given ibv_access_flags.
