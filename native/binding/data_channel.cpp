@@ -289,8 +289,7 @@ Napi::Value DataChannel::post(const Napi::CallbackInfo& info) {
   const bool poll = !info[8].IsUndefined() && read.ok() && read.boolean(info[8], "poll");
   if (!read.ok()) return read.fail();
   std::optional<client::Outcome> answer;
-  const Status posted =
-      link_->post(Environment::of(env), id, std::move(operation), held, poll ? &answer : nullptr);
+  const Status posted = link_->post(Environment::of(env), id, std::move(operation), held, poll ? &answer : nullptr);
   if (!posted) return throwError(env, posted.error());
   return answer ? Napi::Number::New(env, answer->method) : env.Undefined();
 }

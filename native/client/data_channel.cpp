@@ -69,7 +69,7 @@ class Channel final : public DataChannel, public Link {
   std::mutex outcomeMutex_;
   std::vector<Outcome> outcomes_;    // under outcomeMutex_
   std::vector<Outcome> delivering_;  // loop thread; keeps its capacity
-  std::array<std::byte, 8> sink_{};              // the reads that make writes visible end here
+  std::array<std::byte, 8> sink_{};  // the reads that make writes visible end here
 
   FlushTable flushes_;
   std::atomic<std::size_t> inFlight_{0};  // work requests posted and not complete

@@ -138,13 +138,13 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   }
 
   const Message privateData;
-  std::atomic<bool> flushes{false};    // this end can post flushes
-  bool closesWhenEmpty = false;        // set before close()
-  std::function<Status()> beforePost;  // on the posting thread; an error is what post then answers
-  bool polls = false;                     // set before anything is posted
-  std::function<std::size_t()> onPoll;    // on the polling thread: so many are found
-  std::atomic<int> looks{0};              // calls of poll
-  std::atomic<bool> unattended{false};    // something was posted that the loop does not look out for
+  std::atomic<bool> flushes{false};     // this end can post flushes
+  bool closesWhenEmpty = false;         // set before close()
+  std::function<Status()> beforePost;   // on the posting thread; an error is what post then answers
+  bool polls = false;                   // set before anything is posted
+  std::function<std::size_t()> onPoll;  // on the polling thread: so many are found
+  std::atomic<int> looks{0};            // calls of poll
+  std::atomic<bool> unattended{false};  // something was posted that the loop does not look out for
 
  private:
   template <class Call>
