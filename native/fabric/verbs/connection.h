@@ -113,8 +113,8 @@ class VerbsConnection final : public Connection,
 
   // Loop thread.
   State state_ = State::resolving;
-  std::shared_ptr<Device>
-      device_;  // before open_ is set, and then for good: any thread that has seen open_ may read it
+  // Set before open_ is, and then for good: any thread that has seen open_ may read it.
+  std::shared_ptr<Device> device_;
   std::vector<std::byte> privateData_;  // to send, with the preamble; on the unit's side what was received
   std::uint8_t offeredResources_ = 0, offeredDepth_ = 0;
   SocketAddress peer_;
