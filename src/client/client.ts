@@ -24,6 +24,7 @@ import { checkName, checkSignal, checkTimeout, invalid, toSize } from './argumen
 import type { ClientCore } from './client-core.js'
 import { DataLink } from './data-link.js'
 import { Deadlines } from './deadlines.js'
+import { EndpointChoice } from './endpoints.js'
 import { acquireEngine, type EngineLease } from './engine.js'
 import { InFlightBudget, minBytesInFlight } from './in-flight-budget.js'
 import { PollTurn } from './poll-turn.js'
@@ -74,20 +75,19 @@ export async function connectWith(
   if (transport === 'verbs') requireVerbs(native)
   const control = await parts.openControl(address, identity)
   const engine = acquireEngine(native)
+  const endpoints = new EndpointChoice(transport, native.fabrics)
   const links = {
-    native,
     engine: engine.engine,
     budget,
     deadlines: new Deadlines(),
     pollTurn: new PollTurn(),
-    transport,
+    endpoints,
     retryMs,
   }
   const session = new UnitSession({
     control,
-    native,
     engine: engine.engine,
-    transport,
+    endpoints,
     identity,
     clientVersion: packageVersion(),
   })

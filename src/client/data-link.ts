@@ -5,13 +5,12 @@
  */
 import type { Endpoint } from '../control/messages.js'
 import { CheckpointError, type ErrorCode } from '../errors.js'
-import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant, NativeModule } from '../native.js'
+import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } from '../native.js'
 import { operationUntil } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
-import type { Transport } from '../types.js'
 import type { Deadlines, DeadlineUser } from './deadlines.js'
 import { DirtyRanges, type Interval } from './dirty-ranges.js'
-import { chooseEndpoints, type DataEndpoint } from './endpoints.js'
+import type { DataEndpoint, EndpointChoice } from './endpoints.js'
 import { type BudgetUser, type InFlightBudget, operationOverhead } from './in-flight-budget.js'
 import { passing } from './passing-errors.js'
 import type { PollTurn } from './poll-turn.js'
@@ -40,12 +39,11 @@ export interface LinkOpener<T extends Opened> {
 
 /** What all links of one client share. */
 export interface LinkContext {
-  native: Pick<NativeModule, 'fabrics'>
   engine: NativeEngine
   budget: InFlightBudget
   deadlines: Deadlines
   pollTurn: PollTurn
-  transport: Transport
+  endpoints: EndpointChoice
   retryMs: number
 }
 
@@ -460,7 +458,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   }
 
   async #connectOnce(): Promise<void> {
-    const { native, engine, transport } = this.#context
+    const { engine, endpoints } = this.#context
     const opened = await this.#opener.open(this.opened, attemptMs)
     if (this.#failure !== undefined) {
       await this.#opener.close(opened).catch(() => undefined)
@@ -468,12 +466,13 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     }
     this.opened = opened
     let refused: CheckpointError | undefined
-    for (const endpoint of chooseEndpoints(transport, opened.endpoints, native.fabrics)) {
+    for (const endpoint of endpoints.inOrder(opened.endpoints)) {
       try {
         await this.#connectTo(engine, endpoint, opened)
         return
       } catch (thrown) {
         const error = fromNative(thrown)
+        if (error.code === 'TIMEOUT') endpoints.wasSilent(endpoint)
         // The token is spent only where the unit has seen it.
         if (error.code !== 'NOT_SUPPORTED' && error.code !== 'CONNECTION_REFUSED') throw error
         refused ??= error
@@ -488,6 +487,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       const handler: NativeDataHandler = {
         onOpen: (grant) => {
           open = true
+          this.#context.endpoints.answered(endpoint)
           if (this.#failure !== undefined) channel.close()
           else this.#onOpen(channel, endpoint, opened, grant)
           resolve()

@@ -9,11 +9,49 @@ export interface DataEndpoint {
   port: number
 }
 
-/**
- * In the order in which to try them: verbs before iwarp when `auto` was asked for and both ends have it.
- * @throws CheckpointError `NOT_SUPPORTED`
- */
-export function chooseEndpoints(
+/** The endpoints of one client's unit, in the order in which its connections try them. */
+export class EndpointChoice {
+  #transport: Transport
+  #built: readonly ('iwarp' | 'verbs')[]
+  #silent = new Set<string>()
+  #answered = new Set<string>()
+
+  /** @param built what this build of the addon has */
+  constructor(transport: Transport, built: readonly ('iwarp' | 'verbs')[]) {
+    this.#transport = transport
+    this.#built = built
+  }
+
+  /**
+   * Verbs before iwarp when `auto` was asked for and both ends have it, and what was silent last.
+   * @throws CheckpointError `NOT_SUPPORTED`
+   */
+  inOrder(offered: readonly Endpoint[]): DataEndpoint[] {
+    const chosen = chooseEndpoints(this.#transport, offered, this.#built)
+    const silent = (endpoint: DataEndpoint) => Number(this.#silent.has(keyOf(endpoint)))
+    return chosen.sort((a, b) => silent(a) - silent(b))
+  }
+
+  answered(endpoint: DataEndpoint): void {
+    this.#answered.add(keyOf(endpoint))
+    this.#silent.delete(keyOf(endpoint))
+  }
+
+  /**
+   * Nothing came back in the time of a set-up: a network that lets TCP pass and RDMA not, say. One that has answered this
+   * client before is waited for, since a unit that is away for a while leaves both without an answer.
+   */
+  wasSilent(endpoint: DataEndpoint): void {
+    if (!this.#answered.has(keyOf(endpoint))) this.#silent.add(keyOf(endpoint))
+  }
+}
+
+function keyOf({ transport, host, port }: DataEndpoint): string {
+  return `${transport} ${host} ${port}`
+}
+
+/** @throws CheckpointError `NOT_SUPPORTED` */
+function chooseEndpoints(
   transport: Transport,
   offered: readonly Endpoint[],
   built: readonly ('iwarp' | 'verbs')[],

@@ -15,10 +15,9 @@ import type {
   WatchRegionMessage,
 } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
-import type { NativeEngine, NativeModule, NativeSessionChannel } from '../native.js'
+import type { NativeEngine, NativeSessionChannel } from '../native.js'
 import { fromNative, fromNativeCode } from '../native-error.js'
-import type { Transport } from '../types.js'
-import { chooseEndpoints } from './endpoints.js'
+import type { DataEndpoint, EndpointChoice } from './endpoints.js'
 
 /** What a session needs of the control channel; tests have one of their own. */
 export interface Control {
@@ -30,9 +29,8 @@ export interface Control {
 
 export interface SessionContext {
   control: Control
-  native: Pick<NativeModule, 'fabrics'>
   engine: NativeEngine
-  transport: Transport
+  endpoints: EndpointChoice
   identity: string
   clientVersion: string
 }
@@ -144,28 +142,39 @@ export class UnitSession {
   }
 
   async #establish(timeoutMs: number): Promise<string> {
-    const { control, native, engine, transport } = this.#context
-    const reply = await this.#openOrResume(timeoutMs)
+    const { control, endpoints } = this.#context
+    let reply = await this.#openOrResume(timeoutMs)
     if (this.#closed) throw closedError()
-    this.#id = reply.session
-    if (reply.unit !== null) this.unit = reply.unit
-    let refused: CheckpointError | undefined
-    for (const endpoint of chooseEndpoints(transport, reply.endpoints, native.fabrics)) {
+    let first: CheckpointError | undefined
+    const left = endpoints.inOrder(reply.endpoints)
+    for (let endpoint = left.shift(); endpoint !== undefined; endpoint = left.shift()) {
       try {
-        this.#channel = await this.#connect(engine, endpoint, reply.token)
-        if (this.#closed) {
-          this.#channel.close()
-          throw closedError()
-        }
-        this.#backoffMs = 0
-        return reply.session
+        return await this.#connectTo(endpoint, reply)
       } catch (thrown) {
         const error = fromNative(thrown)
-        if (error.code !== 'NOT_SUPPORTED' && error.code !== 'CONNECTION_REFUSED') throw error
-        refused ??= error
+        first ??= error
+        if (error.code === 'NOT_SUPPORTED' || error.code === 'CONNECTION_REFUSED') continue
+        if (error.code !== 'TIMEOUT') throw error
+        endpoints.wasSilent(endpoint)
+        // The token may have been spent.
+        if (left.length > 0) reply = await this.#openOrResume(timeoutMs)
       }
     }
-    throw refused ?? new CheckpointError('INTERNAL', `The unit ${control.address} named no endpoint.`)
+    throw first ?? new CheckpointError('INTERNAL', `The unit ${control.address} named no endpoint.`)
+  }
+
+  async #connectTo(endpoint: DataEndpoint, reply: SessionMessage): Promise<string> {
+    const { engine, endpoints } = this.#context
+    this.#id = reply.session
+    if (reply.unit !== null) this.unit = reply.unit
+    this.#channel = await this.#connect(engine, endpoint, reply.token)
+    if (this.#closed) {
+      this.#channel.close()
+      throw closedError()
+    }
+    endpoints.answered(endpoint)
+    this.#backoffMs = 0
+    return reply.session
   }
 
   async #openOrResume(timeoutMs: number): Promise<SessionMessage> {
@@ -182,11 +191,7 @@ export class UnitSession {
     return await control.call('OpenSession', { clientVersion, identity, clientId }, { timeoutMs })
   }
 
-  #connect(
-    engine: NativeEngine,
-    endpoint: ReturnType<typeof chooseEndpoints>[number],
-    token: Uint8Array,
-  ): Promise<NativeSessionChannel> {
+  #connect(engine: NativeEngine, endpoint: DataEndpoint, token: Uint8Array): Promise<NativeSessionChannel> {
     return new Promise((resolve, reject) => {
       let open = false
       const channel = engine.connectSession(

@@ -103,7 +103,9 @@ export class FakeUnit {
   auto = true
   /** Polled operations are answered by the post. */
   quick = false
-  transport: 'iwarp' | 'verbs' = 'iwarp'
+  transports: readonly ('iwarp' | 'verbs')[] = ['iwarp']
+  /** Set-ups on these get no answer. */
+  silent: readonly ('iwarp' | 'verbs')[] = []
   generation = 1n
   promises = 3
   /** Thrown by the next control calls, by name. */
@@ -172,7 +174,7 @@ export class FakeUnit {
   }
 
   #answer(name: string): unknown {
-    const endpoints = [{ transport: this.transport, host: '127.0.0.1', port: 1 }]
+    const endpoints = this.transports.map((transport) => ({ transport, host: '127.0.0.1', port: 1 }))
     if (name === 'OpenSession' || name === 'ResumeSession') {
       return { session: String(this.session), token: new Uint8Array(32), endpoints, unit: null }
     }
@@ -203,10 +205,15 @@ export class FakeUnit {
 
   engine(): NativeEngine {
     return {
-      connectData: (_: NativeConnect, handler: NativeDataHandler) => {
+      connectData: ({ transport }: NativeConnect, handler: NativeDataHandler) => {
         const channel = new FakeChannel(this, handler)
         this.channels.push(channel)
         setImmediate(() => {
+          if (this.silent.includes(transport)) {
+            channel.closed = true
+            handler.onClosed(nativeCode.timedOut, 'no answer', 0)
+            return
+          }
           if (this.unreachable) {
             channel.closed = true
             handler.onClosed(nativeCode.connectionRefused, 'nobody listens', 0)
@@ -227,8 +234,12 @@ export class FakeUnit {
         })
         return channel
       },
-      connectSession: (_: NativeConnect, handler: NativeSessionHandler) => {
+      connectSession: ({ transport }: NativeConnect, handler: NativeSessionHandler) => {
         setImmediate(() => {
+          if (this.silent.includes(transport)) {
+            handler.onClosed(nativeCode.timedOut, 'no answer', 0)
+            return
+          }
           this.#sessionHandler = handler
           handler.onOpen({ session: BigInt(this.session), heartbeatMs: 100, unitGeneration: this.generation })
         })

@@ -6,7 +6,7 @@ const KiB = 1024
 
 async function writer(transport: 'iwarp' | 'verbs' = 'verbs') {
   const unit = FakeUnit.make()
-  unit.transport = transport
+  unit.transports = [transport]
   Object.assign(unit.native, { fabrics: ['iwarp', 'verbs'] })
   const client = await unit.connect()
   const region = await client.openRegion('r', { mode: 'write' })
