@@ -3,6 +3,7 @@ import { createServer, connect as dial, type Server, type Socket } from 'node:ne
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { connect, PersistentMemoryUnit } from '../../src/index.js'
+import { dataTransport } from '../data-plane.js'
 import { builtIndex, ended, MiB, nextMessage, pickSeed, randomFrom, startChild, withFolder } from './client-support.js'
 
 async function listening(server: Server): Promise<number> {
@@ -55,39 +56,43 @@ const startUnit = async (listen: string, pool: string) => {
   return { child, address }
 }
 
-test('connections cut at random moments change nothing but the time that calls take', async () => {
-  const seed = pickSeed()
-  console.log(`seed ${seed}`)
-  const random = randomFrom(seed)
-  const data = await freePort()
-  const proxy = await proxyTo(data)
-  await using unit = await PersistentMemoryUnit.start({
-    pool: { medium: 'memory', bytes: 16 * MiB },
-    data: [`127.0.0.1:${data}`],
-    advertise: [`127.0.0.1:${proxy.port}`],
-  })
-  await using client = await connect(unit.address)
-  const region = await client.createRegion('r', { bytes: 4 * MiB, mode: 'raw' })
-  const model = new Uint8Array(4 * MiB)
-  let cuts = 0
-  for (let round = 0; round < 40; round++) {
-    const calls: Promise<unknown>[] = []
-    for (let i = 0; i < 30; i++) {
-      const length = Math.floor(random() ** 3 * 300_000)
-      const offset = Math.floor(random() * (model.length - length + 1))
-      const bytes = new Uint8Array(length).fill(1 + Math.floor(random() * 255))
-      model.set(bytes, offset)
-      calls.push(region.write(offset, bytes))
+// A proxy of TCP cuts them, which a device's do not go through.
+test.skipIf(dataTransport === 'verbs')(
+  'connections cut at random moments change nothing but the time that calls take',
+  async () => {
+    const seed = pickSeed()
+    console.log(`seed ${seed}`)
+    const random = randomFrom(seed)
+    const data = await freePort()
+    const proxy = await proxyTo(data)
+    await using unit = await PersistentMemoryUnit.start({
+      pool: { medium: 'memory', bytes: 16 * MiB },
+      data: [`127.0.0.1:${data}`],
+      advertise: [`127.0.0.1:${proxy.port}`],
+    })
+    await using client = await connect(unit.address)
+    const region = await client.createRegion('r', { bytes: 4 * MiB, mode: 'raw' })
+    const model = new Uint8Array(4 * MiB)
+    let cuts = 0
+    for (let round = 0; round < 40; round++) {
+      const calls: Promise<unknown>[] = []
+      for (let i = 0; i < 30; i++) {
+        const length = Math.floor(random() ** 3 * 300_000)
+        const offset = Math.floor(random() * (model.length - length + 1))
+        const bytes = new Uint8Array(length).fill(1 + Math.floor(random() * 255))
+        model.set(bytes, offset)
+        calls.push(region.write(offset, bytes))
+      }
+      await new Promise((resolve) => setTimeout(resolve, random() * 4))
+      if (round % 2 === 0) cuts += proxy.cut()
+      await Promise.all(calls)
+      expect(Buffer.compare(await region.read(0, model.length), model)).toBe(0)
     }
-    await new Promise((resolve) => setTimeout(resolve, random() * 4))
-    if (round % 2 === 0) cuts += proxy.cut()
-    await Promise.all(calls)
-    expect(Buffer.compare(await region.read(0, model.length), model)).toBe(0)
-  }
-  expect(cuts).toBeGreaterThan(20)
-  expect(region.fenced.aborted).toBe(false)
-  proxy.close()
-})
+    expect(cuts).toBeGreaterThan(20)
+    expect(region.fenced.aborted).toBe(false)
+    proxy.close()
+  },
+)
 
 test('a killed and restarted unit on a file pool: calls go on, what was only visible is told as lost', async () => {
   await withFolder(async (folder) => {
