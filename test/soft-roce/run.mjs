@@ -3,7 +3,8 @@
 // Brings back their output, core dumps and the kernel's log into build/soft-roce/results, and fails if anything failed,
 // hung or crashed, or if the kernel complained. The last line is `N passed, N failed, N skipped`.
 //
-// RC_LONG=1 asks for full counts, GUEST_PRODUCT='FILE...' for other integration tests than the usual ones.
+// RC_LONG=1 asks for full counts, GUEST_PRODUCT='FILE...' for other integration tests than the usual ones, RC_TAKEOVERS=N for so many
+// takeovers of test/takeover/storm.test.ts.
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildWithFlush } from './flush-build.mjs'
@@ -31,7 +32,7 @@ async function main() {
     return 1
   }
   const chosen = process.argv.slice(flush ? 3 : 2)
-  const passedOn = ['RC_LONG', 'RC_FENCE_TRIES', 'GUEST_PRODUCT', 'RC_SEED']
+  const passedOn = ['RC_LONG', 'RC_FENCE_TRIES', 'GUEST_PRODUCT', 'RC_SEED', 'RC_TAKEOVERS']
     .filter((name) => process.env[name] !== undefined)
     .map((name) => `export ${name}='${process.env[name]}'\n`)
     .join('')
