@@ -8,6 +8,20 @@ import { invalid } from './arguments.js'
 
 type Allocator = Pick<NativeModule, 'allocate'>
 
+/**
+ * From version 21 on Node marks by a detach key, and aborts the process at the end of a thread that has external memory with one:
+ * it detaches such memory without the key, and checks that it could (node_buffer.cc, CallbackInfo::CleanupHook).
+ */
+const marksByKey = (() => {
+  const probe = new ArrayBuffer(1) as ArrayBuffer & { transfer?: () => unknown }
+  markAsUntransferable(probe)
+  try {
+    return probe.transfer?.() === null
+  } catch {
+    return true
+  }
+})()
+
 /** @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_MEMORY` */
 export function allocateRegistered(native: Allocator, bytes: number): RegisteredBuffer {
   if (!Number.isSafeInteger(bytes) || bytes < 1) {
@@ -21,7 +35,7 @@ function allocate(native: Allocator, bytes: number, lasting: boolean): Uint8Arra
   try {
     const memory = native.allocate(bytes, lasting)
     // Transferring it would move memory away that a write may be sent from.
-    markAsUntransferable(memory)
+    if (!marksByKey) markAsUntransferable(memory)
     return new Uint8Array(memory, 0, bytes)
   } catch (error) {
     throw fromNative(error, { outcome: 'none' })

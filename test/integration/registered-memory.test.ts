@@ -8,7 +8,7 @@ import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { connect, PersistentMemoryUnit } from '../../src/index.js'
 import { dataTransport } from '../data-plane.js'
-import { MiB, randomFrom } from './client-support.js'
+import { builtIndex, MiB, randomFrom } from './client-support.js'
 
 const onDevice = dataTransport === 'verbs'
 const startUnit = () => PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes: 32 * MiB } })
@@ -61,6 +61,15 @@ test('writes and reads through allocated memory, whole, in parts and mixed with 
     }
   }
   expect(Buffer.compare(await region.read(0, bytes), model), `seed ${seed}`).toBe(0)
+})
+
+test('a process that has allocated memory ends by itself', async () => {
+  await using unit = await startUnit()
+  const script = fileURLToPath(new URL('client-children/ends-by-itself.js', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, [script, builtIndex, unit.address], {
+    timeout: 30_000,
+  })
+  expect(stdout).toBe('closed\n')
 })
 
 test.runIf(onDevice)(

@@ -116,7 +116,10 @@ bool VerbsMemoryRegion::prepare(const std::shared_ptr<Device>& device) const {
   }
   const std::lock_guard lock(mutex_);
   if (made == nullptr) {
-    refused_[device.get()] = returns;
+    // What this try itself gives back is no reason for another.
+    const bool own = share.has_value();
+    share.reset();
+    refused_[device.get()] = returns + (own ? 1 : 0);
     return false;
   }
   registrations_.try_emplace(device.get(), OnDevice{device, std::move(share), std::move(made), false});
