@@ -16,7 +16,8 @@ const marksByKey = (() => {
   const probe = new ArrayBuffer(1) as ArrayBuffer & { transfer?: () => unknown }
   markAsUntransferable(probe)
   try {
-    return probe.transfer?.() === null
+    probe.transfer?.()
+    return false
   } catch {
     return true
   }

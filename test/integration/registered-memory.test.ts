@@ -118,7 +118,7 @@ test.runIf(onDevice)(
     const told = async (limit: number, ...sizes: number[]) => {
       const limits = ['--bounding-set=-ipc_lock', '--inh-caps=-ipc_lock', 'prlimit', `--memlock=${limit * MiB}`]
       const child = [process.execPath, script, unit.address, ...sizes.map(String)]
-      const { stdout } = await promisify(execFile)('setpriv', [...limits, ...child])
+      const { stdout } = await promisify(execFile)('setpriv', [...limits, ...child], { timeout: 120_000 })
       return stdout.trim()
     }
     // Registrations that came with each: its own, or the memory that it is copied through, or none any more. The kernel would allow
