@@ -7,7 +7,14 @@
 #include "conformance/polling.h"
 #include "conformance/refusals.h"
 
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
 #include <cstdio>
+#include <fstream>
+
+#include "base/file_descriptor.h"
 
 namespace {
 
@@ -63,6 +70,50 @@ TEST(a_thousand_connections_that_came_and_went_leave_nothing_in_the_kernel) {
   const std::string after = settled(&before);
   std::printf("# after %d connections: %s", kConnections, after.c_str());
   CHECK_EQ(after, before);
+}
+
+// Sockets of TCP that hold every fourth of the local ports that the kernel gives out at the address.
+std::vector<rdmacp::FileDescriptor> holdPortsOfTcp(const rdmacp::fabric::SocketAddress& address) {
+  using namespace rdmacp;
+  int low = 0;
+  int high = 0;
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> low >> high;
+  CHECK(low > 0 && high > low);
+  rlimit files{};
+  CHECK_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
+  const rlim_t needed = static_cast<rlim_t>((high - low) / 4 + 1024);
+  if (files.rlim_cur < needed) {
+    const rlimit raised{needed, std::max(needed, files.rlim_max)};
+    if (::setrlimit(RLIMIT_NOFILE, &raised) != 0) check::skip(std::to_string(needed) + " open files are not allowed");
+  }
+  std::vector<FileDescriptor> held;
+  for (int port = low; port <= high; port += 4) {
+    FileDescriptor socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    CHECK(static_cast<bool>(socket));
+    const auto at = fabric::SocketAddress::parse(address.host(), static_cast<std::uint16_t>(port)).value();
+    // One that somebody else has is taken already.
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at.storage), at.length) == 0) {
+      held.push_back(std::move(socket));
+    }
+  }
+  CHECK(held.size() > static_cast<std::size_t>(high - low) / 8);
+  return held;
+}
+
+// The connection manager gives out local ports without asking TCP, whose ports an iWARP device uses.
+TEST(local_ports_that_tcp_has_taken_are_passed_over) {
+  using namespace conformance;
+  const std::vector<FileDescriptor> held = holdPortsOfTcp(fabricUnderTest().address);
+  std::byte byte{};
+  const LocalSegment segment{&byte, 1, nullptr};
+  for (int turn = 0; turn < 60; ++turn) {
+    byte = static_cast<std::byte>(turn);
+    Server server(64);
+    Pair pair(server);
+    CHECK(pair.client.post(pair.write(1, {&segment, 1}, 0)).ok());
+    pair.client.settle(1);
+    CHECK(server.memory[0] == byte);
+  }
 }
 
 // After the tests above have registered themselves.

@@ -22,6 +22,10 @@ struct CmEvent {
   std::uint8_t initiatorDepth = 0;
 };
 
+// The manager gives out local ports from a space of its own. An iWARP device uses TCP's, and finds that a port is taken
+// there when it binds: then another one is tried, so often in all.
+inline constexpr int kPortTries = 16;
+
 class CmHandler {
  public:
   virtual ~CmHandler() = default;

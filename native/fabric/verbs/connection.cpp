@@ -253,6 +253,14 @@ void VerbsConnection::releaseDevice() {
   completionChannel_.reset();
 }
 
+// After releaseDevice: nothing of the device's reaches it any more.
+void VerbsConnection::releaseMemory() {
+  transmit_.reset();
+  receiveRegistration_.reset();
+  receiveMemory_ = Mapping();
+  ownDomain_.reset();
+}
+
 void VerbsConnection::breakWith(Error reason) {
   if (state_ == State::closed) return;
   const auto keep = shared_from_this();
@@ -273,10 +281,7 @@ void VerbsConnection::breakWith(Error reason) {
       transmit_->abandon(reason.code, completions);
       total_ = countersNow();
     }
-    transmit_.reset();
-    receiveRegistration_.reset();
-    receiveMemory_ = Mapping();
-    ownDomain_.reset();
+    releaseMemory();
     id_.reset();
   }
   for (auto& done : std::exchange(fenceDone_, {}))

@@ -75,7 +75,9 @@ class VerbsConnection final : public Connection,
   Status createQueuePair(ibv_pd* domain, ibv_qp_init_attr& attributes);
   Error unreached(const char* call, int number) const;
   rdma_conn_param parameters(ConstBytes privateData) const;
+  void resolve();
   void startConnect();
+  void connectAnew();
   void establish(ConstBytes privateData);
   void endedByPeer();
   void nudgeSoon(std::chrono::milliseconds delay);
@@ -101,6 +103,7 @@ class VerbsConnection final : public Connection,
   void finishIfDrained();
   void breakWith(Error reason);
   void releaseDevice();
+  void releaseMemory();  // with the mutex
 
   const Library& library_;
   std::shared_ptr<DeviceTable> devices_;
@@ -118,6 +121,7 @@ class VerbsConnection final : public Connection,
   std::vector<std::byte> privateData_;  // to send, with the preamble; on the unit's side what was received
   std::uint8_t offeredResources_ = 0, offeredDepth_ = 0;
   SocketAddress peer_;
+  int portTries_ = kPortTries;
   ProtectionDomain ownDomain_;
   CompletionChannel completionChannel_;
   CompletionQueue sentQueue_;  // looked into under the mutex

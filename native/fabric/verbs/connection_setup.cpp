@@ -45,18 +45,34 @@ Status VerbsConnection::connect(const SocketAddress& address, ConstBytes private
   }
   self_ = shared_from_this();
   const auto start = [this] {
-    const auto milliseconds = static_cast<int>(options_.setupTimeout.count());
-    auto* to = reinterpret_cast<sockaddr*>(&peer_.storage);
     startSetupTimer();
-    if (library_.resolveAddress(id_.get(), nullptr, to, milliseconds) != 0) {
-      breakWith(unreached("rdma_resolve_addr", errno));
-    }
+    resolve();
   };
   if (!loop().post(start)) {
     self_.reset();
     return Error{ErrorCode::stopped, "the event loop has stopped", 0};
   }
   return {};
+}
+
+void VerbsConnection::resolve() {
+  auto* to = reinterpret_cast<sockaddr*>(&peer_.storage);
+  if (library_.resolveAddress(id_.get(), nullptr, to, static_cast<int>(options_.setupTimeout.count())) != 0) {
+    breakWith(unreached("rdma_resolve_addr", errno));
+  }
+}
+
+// From the start, with another identifier, which is given another local port.
+void VerbsConnection::connectAnew() {
+  auto id = channel_->createId(*this);
+  if (!id) return breakWith(id.error());
+  {
+    const std::lock_guard lock(mutex_);
+    releaseDevice();
+    releaseMemory();
+    id_ = std::move(id).value();
+  }
+  resolve();
 }
 
 // The code by which a client that would take any transport tries the next one.
@@ -220,6 +236,9 @@ void VerbsConnection::startConnect() {
   if (library_.connect(id_.get(), &connect) == 0) return;
   // Where the kernel connects at once, as for iWARP, the answer of the network is here already.
   const int number = errno;
+  // Of TCP's ports: taken, or used with the same peer a moment ago.
+  const bool portTaken = number == EADDRINUSE || number == EADDRNOTAVAIL;
+  if (portTaken && --portTries_ > 0) return connectAnew();
   Error error = verbsError("rdma_connect", number);
   const bool refused = number == ECONNREFUSED || number == EHOSTUNREACH || number == ENETUNREACH ||
                        number == ECONNRESET || number == ETIMEDOUT;

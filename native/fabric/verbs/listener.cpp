@@ -17,6 +17,28 @@ struct VerbsListener::Shared final : CmHandler, std::enable_shared_from_this<Ver
         options(wanted),
         handler(std::move(decider)) {}
 
+  Status listenAt(SocketAddress address) {
+    auto made = channels.front()->createId(*this);
+    if (!made) return made.error();
+    id = std::move(made).value();
+    if (library.bindAddress(id.get(), reinterpret_cast<sockaddr*>(&address.storage)) != 0) {
+      const int number = errno;
+      Error error = verbsError("rdma_bind_addr", number);
+      error.message += " (" + address.text() + ")";
+      if (number == ENODEV || number == EADDRNOTAVAIL) {
+        error.code = ErrorCode::notSupported;
+        error.message += ": no RDMA device of this machine has the address";
+      }
+      return error;
+    }
+    if (library.listen(id.get(), static_cast<int>(options.backlog)) != 0) {
+      Error error = verbsError("rdma_listen", errno);
+      error.message += " (" + address.text() + ")";
+      return error;
+    }
+    return {};
+  }
+
   void onEvent(const CmEvent& event) override {
     if (event.type != RDMA_CM_EVENT_CONNECT_REQUEST) return;
     ConnectionId request(event.id, {&library});
@@ -63,25 +85,12 @@ Result<std::unique_ptr<Listener>> VerbsListener::make(const Library& library, st
     return Error{ErrorCode::notSupported, address.text() + " is a loopback address, which RDMA devices do not have", 0};
   }
   auto shared = std::make_shared<Shared>(library, std::move(devices), std::move(channels), options, std::move(handler));
-  auto id = shared->channels.front()->createId(*shared);
-  if (!id) return id.error();
-  shared->id = std::move(id).value();
-  SocketAddress wanted = address;
-  if (library.bindAddress(shared->id.get(), reinterpret_cast<sockaddr*>(&wanted.storage)) != 0) {
-    const int number = errno;
-    Error error = verbsError("rdma_bind_addr", number);
-    error.message += " (" + address.text() + ")";
-    if (number == ENODEV || number == EADDRNOTAVAIL) {
-      error.code = ErrorCode::notSupported;
-      error.message += ": no RDMA device of this machine has the address";
-    }
-    return error;
+  Status listening;
+  for (int tries = address.port() == 0 ? kPortTries : 1; tries > 0; --tries) {
+    listening = shared->listenAt(address);
+    if (listening.ok() || listening.error().systemError != EADDRINUSE) break;
   }
-  if (library.listen(shared->id.get(), static_cast<int>(options.backlog)) != 0) {
-    Error error = verbsError("rdma_listen", errno);
-    error.message += " (" + address.text() + ")";
-    return error;
-  }
+  if (!listening) return listening.error();
   SocketAddress bound = address;
   std::memcpy(&bound.storage, rdma_get_local_addr(shared->id.get()), bound.length);
   return std::unique_ptr<Listener>(new VerbsListener(std::move(shared), bound));
