@@ -1,5 +1,5 @@
 // Starts and stops units, opens and closes regions, and says what is left: descriptors, threads and resident memory, after
-// a warm-up and after each of three rounds. Run with --expose-gc.
+// a warm-up and after each of six rounds. Run with --expose-gc.
 import { readdirSync, readFileSync } from 'node:fs'
 
 const [index, unitCycles, regionCycles] = process.argv.slice(2)
@@ -40,9 +40,9 @@ async function round(units, regions) {
   return await measure()
 }
 
-await round(Number(unitCycles), 3 * Number(regionCycles))
+await round(3 * Number(unitCycles), 6 * Number(regionCycles))
 const left = [await measure()]
-for (let i = 0; i < 3; i++) left.push(await round(Number(unitCycles), Number(regionCycles)))
+for (let i = 0; i < 6; i++) left.push(await round(Number(unitCycles), Number(regionCycles)))
 await client.close()
 await unit.close()
 process.send(left)
