@@ -8,10 +8,21 @@ import { CheckpointError, type ErrorCode } from '../errors.js'
 import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } from '../native.js'
 import { operationUntil } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
+import { Backoff } from './backoff.js'
 import type { Deadlines, DeadlineUser } from './deadlines.js'
 import { DirtyRanges, type Interval } from './dirty-ranges.js'
 import type { DataEndpoint, EndpointChoice } from './endpoints.js'
 import { type BudgetUser, type InFlightBudget, operationOverhead } from './in-flight-budget.js'
+import {
+  closedError,
+  connectionLostError,
+  fencedError,
+  lostToAnother,
+  otherEpoch,
+  retold,
+  timedOutError,
+  writesLostError,
+} from './link-errors.js'
 import { passing } from './passing-errors.js'
 import type { PollTurn } from './poll-turn.js'
 import type { Piece, Transfer, TransferOwner } from './transfer.js'
@@ -50,7 +61,8 @@ export interface LinkContext {
 /** A single control call or set-up of a connection may take so long before the next try. */
 const attemptMs = 5_000
 const firstBackoffMs = 10
-const maxBackoffMs = 1_000
+/** A connection that stood for so long was a good one. */
+const goodMs = 1_000
 /** A connection on which one work request is unanswered for so long is dead, whatever the deadlines of the calls. */
 const workDeadlineMs = 60_000
 /** Up to so many bytes a device may be done before another thread could be woken to say so. */
@@ -105,7 +117,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   #fencedHint = false
   #brokenAt = 0
   #lastError: CheckpointError | undefined
-  #backoffMs = 0
+  #backoff = new Backoff(firstBackoffMs)
   #openedAt = 0
   #pauseTimer: NodeJS.Timeout | undefined
   #endPause: (() => void) | undefined
@@ -130,7 +142,10 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     signal?.addEventListener('abort', abort)
     const now = performance.now()
     const end = Math.min(deadline, now + Math.max(this.#context.retryMs, attemptMs))
-    const timer = setTimeout(() => this.#end(this.#lost(what, 'unknown')), Math.max(1, end - now))
+    const timer = setTimeout(
+      () => this.#end(connectionLostError(what, 'unknown', this.#lastError)),
+      Math.max(1, end - now),
+    )
     this.#brokenAt = now
     void this.#connect()
     try {
@@ -170,7 +185,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       return
     }
     if (this.#closing) {
-      transfer.fail(new CheckpointError('CLOSED', `${capitalized(this.#opener.what)} has been closed.`))
+      transfer.fail(closedError(this.#opener.what))
       return
     }
     this.#context.deadlines.watch(transfer.deadline)
@@ -213,17 +228,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
 
   /** A later epoch owns the region. */
   fence(epoch: bigint | undefined): void {
-    this.#end(
-      new CheckpointError(
-        'FENCED',
-        `${capitalized(this.#opener.what)} is owned by ${epoch === undefined ? 'a later epoch' : `epoch ${epoch}`} now; this ` +
-          'owner may not write any more.',
-        {
-          help: 'Stop working as the owner. Open the region again to own it, which takes it from whoever has it now.',
-          ...(epoch === undefined ? {} : { details: { epoch } }),
-        },
-      ),
-    )
+    this.#end(fencedError(this.#opener.what, epoch))
   }
 
   /** Waits for pending calls, at most so long, and closes the connection and the handle. */
@@ -240,7 +245,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       })
     }
     const failed = this.#failure !== undefined
-    const closed = new CheckpointError('CLOSED', `${capitalized(this.#opener.what)} has been closed.`)
+    const closed = closedError(this.#opener.what)
     this.#end(closed)
     if (this.#channel !== undefined) {
       await bounded(1_000, (done) => {
@@ -281,7 +286,8 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       if (transfer.settled) continue
       const end = disconnected ? Math.min(transfer.deadline, this.#retryEnd(transfer)) : transfer.deadline
       if (end > now) next = Math.min(next, end)
-      else transfer.giveUp(disconnected ? this.#lost(transfer.what, transfer.outcome) : this.#timedOut(transfer))
+      else if (disconnected) transfer.giveUp(connectionLostError(transfer.what, transfer.outcome, this.#lastError))
+      else transfer.giveUp(timedOutError(transfer))
     }
     return next
   }
@@ -364,7 +370,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   }
 
   #afterOutcomes(): void {
-    this.#backoffMs = 0
+    this.#backoff.reset()
     this.#context.budget.drain()
     this.#checkIdle()
   }
@@ -531,11 +537,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
 
   #afterRestart(): void {
     let lost = !this.dirty.empty
-    const error = new CheckpointError(
-      'WRITES_LOST',
-      `The unit was restarted, and writes to ${this.#opener.what} that were visible but not durable may be gone.`,
-      { help: 'Write them again. Writes with durability durable survive a restart of the unit.' },
-    )
+    const error = writesLostError(this.#opener.what)
     for (const transfer of this.#queue.slice()) {
       if (!transfer.carriesEarlierWrites) continue
       lost = true
@@ -554,7 +556,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     this.#brokenAt = performance.now()
     this.#lastError = error
     if (code === nativeCode.fenced) this.#fencedHint = true
-    if (this.#brokenAt - this.#openedAt > maxBackoffMs) this.#backoffMs = 0
+    if (this.#brokenAt - this.#openedAt > goodMs) this.#backoff.reset()
     this.#requeue()
     this.#whenClosed?.()
     if (this.#failure !== undefined) return
@@ -563,7 +565,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   }
 
   async #reconnect(): Promise<void> {
-    if (this.#backoffMs > 0) await this.#pause()
+    if (this.#backoff.pending) await this.#pause()
     await this.#connect()
   }
 
@@ -605,8 +607,6 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   }
 
   #pause(): Promise<void> {
-    this.#backoffMs = Math.min(maxBackoffMs, Math.max(firstBackoffMs, this.#backoffMs * 2))
-    const wait = this.#backoffMs * (0.75 + Math.random() / 2)
     return new Promise((resolve) => {
       this.#endPause = () => {
         clearTimeout(this.#pauseTimer)
@@ -614,7 +614,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
         this.#endPause = undefined
         resolve()
       }
-      this.#pauseTimer = setTimeout(this.#endPause, wait)
+      this.#pauseTimer = setTimeout(this.#endPause, this.#backoff.next())
       if (!this.pending && this.#whenOpen === undefined) this.#pauseTimer.unref()
     })
   }
@@ -632,49 +632,6 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   #retryEnd(transfer: Transfer): number {
     return Math.max(this.#brokenAt, transfer.startedAt) + this.#context.retryMs
   }
-
-  #timedOut(transfer: Transfer): CheckpointError {
-    return new CheckpointError('TIMEOUT', `${transfer.what} had no answer within its deadline.`, {
-      outcome: transfer.outcome,
-      retryable: true,
-    })
-  }
-
-  #lost(what: string, outcome: 'none' | 'unknown'): CheckpointError {
-    const because = this.#lastError === undefined ? '' : ` Last: ${this.#lastError.message}`
-    return new CheckpointError(
-      'CONNECTION_LOST',
-      `${what}: the connection to the unit could not be made within the deadline.${because}`,
-      {
-        cause: this.#lastError,
-        outcome,
-        retryable: true,
-        help: 'Check that the unit runs and can be reached. The client goes on trying; the same call may succeed later.',
-      },
-    )
-  }
-}
-
-/** The same error for another call, with what that call may have done. */
-function retold(error: CheckpointError, outcome: 'none' | 'unknown'): CheckpointError {
-  const { code, message, retryable, help, details } = error
-  return new CheckpointError(code, message, {
-    cause: error,
-    outcome,
-    retryable,
-    ...(help === undefined ? {} : { help }),
-    ...(details === undefined ? {} : { details }),
-  })
-}
-
-/** A unit that was restarted meanwhile knows the new owner and no longer that it was taken from us. */
-function lostToAnother(error: CheckpointError): boolean {
-  return error.code === 'FENCED' || error.code === 'REGION_BUSY'
-}
-
-function otherEpoch(error: CheckpointError): bigint | undefined {
-  const epoch = error.details?.epoch
-  return typeof epoch === 'bigint' ? epoch : undefined
 }
 
 function bounded(timeoutMs: number, start: (done: () => void) => void): Promise<void> {
@@ -685,8 +642,4 @@ function bounded(timeoutMs: number, start: (done: () => void) => void): Promise<
       resolve()
     })
   })
-}
-
-function capitalized(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1)
 }

@@ -4,11 +4,11 @@ import { eventTypeOf } from '../control/region-message.js'
 import { CheckpointError } from '../errors.js'
 import { fromNative } from '../native-error.js'
 import type { RegionEvent } from '../types.js'
+import { Backoff } from './backoff.js'
 import { passing } from './passing-errors.js'
 import type { UnitSession } from './unit-session.js'
 
 const firstBackoffMs = 20
-const maxBackoffMs = 1_000
 
 /** @param ended aborts when the watch shall end, quietly */
 export async function* watchRegion(
@@ -18,7 +18,7 @@ export async function* watchRegion(
   ended: AbortSignal,
 ): AsyncGenerator<RegionEvent, void, undefined> {
   let since = sinceRevision
-  let backoffMs = 0
+  const backoff = new Backoff(firstBackoffMs)
   while (!ended.aborted) {
     let id: string | undefined
     const attempt = new AbortController()
@@ -29,7 +29,7 @@ export async function* watchRegion(
       id = await unlessAborted(session.ready(), ended)
       const request = { session: id, name, ...(since === undefined ? {} : { sinceRevision: String(since) }) }
       for await (const message of session.control.watchRegion(request, signal)) {
-        backoffMs = 0
+        backoff.reset()
         since = BigInt(message.revision)
         const type = eventTypeOf(message.type)
         if (type === undefined) continue
@@ -47,8 +47,7 @@ export async function* watchRegion(
       offDisconnect()
       attempt.abort()
     }
-    backoffMs = Math.min(maxBackoffMs, Math.max(firstBackoffMs, backoffMs * 2))
-    await sleep(backoffMs * (0.75 + Math.random() / 2), undefined, { signal: ended }).catch(() => undefined)
+    await sleep(backoff.next(), undefined, { signal: ended }).catch(() => undefined)
   }
 }
 

@@ -17,6 +17,7 @@ import type {
 import { CheckpointError } from '../errors.js'
 import type { NativeEngine, NativeSessionChannel } from '../native.js'
 import { fromNative, fromNativeCode } from '../native-error.js'
+import { Backoff } from './backoff.js'
 import type { DataEndpoint, EndpointChoice } from './endpoints.js'
 
 /** What a session needs of the control channel; tests have one of their own. */
@@ -36,7 +37,7 @@ export interface SessionContext {
 }
 
 const attemptMs = 5_000
-const maxBackoffMs = 1_000
+const firstBackoffMs = 20
 
 export class UnitSession {
   /** The pool's UUID and what else the unit said of itself when the session was made. */
@@ -48,7 +49,7 @@ export class UnitSession {
   #establishing: Promise<string> | undefined
   #fences = new Map<bigint, (epoch: bigint) => void>()
   #disconnects = new Set<() => void>()
-  #backoffMs = 0
+  #backoff = new Backoff(firstBackoffMs)
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
@@ -173,7 +174,7 @@ export class UnitSession {
       throw closedError()
     }
     endpoints.answered(endpoint)
-    this.#backoffMs = 0
+    this.#backoff.reset()
     return reply.session
   }
 
@@ -226,9 +227,8 @@ export class UnitSession {
   #restore(): void {
     if (this.#closed) return
     this.ready().catch(() => {
-      this.#backoffMs = Math.min(maxBackoffMs, Math.max(20, this.#backoffMs * 2))
       clearTimeout(this.#timer)
-      this.#timer = setTimeout(() => this.#restore(), this.#backoffMs * (0.75 + Math.random() / 2))
+      this.#timer = setTimeout(() => this.#restore(), this.#backoff.next())
       this.#timer.unref()
     })
   }

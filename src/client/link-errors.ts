@@ -1,0 +1,80 @@
+/** What the calls on a data link fail with, and what an error of the unit's says about the link. */
+import { CheckpointError } from '../errors.js'
+import type { Transfer } from './transfer.js'
+
+/** @param what of the link's: "region 'orders'" */
+export function fencedError(what: string, epoch: bigint | undefined): CheckpointError {
+  return new CheckpointError(
+    'FENCED',
+    `${capitalized(what)} is owned by ${epoch === undefined ? 'a later epoch' : `epoch ${epoch}`} now; this owner may not write ` +
+      'any more.',
+    {
+      help: 'Stop working as the owner. Open the region again to own it, which takes it from whoever has it now.',
+      ...(epoch === undefined ? {} : { details: { epoch } }),
+    },
+  )
+}
+
+export function closedError(what: string): CheckpointError {
+  return new CheckpointError('CLOSED', `${capitalized(what)} has been closed.`)
+}
+
+export function writesLostError(what: string): CheckpointError {
+  return new CheckpointError(
+    'WRITES_LOST',
+    `The unit was restarted, and writes to ${what} that were visible but not durable may be gone.`,
+    { help: 'Write them again. Writes with durability durable survive a restart of the unit.' },
+  )
+}
+
+export function timedOutError(transfer: Transfer): CheckpointError {
+  return new CheckpointError('TIMEOUT', `${transfer.what} had no answer within its deadline.`, {
+    outcome: transfer.outcome,
+    retryable: true,
+  })
+}
+
+/** @param last why the last try failed */
+export function connectionLostError(
+  call: string,
+  outcome: 'none' | 'unknown',
+  last: CheckpointError | undefined,
+): CheckpointError {
+  const because = last === undefined ? '' : ` Last: ${last.message}`
+  return new CheckpointError(
+    'CONNECTION_LOST',
+    `${call}: the connection to the unit could not be made within the deadline.${because}`,
+    {
+      cause: last,
+      outcome,
+      retryable: true,
+      help: 'Check that the unit runs and can be reached. The client goes on trying; the same call may succeed later.',
+    },
+  )
+}
+
+/** The same error for another call, with what that call may have done. */
+export function retold(error: CheckpointError, outcome: 'none' | 'unknown'): CheckpointError {
+  const { code, message, retryable, help, details } = error
+  return new CheckpointError(code, message, {
+    cause: error,
+    outcome,
+    retryable,
+    ...(help === undefined ? {} : { help }),
+    ...(details === undefined ? {} : { details }),
+  })
+}
+
+/** A unit that was restarted meanwhile knows the new owner and no longer that it was taken from us. */
+export function lostToAnother(error: CheckpointError): boolean {
+  return error.code === 'FENCED' || error.code === 'REGION_BUSY'
+}
+
+export function otherEpoch(error: CheckpointError): bigint | undefined {
+  const epoch = error.details?.epoch
+  return typeof epoch === 'bigint' ? epoch : undefined
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}
