@@ -249,6 +249,7 @@ void VerbsConnection::releaseDevice() {
   }
   keys_.clear();
   receivedQueue_.reset();
+  armed_ = false;
   sentQueue_.reset();
   completionChannel_.reset();
 }

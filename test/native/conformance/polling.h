@@ -25,7 +25,7 @@ TEST(where_the_loop_alone_finds_completions_a_poll_finds_none) {
   std::byte byte{1};
   const LocalSegment segment{&byte, 1, nullptr};
   const WorkRequest request = pair.write(1, {&segment, 1}, 0);
-  CHECK(pair.client.connection->post({&request, 1}, Lookout::poll).ok());
+  CHECK(pair.client.connection->post({&request, 1}).ok());
   std::vector<Completion> none;
   pair.client.connection->poll(none, true);
   CHECK(none.empty());
