@@ -64,6 +64,10 @@ class WirePeer final : public rdmacp::fabric::ConnectionHandler {
   bool waitCompleted(std::uint64_t count) {
     return wait([&] { return completed_ >= count; });
   }
+  // Of everything that has been posted, messages too.
+  bool waitAllCompleted() {
+    return wait([&] { return completed_ >= posted_; });
+  }
   std::uint64_t completed() const {
     const std::lock_guard lock(mutex_);
     return completed_;
@@ -121,7 +125,9 @@ class WirePeer final : public rdmacp::fabric::ConnectionHandler {
     request.remoteAddress = address;
     request.remoteKey = key;
     request.deadline = rdmacp::Clock::now() + std::chrono::seconds(20);
-    return connection_->post({&request, 1});
+    auto status = connection_->post({&request, 1});
+    if (status) note([&] { ++posted_; });
+    return status;
   }
   template <class Change>
   void note(Change change) {
@@ -143,6 +149,7 @@ class WirePeer final : public rdmacp::fabric::ConnectionHandler {
   bool established_ = false;
   std::vector<Message> messages_;
   std::vector<std::unique_ptr<Message>> sent_;
+  std::uint64_t posted_ = 0;
   std::uint64_t completed_ = 0;
   std::uint64_t failed_ = 0;
   std::optional<rdmacp::Error> closed_;
