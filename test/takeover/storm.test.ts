@@ -63,5 +63,8 @@ test('the control: where the unit does not fence, the checker sees the writer th
   rmSync(report.kept ?? '', { recursive: true, force: true })
   console.log(`unfenced: found ${JSON.stringify(report.wrong)}`)
   expect(report.takeovers).toBeLessThan(20)
-  expect(report.wrong.join('\n')).toMatch(/^fence: .* began after epoch \d+ was answered, and was acknowledged$/m)
+  // A call that began after the takeover, or, on a slow machine, one that was under way when its writer was stopped.
+  const fence = /^fence: .* began after epoch \d+ was answered, and was acknowledged$/m
+  const lost = /^lost: .* was acknowledged, and epoch \d+ began without it$/m
+  expect(report.wrong.join('\n')).toMatch(new RegExp(`${fence.source}|${lost.source}`, 'm'))
 })
