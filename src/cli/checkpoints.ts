@@ -1,11 +1,10 @@
-/** `rdma-checkpoint checkpoints`: what a region's log holds, and one of them into a file. */
-import { randomBytes } from 'node:crypto'
-import { open, rename, unlink } from 'node:fs/promises'
+/** `rdma-checkpoint checkpoints`: what a region's log holds, one of them into a file, and taking them out of the log. */
 import type { RegionReader } from '../client/region.js'
 import { CheckpointError } from '../errors.js'
+import { writeOutput } from './output-file.js'
 import { type OutputOptions, withClient } from './regions.js'
 import { formatSize } from './sizes.js'
-import { printJson, printTable, withProgress } from './terminal.js'
+import { printable, printJson, printTable, withProgress } from './terminal.js'
 
 export async function listCheckpoints(address: string, name: string, options: OutputOptions): Promise<void> {
   const infos = await withRegion(address, name, options, (region) =>
@@ -35,7 +34,7 @@ export interface ExtractOptions extends OutputOptions {
   output: string
 }
 
-/** The encoded bytes as they were written. The file is there when it is whole, and not before. */
+/** The encoded bytes as they were written. */
 export async function extractCheckpoint(address: string, name: string, options: ExtractOptions): Promise<void> {
   const written = await withRegion(address, name, options, async (region) => {
     const reader = region.checkpoints()
@@ -45,7 +44,7 @@ export async function extractCheckpoint(address: string, name: string, options: 
     const bytes = infos.find((info) => info.sequence === wanted)?.bytes
     const stream = reader.stream(wanted, { timeoutMs: options.timeout })
     const total = await withProgress(`Extracting checkpoint ${wanted}`, (at) =>
-      copyTo(options.output, stream, (done) =>
+      writeOutput(options.output, stream, (done) =>
         at(`${formatSize(done)}${bytes === undefined ? '' : ` of ${formatSize(bytes)}`}`),
       ),
     )
@@ -56,35 +55,37 @@ export async function extractCheckpoint(address: string, name: string, options: 
   else process.stdout.write(`checkpoint ${written.sequence}: ${written.bytes} bytes to ${written.output}\n`)
 }
 
-async function copyTo(output: string, stream: ReadableStream<Uint8Array>, at: (done: number) => void): Promise<number> {
-  let done = 0
-  if (output === '-') {
-    for await (const chunk of stream) {
-      if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve))
-      done += chunk.byteLength
-    }
-    return done
-  }
-  const partial = `${output}.${randomBytes(4).toString('hex')}.partial`
-  const file = await open(partial, 'wx')
-  try {
-    for await (const chunk of stream) {
-      await file.writeFile(chunk)
-      done += chunk.byteLength
-      at(done)
-    }
-    await file.sync()
-    await file.close()
-    await rename(partial, output)
-  } catch (error) {
-    await file.close().catch(() => undefined)
-    await unlink(partial)
-    throw error
-  }
-  return done
+export interface ClearOptions extends OutputOptions {
+  /** Only what has a lower sequence number. */
+  before?: bigint
+  /** Also if the region's owner is alive, which fences it. */
+  takeOver?: boolean
 }
 
-async function withRegion<T>(
+/** Needs the region for itself for a moment: its epoch rises by one. */
+export async function clearCheckpoints(address: string, name: string, options: ClearOptions): Promise<void> {
+  const call = { timeoutMs: options.timeout }
+  const cleared = await withClient(address, options, (client) =>
+    withProgress(`Clearing ${printable(name)}`, async () => {
+      const mode = options.takeOver ? 'takeOver' : 'write'
+      const region = await client.openRegion(name, { mode, ...call })
+      try {
+        const log = region.log()
+        const before = options.before === undefined ? {} : { before: options.before }
+        const had = await log.list(call)
+        const ack = await log.clear({ ...before, ...call })
+        const left = await log.list(call)
+        return { region: name, removed: had.length - left.length, left: left.length, durability: ack.durability }
+      } finally {
+        await region.close()
+      }
+    }),
+  )
+  if (options.json) printJson(cleared)
+  else process.stdout.write(`cleared ${printable(name)}: ${cleared.removed} removed, ${cleared.left} left\n`)
+}
+
+export async function withRegion<T>(
   address: string,
   name: string,
   options: OutputOptions,

@@ -1,14 +1,16 @@
 #!/usr/bin/env node
 /** The command line. Every command is a file of its own; this one knows their names and flags. */
 import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import type { OnFull, RegionMode } from '../types.js'
 import { flagOf, type SettingName, type SettingValues, settings, variableOf } from './serve-settings.js'
 import { parseSize } from './sizes.js'
-import { reportError } from './terminal.js'
+import { reportError, UsageError } from './terminal.js'
 
 const defaultAddress = '127.0.0.1:4790'
-const addressHelp = 'host:port of a unit'
+const addressHelp = 'host:port of a unit; the port is 4790 unless given'
+const errorsFile = fileURLToPath(new URL('../../docs/errors.md', import.meta.url))
 
 interface Common {
   json?: boolean
@@ -26,6 +28,7 @@ function main(): void {
   addStatus(program)
   addRegions(program)
   addCheckpoints(program)
+  addCursors(program)
   addDevices(program)
   program.addHelpText(
     'after',
@@ -36,12 +39,28 @@ Examples:
   rdma-checkpoint regions create ${defaultAddress} orders --bytes 64MiB --mode append
   rdma-checkpoint checkpoints extract ${defaultAddress} orders --output latest.bin
 
-Exit codes: 0 done, 1 failed (one line on stderr says why, with a code of docs/errors.md), 2 wrong usage.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage. Of a failure one line on stderr says why, with a code. What each code
+means and what to do is in ${errorsFile}`,
   )
+  const json = process.argv.includes('--json')
+  if (json) silence(program)
   program.parseAsync().catch((error: unknown) => {
-    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
-    else process.exitCode = reportError(error, process.argv.includes('--json'))
+    if (!(error instanceof CommanderError)) process.exitCode = reportError(error, json)
+    else if (error.exitCode === 0) process.exitCode = 0
+    else process.exitCode = json ? reportError(usageError(error), json) : 2
   })
+}
+
+/** With --json a wrong usage is told by {@link reportError}, as one line of JSON, instead of by commander. */
+function silence(command: Command): void {
+  command.configureOutput({ outputError: () => undefined, writeErr: () => undefined })
+  for (const sub of command.commands) silence(sub)
+}
+
+function usageError({ code, message }: CommanderError): UsageError {
+  // A command without its subcommand has commander print the help, and that is all it says.
+  const text = code === 'commander.help' ? 'A command is missing; --help lists them.' : message.replace(/^error: /, '')
+  return new UsageError(text)
 }
 
 function addServe(program: Command): void {
@@ -122,6 +141,14 @@ function addRegions(program: Command): void {
       const { deleteRegion } = await import('./regions.js')
       await deleteRegion(address, name, options)
     })
+  common(regions.command('take-over'))
+    .description('Takes a region away from its owner, who is fenced, and gives it up at once. Raises the epoch.')
+    .argument('<address>', addressHelp)
+    .argument('<name>')
+    .action(async (address: string, name: string, options: Common) => {
+      const { takeOverRegion } = await import('./regions.js')
+      await takeOverRegion(address, name, options)
+    })
   common(regions.command('metadata'))
     .description("Shows a region's entry in the unit's tables, read by RDMA, and where the region is reached.")
     .argument('<address>', addressHelp)
@@ -171,10 +198,51 @@ function addCheckpoints(program: Command): void {
     .argument('<address>', addressHelp)
     .argument('<region>')
     .option('--sequence <N>', 'which one (default: the newest)', sequence)
-    .requiredOption('--output <FILE>', 'the file; - for stdout')
+    .requiredOption('--output <FILE>', 'the file, pipe or device; - for stdout')
     .action(async (address: string, region: string, options: Common & { sequence?: bigint; output: string }) => {
       const { extractCheckpoint } = await import('./checkpoints.js')
       await extractCheckpoint(address, region, options)
+    })
+  common(checkpoints.command('clear'))
+    .description('Takes checkpoints out of a region that nobody is writing. Their numbers are not used again.')
+    .argument('<address>', addressHelp)
+    .argument('<region>')
+    .option('--before <N>', 'only those with a lower sequence number (default: all)', sequence)
+    .option('--take-over', 'also if the owner is alive, which fences it')
+    .action(async (address: string, region: string, options: Common & { before?: bigint; takeOver?: boolean }) => {
+      const { clearCheckpoints } = await import('./checkpoints.js')
+      await clearCheckpoints(address, region, options)
+    })
+}
+
+function addCursors(program: Command): void {
+  const cursors = program.command('cursors').description('The places in the log that readers have saved.')
+  common(cursors.command('list'))
+    .description('Lists the saved cursors of a region.')
+    .argument('<address>', addressHelp)
+    .argument('<region>')
+    .action(async (address: string, region: string, options: Common) => {
+      const { listCursors } = await import('./cursors.js')
+      await listCursors(address, region, options)
+    })
+  common(cursors.command('set'))
+    .description('Saves a cursor at a checkpoint, or moves it there: what is behind it counts as unread.')
+    .argument('<address>', addressHelp)
+    .argument('<region>')
+    .argument('<cursor>', 'its name')
+    .option('--sequence <N>', 'which checkpoint (default: the newest)', sequence)
+    .action(async (address: string, region: string, cursor: string, options: Common & { sequence?: bigint }) => {
+      const { setCursor } = await import('./cursors.js')
+      await setCursor(address, region, cursor, options)
+    })
+  common(cursors.command('delete'))
+    .description('Deletes a cursor. A log whose policy is wait no longer keeps anything for it.')
+    .argument('<address>', addressHelp)
+    .argument('<region>')
+    .argument('<cursor>', 'its name')
+    .action(async (address: string, region: string, cursor: string, options: Common) => {
+      const { deleteCursor } = await import('./cursors.js')
+      await deleteCursor(address, region, cursor, options)
     })
 }
 

@@ -95,6 +95,26 @@ export async function deleteRegion(address: string, name: string, options: Outpu
   else process.stdout.write(`deleted ${printable(name)}\n`)
 }
 
+/** Raises the epoch, whoever owns the region: nothing that its owner writes lands after this has answered. */
+export async function takeOverRegion(address: string, name: string, options: OutputOptions): Promise<void> {
+  const call = { timeoutMs: options.timeout }
+  const taken = await withClient(address, options, (client) =>
+    withProgress(`Taking over ${printable(name)}`, async () => {
+      const { owner } = await (await client.openRegion(name, call)).metadata(call)
+      const region = await client.openRegion(name, { mode: 'takeOver', ...call })
+      const { epoch } = region
+      await region.close()
+      return { region: name, epoch, ...(owner === undefined ? {} : { fenced: owner }) }
+    }),
+  )
+  if (options.json) {
+    printJson(taken)
+    return
+  }
+  const owner = taken.fenced === undefined ? 'nobody owned it' : `${printable(taken.fenced.identity)} was fenced`
+  process.stdout.write(`took over ${printable(name)}: ${owner}; epoch ${taken.epoch}, and free now\n`)
+}
+
 /** The region's entry in the unit's tables, read by RDMA. */
 export async function showMetadata(address: string, name: string, options: OutputOptions): Promise<void> {
   const { info, context } = await withClient(address, options, async (client) => {

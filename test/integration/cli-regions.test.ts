@@ -154,3 +154,76 @@ describe('checkpoints', () => {
     expect([none.code, none.stderr]).toEqual([1, expect.stringMatching(/CHECKPOINT_NOT_FOUND/)])
   })
 })
+
+describe('what may be done to a log from outside', () => {
+  it('clears it whole and in part, and its numbers go on', async () => {
+    const { address } = unit
+    const client = await connect(address)
+    const region = await client.createRegion('clearing', { bytes: 1 << 20 })
+    for (const text of ['a', 'b', 'c', 'd']) await region.log().append(Buffer.from(text))
+    const busy = await run('checkpoints', 'clear', address, 'clearing')
+    expect([busy.code, busy.stderr]).toEqual([1, expect.stringMatching(/^rdma-checkpoint: REGION_BUSY: /)])
+    await region.close()
+
+    const part = await run('checkpoints', 'clear', address, 'clearing', '--before', '3', '--json')
+    expect(part.stderr).toBe('')
+    expect(JSON.parse(part.stdout)).toMatchObject({ region: 'clearing', removed: 2, left: 2 })
+    expect((await run('checkpoints', 'clear', address, 'clearing')).stdout).toBe(
+      'cleared clearing: 2 removed, 0 left\n',
+    )
+    const again = await client.openRegion('clearing', { mode: 'write' })
+    expect((await again.log().append(Buffer.from('e'))).sequence).toBe(5n)
+
+    const taken = await run('checkpoints', 'clear', address, 'clearing', '--take-over', '--json')
+    expect(JSON.parse(taken.stdout)).toMatchObject({ removed: 1, left: 0 })
+    await expect.poll(() => again.fenced.aborted, { timeout: 10_000 }).toBe(true)
+    await client.close()
+  })
+
+  it('takes a region over from its owner, and leaves it free', async () => {
+    const { address } = unit
+    const client = await connect(address)
+    const region = await client.createRegion('taking', { bytes: 1 << 20 })
+    const taken = await run('regions', 'take-over', address, 'taking', '--json')
+    expect(taken.stderr).toBe('')
+    expect(JSON.parse(taken.stdout)).toMatchObject({
+      region: 'taking',
+      epoch: String(region.epoch + 1n),
+      fenced: { identity: expect.any(String) },
+    })
+    await expect(region.log().append(Buffer.from('late'))).rejects.toMatchObject({ code: 'FENCED' })
+    expect((await run('regions', 'take-over', address, 'taking')).stdout).toMatch(
+      /^took over taking: nobody owned it; /,
+    )
+    await (await client.openRegion('taking', { mode: 'write' })).close()
+    await client.close()
+  })
+
+  it('lists, sets and deletes saved cursors', async () => {
+    const { address } = unit
+    const client = await connect(address)
+    const region = await client.createRegion('cursors', { bytes: 1 << 20 })
+    for (const text of ['a', 'b', 'c']) await region.log().append(Buffer.from(text))
+    expect(JSON.parse((await run('cursors', 'set', address, 'cursors', 'backup', '--json')).stdout)).toMatchObject({
+      name: 'backup',
+      sequence: '3',
+    })
+    expect((await run('cursors', 'set', address, 'cursors', 'report', '--sequence', '1')).code).toBe(0)
+    const list = await run('cursors', 'list', address, 'cursors', '--json')
+    expect(JSON.parse(list.stdout)).toEqual([
+      { name: 'backup', sequence: '3', epoch: '1' },
+      { name: 'report', sequence: '1', epoch: '1' },
+    ])
+    const unread: string[] = []
+    for await (const { value } of region.checkpoints().unread('report')) unread.push(Buffer.from(value).toString())
+    expect(unread).toEqual(['b', 'c'])
+
+    const none = await run('cursors', 'set', address, 'cursors', 'report', '--sequence', '9')
+    expect([none.code, none.stderr]).toEqual([1, expect.stringMatching(/CHECKPOINT_NOT_FOUND/)])
+    expect((await run('cursors', 'delete', address, 'cursors', 'report')).stdout).toBe('deleted cursor report\n')
+    const gone = await run('cursors', 'delete', address, 'cursors', 'report')
+    expect([gone.code, gone.stderr]).toEqual([1, expect.stringMatching(/CURSOR_INVALID/)])
+    expect((await run('cursors', 'list', address, 'cursors')).stdout).toMatch(/^NAME +SEQUENCE +EPOCH\nbackup +3 +1\n$/)
+    await client.close()
+  })
+})

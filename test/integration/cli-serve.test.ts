@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -136,6 +136,25 @@ describe('the command line', () => {
     const { code, stdout, stderr } = await run(args)
     expect([code, stdout]).toEqual([exit, ''])
     expect(stderr).toMatch(complaint)
+  })
+
+  it.each([
+    [['serve'], /--medium memory/],
+    [['serve', '--nonsense'], /unknown option '--nonsense'/],
+    [['nonsense'], /unknown command/],
+    [['regions', 'create', '127.0.0.1:1', 'a'], /--bytes/],
+    [['regions', 'list'], /missing required argument/],
+    [['regions', 'create', '127.0.0.1:1', 'a', '--bytes', 'lots'], /It is a size/],
+  ])('%j --json tells the wrong usage as one line of JSON', async (args, complaint) => {
+    const { code, stdout, stderr } = await run([...args, '--json'])
+    expect([code, stdout]).toEqual([2, ''])
+    expect(JSON.parse(stderr)).toEqual({ error: { code: 'USAGE', message: expect.stringMatching(complaint) } })
+  })
+
+  it('names the file that explains the error codes', async () => {
+    const { stdout } = await run(['--help'])
+    const file = /is in (\S+errors\.md)/.exec(stdout)?.[1]
+    expect(readFileSync(file ?? '', 'utf8')).toMatch(/### REGION_BUSY/)
   })
 
   it.each([
