@@ -42,6 +42,11 @@ export interface NativeModule {
    * @throws notSupported, with what to install, where the libraries are missing or the fabric was not built
    */
   verbsDevices(): NativeVerbsDevice[]
+  /**
+   * sd_notify(3): one datagram of assignments, such as READY=1, to the address in $NOTIFY_SOCKET. Never waits.
+   * @throws systemError when nobody listens there; invalidArgument
+   */
+  notifyServiceManager(address: string, state: string): void
   Medium: { open(options: NativeMediumOptions): Promise<NativeMedium> }
   Responder: {
     new (medium: NativeMedium, options: NativeResponderOptions, handler?: NativeResponderHandler): NativeResponder

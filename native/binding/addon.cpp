@@ -9,6 +9,7 @@
 #include "binding/node_api.h"
 #include "binding/peer_link.h"
 #include "binding/responder.h"
+#include "binding/service_manager.h"
 #include "binding/session_channel.h"
 
 #ifndef RC_VERSION
@@ -44,6 +45,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("takeChanges", Napi::Function::New<takeChangesOf>(env, "takeChanges"));
   exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
   exports.Set("verbsDevices", Napi::Function::New<verbsDevices>(env, "verbsDevices"));
+  exports.Set("notifyServiceManager", Napi::Function::New<notifyServiceManagerOf>(env, "notifyServiceManager"));
   Medium::define(environment, exports);
   Responder::define(environment, exports);
   Engine::define(environment, exports);

@@ -1,0 +1,10 @@
+// service_manager.h -- notifyServiceManager() of src/native.ts. The JavaScript thread.
+#pragma once
+
+#include "binding/node_api.h"
+
+namespace rdmacp::binding {
+
+void notifyServiceManagerOf(const Napi::CallbackInfo& info);
+
+}  // namespace rdmacp::binding
