@@ -1,5 +1,5 @@
 // Finds and loads the addon on first use, never at import, so that importing works on every platform.
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -73,6 +73,12 @@ const overrideHelp =
   'Unset RDMA_CHECKPOINT_ADDON to use the installed addon, or build the test addons: npm run addon:test'
 
 function installHelp(): string {
+  if (isBundled()) {
+    return (
+      'This code is in a bundle, and a native addon cannot be. Leave the package out of it: --external:rdma-checkpoint ' +
+      'with esbuild, external: ["rdma-checkpoint"] with Rollup and Vite, externals with webpack; and install it beside the bundle.'
+    )
+  }
   if (!packageRoot.split(path.sep).includes('node_modules')) return 'In a checkout, build it with: npm run addon'
   return (
     'A prebuild may be missing because the package was installed for another machine; install it on this one: ' +
@@ -80,6 +86,16 @@ function installHelp(): string {
     'make and Python 3 (on Debian: apt-get install g++ make python3): npm install --no-save node-gyp@12 node-addon-api@8 && ' +
     'node node_modules/rdma-checkpoint/native/build/addon.mjs'
   )
+}
+
+/** A bundler has moved this file out of its package, and nothing that is looked for beside it is there. */
+function isBundled(): boolean {
+  try {
+    const { name } = JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as { name?: unknown }
+    return name !== 'rdma-checkpoint'
+  } catch {
+    return true
+  }
 }
 
 /** A folder and which addons are in it. */

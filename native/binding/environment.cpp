@@ -2,6 +2,7 @@
 #include "binding/environment.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "binding/native_error.h"
@@ -14,6 +15,11 @@ constexpr std::uint64_t kTouchMs = 200;
 
 Error refused(const char* what, int status) {
   return {ErrorCode::systemError, std::string(what) + " failed with " + std::to_string(status)};
+}
+
+bool isDeno(napi_env env) {
+  const napi_node_version* version = nullptr;
+  return napi_get_node_version(env, &version) == napi_ok && std::string_view(version->release) == "Deno";
 }
 
 }  // namespace
@@ -179,7 +185,10 @@ void Environment::onStopHook(void* data) {
   for (napi_ref& reference : environment->constructors_) {
     if (reference != nullptr) (void)napi_delete_reference(env, std::exchange(reference, nullptr));
   }
-  if (environment->context_ != nullptr) (void)napi_async_destroy(env, std::exchange(environment->context_, nullptr));
+  // Deno 2 aborts the process when this is called from a hook; its environments end with their process.
+  if (environment->context_ != nullptr && !isDeno(env)) {
+    (void)napi_async_destroy(env, std::exchange(environment->context_, nullptr));
+  }
 }
 
 void Environment::onCloseHook(napi_async_cleanup_hook_handle hook, void* data) {

@@ -1,4 +1,9 @@
 // What a user reads when the addon cannot be loaded.
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { CheckpointError } from '../../src/errors.js'
 
@@ -37,6 +42,24 @@ describe('an addon that cannot be loaded', () => {
     }
     expect(error.help).toContain('npm run addon:test')
     expect(error.cause).toBeInstanceOf(Error)
+  })
+
+  test('says how to leave the package out of a bundle that it was put into', () => {
+    // What a bundler does to the loader: its code lies in a file of somebody else's package.
+    const folder = mkdtempSync(path.join(tmpdir(), 'rdma-checkpoint-bundle-'))
+    try {
+      cpSync(fileURLToPath(new URL('../../dist', import.meta.url)), path.join(folder, 'dist'), { recursive: true })
+      writeFileSync(path.join(folder, 'package.json'), '{ "name": "app", "type": "module" }')
+      const code =
+        "import { loadNative } from './dist/native-loader.js'; try { loadNative() } catch (e) { console.log(e.code, e.help) }"
+      const said = execFileSync(process.execPath, ['--input-type=module', '-e', code], {
+        cwd: folder,
+        encoding: 'utf8',
+      })
+      expect(said).toMatch(/^ADDON_NOT_FOUND .*--external:rdma-checkpoint/)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
   })
 
   test('says where Linux is to be had on another platform', async () => {
