@@ -16,6 +16,7 @@ export {
 } from './checkpoint/index.js'
 export type { Appended } from './checkpoint/jobs.js'
 export { Client, connect } from './client/client.js'
+export { type ClientEvents, ConnectionEvent, type ConnectionKind, OwnershipEvent } from './client/client-events.js'
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
 export { PairEvent, type PairOptions, type Primary, ProcessPair, type Role } from './failover/index.js'

@@ -7,6 +7,7 @@ import { CheckpointError } from '../errors.js'
 import type { NativeModule } from '../native.js'
 import { fromNative } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
+import { TypedEventTarget } from '../typed-events.js'
 import type {
   CallOptions,
   ConnectOptions,
@@ -22,6 +23,8 @@ import type {
 } from '../types.js'
 import { checkName, checkSignal, checkTimeout, invalid, toSize } from './arguments.js'
 import type { ClientCore } from './client-core.js'
+import { type ClientEvents, ConnectionEvent, OwnershipEvent } from './client-events.js'
+import { ConnectionAccount } from './connection-account.js'
 import { DataLink } from './data-link.js'
 import { Deadlines } from './deadlines.js'
 import { EndpointChoice } from './endpoints.js'
@@ -76,6 +79,8 @@ export async function connectWith(
   const control = await parts.openControl(address, identity)
   const engine = acquireEngine(native)
   const endpoints = new EndpointChoice(transport, native.fabrics)
+  let client: Client | undefined
+  const account = new ConnectionAccount(address, (event) => client?.dispatchEvent(event))
   const links = {
     engine: engine.engine,
     budget,
@@ -83,9 +88,11 @@ export async function connectWith(
     pollTurn: new PollTurn(),
     endpoints,
     retryMs,
+    account,
   }
   const session = new UnitSession({
     control,
+    account,
     engine: engine.engine,
     endpoints,
     identity,
@@ -100,9 +107,10 @@ export async function connectWith(
     links,
     verified: new VerifiedCheckpoints(),
   }
-  const client = new Client(core, engine)
+  client = new Client(core, engine)
   try {
     await abortable(session.ready(call.timeoutMs === 0 ? undefined : call.timeoutMs), call, `Connecting to ${address}`)
+    client.tellConnected()
     return client
   } catch (error) {
     await client.close({ timeoutMs: 1 })
@@ -112,9 +120,9 @@ export async function connectWith(
 
 /**
  * A process's connection to a unit. It keeps a session there by heartbeats of its own thread, whatever JavaScript does,
- * and makes connections again that break. An idle client does not hold the process.
+ * and makes connections again that break. An idle client does not hold the process. Its events are {@link ClientEvents}.
  */
-export class Client implements AsyncDisposable {
+export class Client extends TypedEventTarget<ClientEvents> implements AsyncDisposable {
   #core: ClientCore
   #engine: EngineLease
   #regions = new Set<RegionReader>()
@@ -124,8 +132,22 @@ export class Client implements AsyncDisposable {
 
   /** @internal Use {@link connect}. */
   constructor(core: ClientCore, engine: EngineLease) {
+    super()
     this.#core = core
     this.#engine = engine
+  }
+
+  /** Whether all of its connections stand; see the events. */
+  get connected(): boolean {
+    return this.#closing === undefined && this.#core.links.account.allStand
+  }
+
+  /** @internal For listeners that are there only once connect() has resolved. */
+  tellConnected(): void {
+    setImmediate(() => {
+      const event = new ConnectionEvent('connected', { unit: this.#core.session.address })
+      if (this.#closing === undefined) this.dispatchEvent(event)
+    })
   }
 
   /**
@@ -268,6 +290,7 @@ export class Client implements AsyncDisposable {
    * @param options timeoutMs: for pending calls; default 30 s
    */
   close(options?: CallOptions): Promise<void> {
+    this.#core.links.account.end()
     this.#ended.abort()
     this.#closing ??= this.#close(options)
     return this.#closing
@@ -345,6 +368,8 @@ export class Client implements AsyncDisposable {
       opener,
       durability,
       onClosed: (region: RegionReader) => this.#regions.delete(region),
+      onEvent: (type: OwnershipEvent['type'], epoch: bigint, error: CheckpointError) =>
+        this.dispatchEvent(new OwnershipEvent(type, { unit: this.#core.session.address, region: name, epoch, error })),
     }
     const region = mode !== 'READ' ? new Region(parts) : new RegionReader(parts)
     this.#regions.add(region)

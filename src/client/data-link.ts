@@ -9,6 +9,7 @@ import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } 
 import { operationUntil } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
 import { Backoff } from './backoff.js'
+import type { Connection, ConnectionAccount } from './connection-account.js'
 import type { Deadlines, DeadlineUser } from './deadlines.js'
 import { DirtyRanges, type Interval } from './dirty-ranges.js'
 import type { DataEndpoint, EndpointChoice } from './endpoints.js'
@@ -37,6 +38,8 @@ export interface Opened {
 export interface LinkOpener<T extends Opened> {
   /** For messages: "region 'orders'". */
   readonly what: string
+  /** Name of the region; undefined for the pool's tables. */
+  readonly region: string | undefined
   /** @param previous the open before, when the connection is made again */
   open(previous: T | undefined, timeoutMs: number): Promise<T>
   /** Best effort. */
@@ -56,6 +59,7 @@ export interface LinkContext {
   pollTurn: PollTurn
   endpoints: EndpointChoice
   retryMs: number
+  account: ConnectionAccount
 }
 
 /** A single control call or set-up of a connection may take so long before the next try. */
@@ -124,8 +128,11 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   #whenOpen: { resolve: () => void; reject: (error: CheckpointError) => void } | undefined
   #whenIdle: (() => void) | undefined
   #whenClosed: (() => void) | undefined
+  #connection: Connection
+  #attempt = 0
 
   constructor(context: LinkContext, opener: LinkOpener<T>) {
+    this.#connection = { kind: 'data', ...(opener.region === undefined ? {} : { region: opener.region }) }
     this.#context = context
     this.#opener = opener
     context.deadlines.join(this)
@@ -527,6 +534,8 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     this.#channel = channel
     this.#openedAt = performance.now()
     this.#fencedHint = false
+    this.#attempt = 0
+    this.#context.account.stands(this.#connection)
     for (const transfer of this.#queue) transfer.rewind(restarted && transfer.isWrite)
     if (restarted) this.#afterRestart()
     this.#opener.onOpened(opened, grant)
@@ -560,6 +569,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     this.#requeue()
     this.#whenClosed?.()
     if (this.#failure !== undefined) return
+    if (!this.#closing) this.#context.account.lost(this.#connection, error)
     if (this.pending) this.#waitForConnection()
     void this.#reconnect()
   }
@@ -593,6 +603,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   #end(error: CheckpointError): void {
     if (this.#failure !== undefined) return
     this.#failure = error
+    this.#context.account.gone(this.#connection)
     this.#endPause?.()
     const { budget, deadlines } = this.#context
     for (const transfer of new Set(this.#transfers())) this.#fail(transfer, retold(error, transfer.outcome))
@@ -614,7 +625,11 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
         this.#endPause = undefined
         resolve()
       }
-      this.#pauseTimer = setTimeout(this.#endPause, this.#backoff.next())
+      const delayMs = this.#backoff.next()
+      this.#pauseTimer = setTimeout(this.#endPause, delayMs)
+      if (this.#lastError !== undefined) {
+        this.#context.account.waits(this.#connection, ++this.#attempt, delayMs, this.#lastError)
+      }
       if (!this.pending && this.#whenOpen === undefined) this.#pauseTimer.unref()
     })
   }

@@ -95,6 +95,7 @@ export class PoolTables {
     const session = this.#session
     const opener: LinkOpener<OpenedTables> = {
       what: `the tables of the unit ${session.address}`,
+      region: undefined,
       async open(previous, timeoutMs) {
         const id = await session.ready(timeoutMs)
         const previousHandle = previous !== undefined && previous.session === id ? String(previous.handle) : '0'

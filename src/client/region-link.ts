@@ -29,6 +29,7 @@ export interface RegionOpenerEvents {
 
 export class RegionOpener implements LinkOpener<OpenedRegion> {
   readonly what: string
+  readonly region: string
   #session: UnitSession
   #name: string
   #mode: OpenMode
@@ -37,6 +38,7 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
 
   constructor(session: UnitSession, name: string, mode: OpenMode, lease: Lease) {
     this.what = `region '${name}'`
+    this.region = name
     this.#session = session
     this.#name = name
     this.#mode = mode

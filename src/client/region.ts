@@ -35,6 +35,7 @@ export interface RegionParts {
   opener: RegionOpener
   durability: Durability | undefined
   onClosed(region: RegionReader): void
+  onEvent(type: 'lost-writes' | 'fenced', epoch: bigint, error: CheckpointError): void
 }
 
 /**
@@ -302,20 +303,26 @@ export class Region extends RegionReader {
     this.fenced = this.#fenced.signal
     this.#durability = parts.durability
     this.#opener = parts.opener
+    const tellFenced = (error: CheckpointError) => {
+      if (this.#fenced.signal.aborted) return
+      this.#fenced.abort(error)
+      parts.onEvent('fenced', this.epoch, error)
+    }
     this.#opener.tell({
       onFailed: (error) => {
-        if (error.code === 'FENCED') this.#fenced.abort(error)
+        if (error.code === 'FENCED') tellFenced(error)
       },
       onWritesLost: (error) => {
         const told = this.#lostWrites
         this.#lostWrites = new AbortController()
         told.abort(error)
+        parts.onEvent('lost-writes', this.epoch, error)
       },
       onOpened: () => undefined,
       onFenced: (epoch) => this.link.fence(epoch),
     })
     const { failure } = this.link
-    if (failure?.code === 'FENCED') this.#fenced.abort(failure)
+    if (failure?.code === 'FENCED') tellFenced(failure)
   }
 
   /**

@@ -18,6 +18,7 @@ import { CheckpointError } from '../errors.js'
 import type { NativeEngine, NativeSessionChannel } from '../native.js'
 import { fromNative, fromNativeCode } from '../native-error.js'
 import { Backoff } from './backoff.js'
+import type { Connection, ConnectionAccount } from './connection-account.js'
 import type { DataEndpoint, EndpointChoice } from './endpoints.js'
 
 /** What a session needs of the control channel; tests have one of their own. */
@@ -30,6 +31,7 @@ export interface Control {
 
 export interface SessionContext {
   control: Control
+  account: ConnectionAccount
   engine: NativeEngine
   endpoints: EndpointChoice
   identity: string
@@ -38,6 +40,8 @@ export interface SessionContext {
 
 const attemptMs = 5_000
 const firstBackoffMs = 20
+/** A connection that stood for so long was a good one: the next is made at once. */
+const goodMs = 1_000
 
 export class UnitSession {
   /** The pool's UUID and what else the unit said of itself when the session was made. */
@@ -49,8 +53,15 @@ export class UnitSession {
   #establishing: Promise<string> | undefined
   #fences = new Map<bigint, (epoch: bigint) => void>()
   #disconnects = new Set<() => void>()
+  readonly #connection: Connection = { kind: 'session' }
   #backoff = new Backoff(firstBackoffMs)
-  #timer: NodeJS.Timeout | undefined
+  /** Before the next try; 0 after one that went well. */
+  #delayMs = 0
+  #attempt = 0
+  #endPause: (() => void) | undefined
+  #restoring = false
+  /** When the connection was made last, on performance.now()'s clock. */
+  #stoodAt: number | undefined
   #closed = false
 
   constructor(context: SessionContext) {
@@ -61,11 +72,14 @@ export class UnitSession {
     return this.#context.control.address
   }
 
-  /** The session's number, once it stands; made anew if it must be. */
+  /**
+   * The session's number, once it stands; made anew if it must be. Once a session has stood, tries to make another come at a pace
+   * of their own: whoever asks in between waits for the next one and shares its outcome.
+   */
   ready(timeoutMs = attemptMs): Promise<string> {
     if (this.#closed) return Promise.reject(closedError())
     if (this.#id !== undefined && this.#channel !== undefined) return Promise.resolve(this.#id)
-    this.#establishing ??= this.#establish(timeoutMs).finally(() => {
+    this.#establishing ??= this.#try(timeoutMs).finally(() => {
       this.#establishing = undefined
     })
     return this.#establishing
@@ -112,7 +126,7 @@ export class UnitSession {
     this.#id = undefined
     this.#channel?.close()
     this.#channel = undefined
-    this.#tellDisconnected()
+    this.#lost(new CheckpointError('SESSION_EXPIRED', `The unit ${this.address} does not know the session any more.`))
   }
 
   /** The connection that stands now has broken, or its session is not known any more. @returns what takes it back */
@@ -132,7 +146,7 @@ export class UnitSession {
   async close(timeoutMs: number): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    clearTimeout(this.#timer)
+    this.#endPause?.()
     const { control } = this.#context
     if (this.#id !== undefined && this.#channel !== undefined) {
       await control.call('CloseSession', { session: this.#id }, { timeoutMs }).catch(() => undefined)
@@ -140,6 +154,26 @@ export class UnitSession {
     this.#channel?.close()
     this.#channel = undefined
     control.close()
+  }
+
+  async #try(timeoutMs: number): Promise<string> {
+    if (this.#delayMs > 0) await this.#pause(this.#delayMs)
+    if (this.#closed) throw closedError()
+    try {
+      const session = await this.#establish(timeoutMs)
+      this.#delayMs = 0
+      this.#attempt = 0
+      this.#stoodAt = performance.now()
+      this.#context.account.stands(this.#connection)
+      return session
+    } catch (thrown) {
+      const error = fromNative(thrown)
+      if (this.#stoodAt !== undefined && !this.#closed) {
+        this.#delayMs = this.#backoff.next()
+        this.#context.account.waits(this.#connection, ++this.#attempt, this.#delayMs, error)
+      }
+      throw error
+    }
   }
 
   async #establish(timeoutMs: number): Promise<string> {
@@ -174,7 +208,6 @@ export class UnitSession {
       throw closedError()
     }
     endpoints.answered(endpoint)
-    this.#backoff.reset()
     return reply.session
   }
 
@@ -204,32 +237,47 @@ export class UnitSession {
           },
           onFenced: (handle, epoch) => this.#fences.get(handle)?.(epoch),
           onClosed: (code, message, systemError) => {
-            if (open) this.#onClosed(channel)
-            else reject(fromNativeCode(code, message, systemError))
+            const error = fromNativeCode(code, message, systemError)
+            if (open) this.#onClosed(channel, error)
+            else reject(error)
           },
         },
       )
     })
   }
 
-  #onClosed(channel: NativeSessionChannel): void {
+  #onClosed(channel: NativeSessionChannel, error: CheckpointError): void {
     if (this.#channel !== channel) return
     this.#channel = undefined
-    this.#tellDisconnected()
-    if (!this.#closed) this.#restore()
+    if (this.#closed) return
+    if (this.#stoodAt !== undefined && performance.now() - this.#stoodAt > goodMs) this.#backoff.reset()
+    else this.#delayMs = this.#backoff.next()
+    this.#lost(error)
   }
 
-  #tellDisconnected(): void {
+  #lost(error: CheckpointError): void {
+    this.#context.account.lost(this.#connection, error)
     for (const tell of [...this.#disconnects]) tell()
+    void this.#restore()
   }
 
   /** In the background, for the leases; it never holds the process. */
-  #restore(): void {
-    if (this.#closed) return
-    this.ready().catch(() => {
-      clearTimeout(this.#timer)
-      this.#timer = setTimeout(() => this.#restore(), this.#backoff.next())
-      this.#timer.unref()
+  async #restore(): Promise<void> {
+    if (this.#restoring) return
+    this.#restoring = true
+    while (!this.#closed && this.#channel === undefined) await this.ready().catch(() => undefined)
+    this.#restoring = false
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#endPause?.(), ms)
+      timer.unref()
+      this.#endPause = () => {
+        clearTimeout(timer)
+        this.#endPause = undefined
+        resolve()
+      }
     })
   }
 }

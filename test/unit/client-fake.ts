@@ -127,8 +127,8 @@ export class FakeUnit {
     return connectWith({ native: () => this.native, openControl: async () => this.control }, 'fake:1', options)
   }
 
-  breakSession(): void {
-    this.#sessionHandler?.onClosed(nativeCode.connectionBroken, 'the connection broke', 0)
+  breakSession(code: number = nativeCode.connectionBroken): void {
+    this.#sessionHandler?.onClosed(code, 'the connection broke', 0)
   }
 
   /** Everything breaks, and what was not flushed is what a test makes of it. */

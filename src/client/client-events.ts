@@ -1,0 +1,81 @@
+/** What a client tells of its connections and of what it owns. */
+import type { CheckpointError } from '../errors.js'
+
+/**
+ * One of a client's connections to its unit: the session, whose heartbeats keep leases; the control plane, over which regions are
+ * opened and watched; a region's data.
+ */
+export type ConnectionKind = 'session' | 'control' | 'data'
+
+/** `connected`, `disconnected`, `reconnecting` and `restored` of a client. */
+export class ConnectionEvent extends Event {
+  declare readonly type: 'connected' | 'disconnected' | 'reconnecting' | 'restored'
+  /** host:port of the unit. */
+  readonly unit: string
+  /** Of `disconnected` and `reconnecting`: which connection it is about. */
+  readonly connection: ConnectionKind | undefined
+  /** Of a `data` connection: the region it belongs to. */
+  readonly region: string | undefined
+  /** Of `disconnected`: why the connection ended. Of `reconnecting`: why the last try failed. */
+  readonly error: CheckpointError | undefined
+  /** Of `reconnecting`: the try that comes next, 1 for the first. */
+  readonly attempt: number | undefined
+  /** Of `reconnecting`: milliseconds until that try. */
+  readonly delayMs: number | undefined
+  /** Of `restored`: milliseconds since `disconnected`. */
+  readonly downMs: number | undefined
+
+  /** @internal */
+  constructor(
+    type: ConnectionEvent['type'],
+    detail: Pick<ConnectionEvent, 'unit'> &
+      Partial<Pick<ConnectionEvent, 'connection' | 'region' | 'error' | 'attempt' | 'delayMs' | 'downMs'>>,
+  ) {
+    super(type)
+    this.unit = detail.unit
+    this.connection = detail.connection
+    this.region = detail.region
+    this.error = detail.error
+    this.attempt = detail.attempt
+    this.delayMs = detail.delayMs
+    this.downMs = detail.downMs
+  }
+}
+
+/** `lost-writes` and `fenced` of a client: what became of a region that it has open for writing. */
+export class OwnershipEvent extends Event {
+  declare readonly type: 'lost-writes' | 'fenced'
+  /** host:port of the unit. */
+  readonly unit: string
+  /** Name of the region. */
+  readonly region: string
+  /** The epoch under which this client owns it, or owned it. */
+  readonly epoch: bigint
+  /** `WRITES_LOST`, or `FENCED` with the new epoch in its details, when that is known. */
+  readonly error: CheckpointError
+
+  /** @internal */
+  constructor(type: OwnershipEvent['type'], detail: Pick<OwnershipEvent, 'unit' | 'region' | 'epoch' | 'error'>) {
+    super(type)
+    this.unit = detail.unit
+    this.region = detail.region
+    this.epoch = detail.epoch
+    this.error = detail.error
+  }
+}
+
+/** The events of a client, by their types. */
+export interface ClientEvents {
+  /** The client's connections stand for the first time; told right after `connect()` has resolved. */
+  connected: ConnectionEvent
+  /** One of the connections has ended, and all had stood until then. */
+  disconnected: ConnectionEvent
+  /** It waits for the next try to make a connection again. */
+  reconnecting: ConnectionEvent
+  /** All connections stand again. */
+  restored: ConnectionEvent
+  /** A region's writes that were visible and not durable may be gone: the reason of its `lostWrites`. */
+  'lost-writes': OwnershipEvent
+  /** Another process owns the region: the reason of its `fenced`. */
+  fenced: OwnershipEvent
+}
