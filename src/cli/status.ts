@@ -9,16 +9,16 @@ export async function status(address: string, options: { json?: boolean; timeout
   try {
     const found = await channel.call('Status', {}, { timeoutMs: options.timeout })
     if (options.json) {
-      const { promises, endpoints, ...rest } = found
-      printJson({ address, ...rest, promises, endpoints })
+      const { promises, endpoints, counters, ...rest } = found
+      printJson({ address, ...rest, counters: Object.fromEntries(counters), promises, endpoints })
     } else {
       printFields([
         ['state', found.state],
         ['unit', found.id],
         ['version', found.version],
-        ['starts', found.generation],
+        ['starts', String(found.generation)],
         ['medium', `${found.medium} (${found.promises.join(', ')})`],
-        ['used', `${formatSize(BigInt(found.used))} of ${formatSize(BigInt(found.bytes))}`],
+        ['used', `${formatSize(found.used)} of ${formatSize(found.bytes)}`],
         ['regions', `${found.regions} of at most ${found.maxRegions}`],
         ['sessions', String(found.sessions)],
         ['data', found.endpoints.map(({ transport, host, port }) => `${transport} ${host}:${port}`).join(', ')],

@@ -273,10 +273,10 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     const { id, generation, state, used, bytes, regions, promises, medium, version } = reply
     return {
       id,
-      generation: BigInt(generation),
+      generation,
       state: state as UnitStatus['state'],
-      used: BigInt(used),
-      bytes: BigInt(bytes),
+      used,
+      bytes,
       regions,
       promises: promises.filter((promise): promise is Durability => promise === 'visible' || promise === 'durable'),
       medium,
@@ -319,11 +319,11 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     checkLease(options.lease ?? {})
     const request = {
       name,
-      bytes: String(bytes),
+      bytes: BigInt(bytes),
       mode: toModeName(options.mode ?? 'append'),
       onFull: toOnFullName(options.onFull ?? 'drop-oldest'),
       lease: options.lease ?? {},
-      labels: { ...options.labels },
+      labels: new Map(Object.entries(options.labels ?? {})),
     }
     await this.#core.session.call('CreateRegion', request, controlOptions(call))
   }

@@ -12,7 +12,7 @@ import { Transfer } from './transfer.js'
 import type { UnitSession } from './unit-session.js'
 
 interface OpenedTables extends Opened {
-  session: string
+  session: bigint
   offsets: readonly [number, number]
   slotBytes: number
   slots: number
@@ -98,17 +98,17 @@ export class PoolTables {
       region: undefined,
       async open(previous, timeoutMs) {
         const id = await session.ready(timeoutMs)
-        const previousHandle = previous !== undefined && previous.session === id ? String(previous.handle) : '0'
+        const previousHandle = previous !== undefined && previous.session === id ? previous.handle : 0n
         const reply = await session.callAs(id, 'OpenTables', { previousHandle }, { timeoutMs })
         const { handle, token, endpoints, slotBytes, slots } = reply
         if (slotBytes < 1 || slotBytes > maxSlotBytes) {
           throw new CheckpointError('PROTOCOL_VIOLATION', `The unit announced table entries of ${slotBytes} bytes.`)
         }
         const offsets = [Number(reply.tableOffsetA), Number(reply.tableOffsetB)] as const
-        return { handle: BigInt(handle), session: id, token, endpoints, offsets, slotBytes, slots }
+        return { handle, session: id, token, endpoints, offsets, slotBytes, slots }
       },
       async close(opened) {
-        await session.callAs(opened.session, 'CloseRegion', { handle: String(opened.handle) }, { timeoutMs: 1_000 })
+        await session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: 1_000 })
       },
       onFailed() {},
       onWritesLost() {},

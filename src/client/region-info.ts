@@ -14,24 +14,20 @@ export function toOnFullName(onFull: OnFull): OnFullName {
   return known(policies, onFull, 'onFull')
 }
 
-export function fromMessage(message: RegionInfoMessage | null): RegionInfo {
-  if (message === null) throw new CheckpointError('PROTOCOL_VIOLATION', 'The unit answered without a region.')
+export function fromMessage(message: RegionInfoMessage | undefined): RegionInfo {
+  if (message === undefined) throw new CheckpointError('PROTOCOL_VIOLATION', 'The unit answered without a region.')
   const { name, id, bytes, epoch, owner, ownerSinceMs, labels, lease, cursors } = message
   return {
     name,
     id,
-    bytes: BigInt(bytes),
+    bytes,
     mode: named(modes, message.mode, 'mode'),
     onFull: named(policies, message.onFull, 'policy'),
-    epoch: BigInt(epoch),
+    epoch,
     ...(owner === '' ? {} : { owner: { identity: owner, since: new Date(Number(ownerSinceMs)) } }),
     lease: { silenceMs: lease?.silenceMs ?? 1_000, stallMs: lease?.stallMs ?? 10_000 },
-    labels,
-    cursors: cursors.map((cursor) => ({
-      name: cursor.name,
-      epoch: BigInt(cursor.epoch),
-      sequence: BigInt(cursor.sequence),
-    })),
+    labels: Object.fromEntries(labels),
+    cursors: cursors.map(({ name, epoch, sequence }) => ({ name, epoch, sequence })),
   }
 }
 

@@ -13,7 +13,7 @@ const takeMs = 60_000
 export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'
 
 export interface OpenedRegion extends Opened {
-  session: string
+  session: bigint
   info: RegionInfo
   epoch: bigint
   slot: number
@@ -59,7 +59,7 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
     const takes = mode !== 'READ' && previous === undefined
     const reply = await session.callAs(id, 'OpenRegion', request, { timeoutMs: takes ? takeMs : timeoutMs })
     if (previous !== undefined) session.offFence(previous.handle)
-    const handle = BigInt(reply.handle)
+    const { handle } = reply
     if (mode !== 'READ') session.onFence(handle, (epoch) => this.#events?.onFenced(epoch))
     return {
       handle,
@@ -67,7 +67,7 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
       token: reply.token,
       endpoints: reply.endpoints,
       info: fromMessage(reply.region),
-      epoch: BigInt(reply.epoch),
+      epoch: reply.epoch,
       slot: reply.slot,
       // Told only where this open became the owner.
       ownerSecret: reply.ownerSecret.byteLength > 0 ? reply.ownerSecret : (previous?.ownerSecret ?? reply.ownerSecret),
@@ -76,7 +76,7 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
 
   async close(opened: OpenedRegion): Promise<void> {
     this.#session.offFence(opened.handle)
-    await this.#session.callAs(opened.session, 'CloseRegion', { handle: String(opened.handle) }, { timeoutMs: 1_000 })
+    await this.#session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: 1_000 })
   }
 
   onFailed(error: CheckpointError): void {
@@ -92,10 +92,10 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
   }
 }
 
-function again(previous: OpenedRegion, session: string, mode: OpenMode): Partial<Request<'OpenRegion'>> {
+function again(previous: OpenedRegion, session: bigint, mode: OpenMode): Partial<Request<'OpenRegion'>> {
   return {
     regionId: previous.info.id,
-    previousHandle: previous.session === session ? String(previous.handle) : '0',
-    ...(mode === 'READ' ? {} : { ownerSecret: previous.ownerSecret, ownerEpoch: String(previous.epoch) }),
+    previousHandle: previous.session === session ? previous.handle : 0n,
+    ...(mode === 'READ' ? {} : { ownerSecret: previous.ownerSecret, ownerEpoch: previous.epoch }),
   }
 }

@@ -20,20 +20,20 @@ export async function* watchRegion(
   let since = sinceRevision
   const backoff = new Backoff(firstBackoffMs)
   while (!ended.aborted) {
-    let id: string | undefined
+    let id: bigint | undefined
     const attempt = new AbortController()
     // A stream alone would not notice that the unit's machine is gone; the session's heartbeats do.
     const offDisconnect = session.onDisconnect(() => attempt.abort())
     const signal = AbortSignal.any([attempt.signal, ended])
     try {
       id = await unlessAborted(session.ready(), ended)
-      const request = { session: id, name, ...(since === undefined ? {} : { sinceRevision: String(since) }) }
+      const request = { session: id, name, ...(since === undefined ? {} : { sinceRevision: since }) }
       for await (const message of session.control.watchRegion(request, signal)) {
         backoff.reset()
-        since = BigInt(message.revision)
+        since = message.revision
         const type = eventTypeOf(message.type)
         if (type === undefined) continue
-        const event = { type, revision: since, epoch: BigInt(message.epoch), at: new Date(Number(message.atMs)) }
+        const event = { type, revision: since, epoch: message.epoch, at: new Date(Number(message.atMs)) }
         yield message.snapshot ? { ...event, snapshot: true } : event
         if (ended.aborted) return
       }

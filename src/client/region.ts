@@ -212,7 +212,7 @@ export class RegionReader implements AsyncDisposable {
     const request = {
       region: this.name,
       regionId: this.id,
-      cursor: { name, epoch: String(epoch), sequence: String(sequence) },
+      cursor: { name, epoch, sequence },
     }
     await this.core.session.call('SaveCursor', request, controlOptions(options))
   }
@@ -427,7 +427,7 @@ export class Region extends RegionReader {
   noteCleared(): void {
     const { session, handle } = this.opened
     // Nothing depends on it; a unit of an earlier release does not know the call.
-    this.core.session.callAs(session, 'NoteCleared', { handle: String(handle) }).catch(() => undefined)
+    this.core.session.callAs(session, 'NoteCleared', { handle }).catch(() => undefined)
   }
 
   #writeRanges = (

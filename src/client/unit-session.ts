@@ -48,9 +48,9 @@ export class UnitSession {
   unit: StatusMessage | undefined
   #context: SessionContext
   #clientId = randomBytes(16)
-  #id: string | undefined
+  #id: bigint | undefined
   #channel: NativeSessionChannel | undefined
-  #establishing: Promise<string> | undefined
+  #establishing: Promise<bigint> | undefined
   #fences = new Map<bigint, (epoch: bigint) => void>()
   #disconnects = new Set<() => void>()
   readonly #connection: Connection = { kind: 'session' }
@@ -76,7 +76,7 @@ export class UnitSession {
    * The session's number, once it stands; made anew if it must be. Once a session has stood, tries to make another come at a pace
    * of their own: whoever asks in between waits for the next one and shares its outcome.
    */
-  ready(timeoutMs = attemptMs): Promise<string> {
+  ready(timeoutMs = attemptMs): Promise<bigint> {
     if (this.#closed) return Promise.reject(closedError())
     if (this.#id !== undefined && this.#channel !== undefined) return Promise.resolve(this.#id)
     this.#establishing ??= this.#try(timeoutMs).finally(() => {
@@ -102,7 +102,7 @@ export class UnitSession {
 
   /** The same in that session only: handles are numbers that mean something else in another. */
   async callAs<C extends ControlCall>(
-    session: string,
+    session: bigint,
     name: C,
     request: Omit<Request<C>, 'session'>,
     options: ControlCallOptions = {},
@@ -121,7 +121,7 @@ export class UnitSession {
   }
 
   /** The unit does not know this session: the next use opens another. */
-  expire(session: string): void {
+  expire(session: bigint): void {
     if (this.#id !== session) return
     this.#id = undefined
     this.#channel?.close()
@@ -156,7 +156,7 @@ export class UnitSession {
     control.close()
   }
 
-  async #try(timeoutMs: number): Promise<string> {
+  async #try(timeoutMs: number): Promise<bigint> {
     if (this.#delayMs > 0) await this.#pause(this.#delayMs)
     if (this.#closed) throw closedError()
     try {
@@ -176,7 +176,7 @@ export class UnitSession {
     }
   }
 
-  async #establish(timeoutMs: number): Promise<string> {
+  async #establish(timeoutMs: number): Promise<bigint> {
     const { control, endpoints } = this.#context
     let reply = await this.#openOrResume(timeoutMs)
     if (this.#closed) throw closedError()
@@ -198,10 +198,10 @@ export class UnitSession {
     throw first ?? new CheckpointError('INTERNAL', `The unit ${control.address} named no endpoint.`)
   }
 
-  async #connectTo(endpoint: DataEndpoint, reply: SessionMessage): Promise<string> {
+  async #connectTo(endpoint: DataEndpoint, reply: SessionMessage): Promise<bigint> {
     const { engine, endpoints } = this.#context
     this.#id = reply.session
-    if (reply.unit !== null) this.unit = reply.unit
+    if (reply.unit !== undefined) this.unit = reply.unit
     this.#channel = await this.#connect(engine, endpoint, reply.token)
     if (this.#closed) {
       this.#channel.close()

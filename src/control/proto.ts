@@ -1,8 +1,7 @@
 /**
- * gRPC and control.proto, loaded on first use: the import costs 30-60 ms, and a process that only imports the package
- * shall not pay it.
+ * gRPC and the generated messages, loaded on first use: the import costs 30-60 ms, and a process that only imports the
+ * package shall not pay it.
  */
-import { fileURLToPath } from 'node:url'
 import type * as Grpc from '@grpc/grpc-js'
 
 export type GrpcModule = typeof Grpc
@@ -10,6 +9,7 @@ export type GrpcModule = typeof Grpc
 export interface ControlProto {
   grpc: GrpcModule
   service: Grpc.ServiceDefinition
+  health: Grpc.ServiceDefinition
   Client: Grpc.ServiceClientConstructor
 }
 
@@ -21,17 +21,13 @@ export function loadControlProto(): Promise<ControlProto> {
 }
 
 async function load(): Promise<ControlProto> {
-  const [grpc, loader] = await Promise.all([import('@grpc/grpc-js'), import('@grpc/proto-loader')])
-  const definition = await loader.load(fileURLToPath(new URL('./control.proto', import.meta.url)), {
-    longs: String,
-    enums: String,
-    bytes: Buffer,
-    defaults: true,
-    oneofs: false,
-  })
-  const root = grpc.loadPackageDefinition(definition) as unknown as {
-    rdma_checkpoint: { v1: { Control: Grpc.ServiceClientConstructor } }
-  }
-  const Client = root.rdma_checkpoint.v1.Control
-  return { grpc, service: Client.service, Client }
+  const [grpc, { serviceDefinition }, { ControlDefinition }, { HealthDefinition }] = await Promise.all([
+    import('@grpc/grpc-js'),
+    import('./wire.js'),
+    import('./generated/control.js'),
+    import('./generated/health.js'),
+  ])
+  const service = serviceDefinition(ControlDefinition)
+  const Client = grpc.makeGenericClientConstructor(service, ControlDefinition.name)
+  return { grpc, service, health: serviceDefinition(HealthDefinition), Client }
 }

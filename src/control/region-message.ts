@@ -1,4 +1,5 @@
 /** RegionInfo as its message, and the names of modes, policies and events on the wire. */
+import { CheckpointError } from '../errors.js'
 import type { OnFull, RegionEventType, RegionInfo, RegionMode } from '../types.js'
 import type { OnFullName, RegionEventTypeName, RegionInfoMessage, RegionModeName } from './messages.js'
 
@@ -27,34 +28,43 @@ export const eventTypeNames: Readonly<Record<RegionEventType, RegionEventTypeNam
 export function eventTypeOf(name: RegionEventTypeName): RegionEventType | undefined {
   return keyOf(eventTypeNames, name)
 }
-/** The mode of that name; `append`, the default, where none is given. */
+/**
+ * The mode of that name; `append`, the default, where none is given.
+ * @throws CheckpointError `INVALID_ARGUMENT` one that this version does not know
+ */
 export function modeOf(name: RegionModeName): RegionMode {
-  return keyOf(modeNames, name) ?? 'append'
+  return name === 'REGION_MODE_UNSPECIFIED' ? 'append' : (keyOf(modeNames, name) ?? unknownValue('mode'))
 }
-/** The policy of that name; `drop-oldest`, the default, where none is given. */
+/**
+ * The policy of that name; `drop-oldest`, the default, where none is given.
+ * @throws CheckpointError `INVALID_ARGUMENT` one that this version does not know
+ */
 export function onFullOf(name: OnFullName): OnFull {
-  return keyOf(onFullNames, name) ?? 'drop-oldest'
+  return name === 'ON_FULL_UNSPECIFIED' ? 'drop-oldest' : (keyOf(onFullNames, name) ?? unknownValue('on_full'))
 }
 
 export function toRegionMessage(info: RegionInfo, ownerLost: boolean): RegionInfoMessage {
   return {
     name: info.name,
     id: info.id,
-    bytes: String(info.bytes),
+    bytes: info.bytes,
     mode: modeNames[info.mode],
     onFull: onFullNames[info.onFull],
-    epoch: String(info.epoch),
+    epoch: info.epoch,
     owner: info.owner?.identity ?? '',
-    ownerSinceMs: String(info.owner?.since.getTime() ?? 0),
-    labels: { ...info.labels },
+    ownerSinceMs: BigInt(info.owner?.since.getTime() ?? 0),
+    labels: new Map(Object.entries(info.labels)),
     lease: { silenceMs: info.lease.silenceMs, stallMs: info.lease.stallMs },
-    cursors: info.cursors.map(({ name, epoch, sequence }) => ({
-      name,
-      epoch: String(epoch),
-      sequence: String(sequence),
-    })),
+    cursors: info.cursors.map(({ name, epoch, sequence }) => ({ name, epoch, sequence })),
     ownerLost,
   }
+}
+
+/** An enum's value from a newer client: what it asks for must not quietly become something else. */
+export function unknownValue(field: string): never {
+  throw new CheckpointError('INVALID_ARGUMENT', `This unit does not know the ${field} that was asked for.`, {
+    help: 'Upgrade the unit.',
+  })
 }
 
 function keyOf<K extends string, V>(names: Readonly<Record<K, V>>, wanted: V): K | undefined {

@@ -2,13 +2,14 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type * as Grpc from '@grpc/grpc-js'
-import type { HealthImplementation } from 'grpc-health-check'
 import { formatAddress, type HostPort } from '../address.js'
 import { identityKey } from '../control/channel.js'
 import { type ControlProto, loadControlProto } from '../control/proto.js'
 import { toStatus } from '../control/status.js'
+import { UnreadableRequest } from '../control/unreadable-request.js'
 import { CheckpointError } from '../errors.js'
 import type { Caller, ControlHandlers } from './control-service.js'
+import { Health } from './health.js'
 
 const serviceName = 'rdma_checkpoint.v1.Control'
 /** How long an orderly stop waits for calls under way. */
@@ -20,9 +21,9 @@ type Streaming = Grpc.ServerWritableStream<unknown, unknown>
 export class ControlServer {
   readonly address: HostPort
   readonly #server: Grpc.Server
-  readonly #health: HealthImplementation
+  readonly #health: Health
 
-  private constructor(server: Grpc.Server, health: HealthImplementation, address: HostPort) {
+  private constructor(server: Grpc.Server, health: Health, address: HostPort) {
     this.#server = server
     this.#health = health
     this.address = address
@@ -37,15 +38,12 @@ export class ControlServer {
     handlers: Promise<ControlHandlers>,
     status: ControlHandlers['Status'],
   ): Promise<ControlServer> {
-    const [proto, { HealthImplementation: Health }] = await Promise.all([
-      loadControlProto(),
-      import('grpc-health-check'),
-    ])
+    const proto = await loadControlProto()
     const { grpc } = proto
     await assertBindable(address)
     const server = new grpc.Server({ 'grpc.max_receive_message_length': 1 << 20 })
-    const health = new Health({ '': 'NOT_SERVING', [serviceName]: 'NOT_SERVING' })
-    health.addToServer(server)
+    const health = new Health(['', serviceName])
+    server.addService(proto.health, health.implementation)
     server.addService(proto.service, implementation(proto, handlers, status))
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync(formatAddress(address), grpc.ServerCredentials.createInsecure(), (error, bound) => {
@@ -57,11 +55,12 @@ export class ControlServer {
   }
 
   setServing(serving: boolean): void {
-    for (const service of ['', serviceName]) this.#health.setStatus(service, serving ? 'SERVING' : 'NOT_SERVING')
+    this.#health.setServing(serving)
   }
 
   /** Lets calls under way end, then breaks what is left. */
   async close(): Promise<void> {
+    this.#health.close()
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
         this.#server.forceShutdown()
@@ -83,10 +82,11 @@ function implementation(
   const result: Grpc.UntypedServiceImplementation = {}
   for (const [name, definition] of Object.entries(proto.service)) {
     if (definition.responseStream) {
-      result[definition.originalName ?? name] = (call: Streaming) => void serveStream(proto, handlers, name, call)
+      result[name] = (call: Streaming) => void serveStream(proto, handlers, name, call)
       continue
     }
     const answer = async (call: Unary): Promise<unknown> => {
+      if (call.request instanceof UnreadableRequest) throw call.request.error
       const caller: Caller = { identity: identityOf(call.metadata), gone: () => call.cancelled }
       if (name === 'Status') return await status({}, caller)
       const handler = (await handlers)[name as keyof ControlHandlers] as
@@ -95,7 +95,7 @@ function implementation(
       if (handler === undefined) throw new CheckpointError('NOT_SUPPORTED', `This unit does not know the call ${name}.`)
       return await handler(call.request, caller)
     }
-    result[definition.originalName ?? name] = (call: Unary, callback: Grpc.sendUnaryData<unknown>) => {
+    result[name] = (call: Unary, callback: Grpc.sendUnaryData<unknown>) => {
       answer(call).then(
         (reply) => callback(null, reply),
         (error: unknown) => callback(toStatus(proto.grpc, error)),
@@ -116,6 +116,7 @@ async function serveStream(
   call.on('cancelled', () => gone.abort())
   call.on('error', () => gone.abort())
   try {
+    if (call.request instanceof UnreadableRequest) throw call.request.error
     const stream = (await handlers)[name as keyof ControlHandlers] as
       | ((request: unknown, signal: AbortSignal) => AsyncIterable<unknown>)
       | undefined

@@ -5,13 +5,14 @@ import type {
   ControlCalls,
   Endpoint,
   LeaseMessage,
+  OpenModeName,
   RegionEventMessage,
   Reply,
   SessionMessage,
   StatusMessage,
   WatchRegionMessage,
 } from '../control/messages.js'
-import { eventTypeNames, modeOf, onFullOf, toRegionMessage } from '../control/region-message.js'
+import { eventTypeNames, modeOf, onFullOf, toRegionMessage, unknownValue } from '../control/region-message.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
 import { fromNative } from '../native-error.js'
@@ -55,12 +56,12 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
   const { regions, sessions, responder } = context
 
   const sessionMessage = (id: bigint): SessionMessage => ({
-    session: String(id),
-    token: Buffer.from(native(() => responder.issueToken({ kind: 'session', session: id }))),
+    session: id,
+    token: native(() => responder.issueToken({ kind: 'session', session: id })),
     tokenLifeMs: context.tokenLifeMs,
     endpoints: [...context.endpoints],
     unit: context.status(),
-    maxRegionBytes: String(context.maxRegionBytes),
+    maxRegionBytes: BigInt(context.maxRegionBytes),
   })
   const regionMessage = (record: RegionRecord, states = sessions.states()) =>
     toRegionMessage(toRegionInfo(record), regions.ownerLost(record, states))
@@ -74,49 +75,49 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
     },
 
     ResumeSession({ session, clientId }) {
-      return sessionMessage(sessions.get(BigInt(session), idOf(clientId)).id)
+      return sessionMessage(sessions.get(session, idOf(clientId)).id)
     },
 
     async CloseSession({ session }) {
-      await regions.closeSession(sessions.get(BigInt(session)))
+      await regions.closeSession(sessions.get(session))
       return {}
     },
 
     async CreateRegion(request) {
-      sessions.get(BigInt(request.session))
+      sessions.get(request.session)
       const record = await regions.create({
         name: request.name,
         bytes: bytesOf(request.bytes),
         mode: modeOf(request.mode),
         onFull: onFullOf(request.onFull),
         lease: leaseOf(request.lease),
-        labels: request.labels,
+        labels: Object.fromEntries(request.labels),
       })
       return { region: regionMessage(record) }
     },
 
     async OpenRegion(request, caller) {
-      const session = sessions.get(BigInt(request.session))
+      const session = sessions.get(request.session)
       const opened = await regions.open(session, openRequest(request))
-      if (caller.gone() && opened.handle.id !== BigInt(request.previousHandle)) {
+      if (caller.gone() && opened.handle.id !== request.previousHandle) {
         // Nobody will ever use the handle, and as an owner it would stand in everybody's way.
         await regions.withdraw(opened.handle)
         throw new CheckpointError('ABORTED', `The open of "${request.name}" was given up by its client.`)
       }
       return {
         region: regionMessage(opened.record),
-        handle: String(opened.handle.id),
-        token: Buffer.from(opened.token),
+        handle: opened.handle.id,
+        token: opened.token,
         endpoints: [...context.endpoints],
-        epoch: String(opened.handle.epoch),
-        ownerSecret: Buffer.from(opened.ownerSecret ?? []),
-        unitGeneration: String(context.unitGeneration),
+        epoch: opened.handle.epoch,
+        ownerSecret: opened.ownerSecret ?? new Uint8Array(),
+        unitGeneration: context.unitGeneration,
         slot: regions.catalogue.slotOf(opened.record.name),
       }
     },
 
     async CloseRegion({ session, handle }) {
-      const open = sessions.get(BigInt(session)).handles.get(BigInt(handle))
+      const open = sessions.get(session).handles.get(handle)
       if (open === undefined) return {}
       if (open.regionId === '') {
         await responder.dropHandle(context.tablesId, open.id).catch(rethrow)
@@ -126,57 +127,56 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
     },
 
     async DeleteRegion({ session, name, regionId }) {
-      sessions.get(BigInt(session))
+      sessions.get(session)
       await regions.delete(name, regionId || undefined)
       return {}
     },
 
     ListRegions({ session, prefix, pageAfter, pageSize }) {
-      sessions.get(BigInt(session))
+      sessions.get(session)
       const page = regions.catalogue.list(prefix, pageAfter, Math.min(pageSize || defaultPage, maxPage))
       const states = sessions.states()
       return { regions: page.records.map((record) => regionMessage(record, states)), more: page.more }
     },
 
     GetRegion({ session, name }) {
-      sessions.get(BigInt(session))
+      sessions.get(session)
       return regionMessage(regions.get(name))
     },
 
     async SaveCursor({ session, region, regionId, cursor }) {
-      sessions.get(BigInt(session))
+      sessions.get(session)
       if (!cursor) throw invalid('SaveCursor without a cursor')
       await regions.saveCursor(region, regionId || undefined, {
         name: cursor.name,
-        epoch: BigInt(cursor.epoch),
-        sequence: BigInt(cursor.sequence),
+        epoch: cursor.epoch,
+        sequence: cursor.sequence,
       })
       return {}
     },
 
     async *WatchRegion({ session, name, sinceRevision }, signal) {
-      sessions.get(BigInt(session))
-      const since = typeof sinceRevision === 'string' ? BigInt(sinceRevision) : undefined
-      for await (const event of regions.watch(name, since, signal)) {
+      sessions.get(session)
+      for await (const event of regions.watch(name, sinceRevision, signal)) {
         yield {
           type: eventTypeNames[event.type],
-          revision: String(event.revision),
-          epoch: String(event.epoch),
-          atMs: String(event.atMs),
+          revision: event.revision,
+          epoch: event.epoch,
+          atMs: BigInt(event.atMs),
           snapshot: event.snapshot,
         }
       }
     },
 
     NoteCleared({ session, handle }) {
-      const open = sessions.get(BigInt(session)).handles.get(BigInt(handle))
+      const open = sessions.get(session).handles.get(handle)
       if (open !== undefined) regions.noteCleared(open)
       return {}
     },
 
     async OpenTables({ session, previousHandle }) {
-      const owner = sessions.get(BigInt(session))
-      const previous = owner.handles.get(BigInt(previousHandle))
+      const owner = sessions.get(session)
+      const previous = owner.handles.get(previousHandle)
       if (previous?.regionId === '') await responder.dropHandle(context.tablesId, previous.id).catch(rethrow)
       const handle =
         previous?.regionId === ''
@@ -194,12 +194,12 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
       )
       const { geometry } = context
       return {
-        handle: String(handle.id),
-        token: Buffer.from(token),
+        handle: handle.id,
+        token,
         endpoints: [...context.endpoints],
-        bytes: String(geometry.firstDataOffset),
-        tableOffsetA: String(geometry.tableOffsets[0]),
-        tableOffsetB: String(geometry.tableOffsets[1]),
+        bytes: BigInt(geometry.firstDataOffset),
+        tableOffsetA: BigInt(geometry.tableOffsets[0]),
+        tableOffsetB: BigInt(geometry.tableOffsets[1]),
         slotBytes: geometry.slotBytes,
         slots: geometry.slots,
       }
@@ -209,33 +209,39 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
   }
 }
 
+const openModes: Readonly<Partial<Record<OpenModeName, OpenRequest['mode']>>> = {
+  OPEN_MODE_UNSPECIFIED: 'read',
+  READ: 'read',
+  WRITE: 'write',
+  TAKE_OVER: 'takeOver',
+}
+
 function openRequest(request: ControlCalls['OpenRegion']['request']): OpenRequest {
-  const mode = request.mode === 'WRITE' ? 'write' : request.mode === 'TAKE_OVER' ? 'takeOver' : 'read'
-  const previous = BigInt(request.previousHandle)
+  const mode = openModes[request.mode] ?? unknownValue('mode')
+  const previous = request.previousHandle
   return {
     name: request.name,
     mode,
     ...(previous === 0n ? {} : { previousHandle: previous }),
     ...(request.ownerSecret.byteLength === 0
       ? {}
-      : { resume: { secret: request.ownerSecret, epoch: BigInt(request.ownerEpoch) } }),
+      : { resume: { secret: request.ownerSecret, epoch: request.ownerEpoch } }),
     ...(request.regionId === '' ? {} : { regionId: request.regionId }),
     lease: leaseOf(request.lease),
     tokenLifeMs: request.tokenLifeMs,
   }
 }
 
-/** Absent fields stay absent; the wire gives null for an absent message. */
-function leaseOf(lease: LeaseMessage | null): LeaseChange {
+/** Absent fields stay absent. */
+function leaseOf(lease: LeaseMessage = {}): LeaseChange {
   return {
-    ...(typeof lease?.silenceMs === 'number' ? { silenceMs: lease.silenceMs } : {}),
-    ...(typeof lease?.stallMs === 'number' ? { stallMs: lease.stallMs } : {}),
+    ...(lease.silenceMs === undefined ? {} : { silenceMs: lease.silenceMs }),
+    ...(lease.stallMs === undefined ? {} : { stallMs: lease.stallMs }),
   }
 }
 
-function bytesOf(text: string): number {
-  const bytes = BigInt(text)
-  if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(`A region of ${text} bytes is too large`)
+function bytesOf(bytes: bigint): number {
+  if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(`A region of ${bytes} bytes is too large`)
   return Number(bytes)
 }
 

@@ -88,10 +88,10 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     const { id, generation, state, used, bytes, regions, medium, version } = this.#status()
     return {
       id,
-      generation: BigInt(generation),
+      generation,
       state: state as State,
-      used: BigInt(used),
-      bytes: BigInt(bytes),
+      used,
+      bytes,
       regions,
       promises: this.promises,
       medium,
@@ -307,16 +307,16 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     const counters = state === 'starting' || state === 'stopping' ? {} : (this.#responder?.counters() ?? {})
     return {
       id: pool?.id ?? '',
-      generation: String(pool?.starts ?? 0n),
+      generation: pool?.starts ?? 0n,
       state,
-      used: String(pool?.used ?? 0),
-      bytes: String(pool?.geometry.poolBytes ?? this.#medium?.medium.bytes ?? 0),
+      used: BigInt(pool?.used ?? 0),
+      bytes: BigInt(pool?.geometry.poolBytes ?? this.#medium?.medium.bytes ?? 0),
       regions: pool?.regions ?? 0,
       promises: [...this.promises],
       endpoints: this.#endpoints,
       version: this.#version,
       medium: this.#options.pool.medium,
-      counters: Object.fromEntries(Object.entries(counters).map(([name, value]) => [name, String(value)])),
+      counters: new Map(Object.entries(counters).map(([name, value]) => [name, BigInt(value)])),
       maxRegions: pool?.geometry.slots ?? 0,
       sessions: this.#sessions?.size ?? 0,
     }

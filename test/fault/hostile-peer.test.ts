@@ -115,7 +115,7 @@ async function expectUnchanged(names: readonly string[]): Promise<void> {
 interface Open {
   peer: RawPeer
   grant: Grant
-  handle: string
+  handle: bigint
 }
 
 async function open(name: string, mode: 'READ' | 'WRITE'): Promise<Open> {
@@ -129,7 +129,7 @@ async function close({ peer, handle }: Open): Promise<void> {
 }
 
 describe('the set-up', () => {
-  const token = async (): Promise<Buffer> => (await session.openRegion('readable', 'READ')).token
+  const token = async (): Promise<Uint8Array> => (await session.openRegion('readable', 'READ')).token
 
   async function refused(privateData: Uint8Array): Promise<void> {
     const peer = await RawPeer.connect(session.data)

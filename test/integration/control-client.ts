@@ -6,7 +6,7 @@ import type { ControlCall, RegionInfoMessage, Reply, Request } from '../../src/c
 export class ControlClient {
   readonly channel: ControlChannel
   readonly clientId = randomBytes(16)
-  session = '0'
+  session = 0n
 
   private constructor(channel: ControlChannel) {
     this.channel = channel
@@ -25,7 +25,7 @@ export class ControlClient {
   }
 
   async create(name: string, bytes: number): Promise<RegionInfoMessage> {
-    const { region } = await this.call('CreateRegion', { name, bytes: String(bytes), lease: { silenceMs: 60_000 } })
+    const { region } = await this.call('CreateRegion', { name, bytes: BigInt(bytes), lease: { silenceMs: 60_000 } })
     return region!
   }
 

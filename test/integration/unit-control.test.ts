@@ -1,7 +1,9 @@
+import { once } from 'node:events'
 import { createServer } from 'node:net'
 import * as grpc from '@grpc/grpc-js'
-import { service as healthService } from 'grpc-health-check'
 import { afterEach, describe, expect, it } from 'vitest'
+import { loadControlProto } from '../../src/control/proto.js'
+import { fromStatus } from '../../src/control/status.js'
 import type { UnitOptions } from '../../src/unit/options.js'
 import { PersistentMemoryUnit } from '../../src/unit/unit.js'
 import { ControlClient } from './control-client.js'
@@ -90,12 +92,12 @@ describe.skipIf(process.env.RDMA_CHECKPOINT_TEST_ADDRESS !== undefined)('where a
 describe('a unit', () => {
   it('says through grpc.health.v1 that it serves', async () => {
     const unit = await start()
-    const Health = grpc.makeGenericClientConstructor(healthService as unknown as grpc.ServiceDefinition, 'Health')
+    const Health = grpc.makeGenericClientConstructor((await loadControlProto()).health, 'Health')
     const client = new Health(unit.address, grpc.credentials.createInsecure())
     closing.push(() => client.close())
     const check = (service: string) =>
       new Promise((resolve, reject) => {
-        const call = client.check as unknown as (
+        const call = client.Check as unknown as (
           request: object,
           done: (error: unknown, reply: unknown) => void,
         ) => void
@@ -104,6 +106,28 @@ describe('a unit', () => {
     expect(await check('')).toEqual({ status: 'SERVING' })
     expect(await check('rdma_checkpoint.v1.Control')).toEqual({ status: 'SERVING' })
     await expect(check('another')).rejects.toMatchObject({ code: 5 })
+  })
+
+  it('tells those who watch its health of each change, and does not wait for them when it stops', async () => {
+    const unit = await start()
+    const Health = grpc.makeGenericClientConstructor((await loadControlProto()).health, 'Health')
+    const client = new Health(unit.address, grpc.credentials.createInsecure())
+    closing.push(() => client.close())
+    const watch = (service: string) => {
+      const call = client.Watch as unknown as (request: object) => grpc.ClientReadableStream<{ status: string }>
+      return call.call(client, { service })
+    }
+    const [stream, unknown] = [watch('rdma_checkpoint.v1.Control'), watch('another')]
+    const seen: string[] = []
+    stream.on('data', ({ status }) => seen.push(status))
+    expect(await once(unknown, 'data')).toEqual([{ status: 'SERVICE_UNKNOWN' }])
+    await expect.poll(() => seen).toEqual(['SERVING'])
+    const ended = once(stream, 'end')
+    const before = performance.now()
+    await unit.close()
+    await ended
+    expect(seen).toEqual(['SERVING', 'NOT_SERVING'])
+    expect(performance.now() - before).toBeLessThan(1_900)
   })
 
   it('can be aborted while it starts, and closes when its signal is aborted later', async () => {
@@ -148,15 +172,15 @@ describe('a unit', () => {
   it('answers what it does not understand by code', async () => {
     const client = await control(await start())
     const bad: [Parameters<ControlClient['call']>, string][] = [
-      [['CreateRegion', { name: '', bytes: '1' }], 'INVALID_ARGUMENT'],
-      [['CreateRegion', { name: 'a', bytes: '0' }], 'INVALID_ARGUMENT'],
-      [['CreateRegion', { name: 'a', bytes: '18446744073709551615' }], 'INVALID_ARGUMENT'],
-      [['CreateRegion', { name: 'a', bytes: '1', lease: { silenceMs: 1 } }], 'INVALID_ARGUMENT'],
-      [['CreateRegion', { name: 'a', bytes: '1', labels: { '': 'x' } }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: '', bytes: 1n }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: 0n }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: 18446744073709551615n }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: 1n, lease: { silenceMs: 1 } }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: 1n, labels: new Map([['', 'x']]) }], 'INVALID_ARGUMENT'],
       [['OpenRegion', { name: 'none', mode: 'READ' }], 'REGION_NOT_FOUND'],
       [['DeleteRegion', { name: 'none' }], 'REGION_NOT_FOUND'],
       [['GetRegion', { name: 'none' }], 'REGION_NOT_FOUND'],
-      [['SaveCursor', { region: 'none', cursor: { name: 'c', epoch: '1', sequence: '1' } }], 'REGION_NOT_FOUND'],
+      [['SaveCursor', { region: 'none', cursor: { name: 'c', epoch: 1n, sequence: 1n } }], 'REGION_NOT_FOUND'],
       [['SaveCursor', { region: 'none' }], 'INVALID_ARGUMENT'],
     ]
     for (const [call, code] of bad) await expect(client.call(...call)).rejects.toMatchObject({ code })
@@ -164,22 +188,122 @@ describe('a unit', () => {
   })
 })
 
+describe('bytes that are no message', () => {
+  /** Tag and length of a field that has bytes. */
+  const field = (number: number, bytes: Uint8Array) =>
+    Buffer.concat([varint(BigInt((number << 3) | 2)), varint(BigInt(bytes.length)), bytes])
+  const openGroups = (count: number) => Buffer.alloc(count, (15 << 3) | 3)
+  const bad: [string, Buffer][] = [
+    ['a tag without its field', Buffer.from([0x0a])],
+    ['a length beyond the end', Buffer.from([0x0a, 0x7f, 1])],
+    ['a length of 4 GiB', Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f])],
+    ['a number that never ends', Buffer.alloc(64, 0xff)],
+    ['tag 0', Buffer.from([0, 0])],
+    ['an unknown wire type', Buffer.from([0x7f])],
+    ['a hundred thousand groups in each other', openGroups(100_000)],
+    ['the end of a group that never began', Buffer.from([(15 << 3) | 4, 1])],
+  ]
+  const calls = ['OpenSession', 'ResumeSession', 'CloseSession', 'CreateRegion', 'OpenRegion', 'ListRegions', 'Status']
+
+  async function raw(unit: PersistentMemoryUnit) {
+    const client = new grpc.Client(unit.address, grpc.credentials.createInsecure())
+    closing.push(() => client.close())
+    return (path: string, bytes: Buffer) =>
+      new Promise<Buffer>((resolve, reject) => {
+        const answer = (error: grpc.ServiceError | null, reply?: Buffer) =>
+          error ? reject(fromStatus(error, unit.address, path)) : resolve(reply as Buffer)
+        client.makeUnaryRequest(
+          path,
+          (same: Buffer) => same,
+          (same: Buffer) => same,
+          bytes,
+          answer,
+        )
+      })
+  }
+
+  it('are refused by code, by every call, and the unit goes on', async () => {
+    const unit = await start()
+    const send = await raw(unit)
+    for (const call of calls) {
+      for (const [what, bytes] of bad) {
+        const refused = await send(`/rdma_checkpoint.v1.Control/${call}`, bytes).catch((error: unknown) => error)
+        expect.soft(refused, `${call}: ${what}`).toMatchObject({ code: 'PROTOCOL_VIOLATION', outcome: 'none' })
+      }
+    }
+    for (const [what, bytes] of bad) {
+      await expect.soft(send('/grpc.health.v1.Health/Check', bytes), what).rejects.toThrow(/not a message/)
+    }
+    expect(await (await control(unit)).list()).toEqual([])
+  })
+
+  it('nor text that is not UTF-8, nor more than 1 MiB', async () => {
+    const unit = await start()
+    const send = await raw(unit)
+    const path = '/rdma_checkpoint.v1.Control/GetRegion'
+    await expect(send(path, field(2, Buffer.from([0xc3, 0x28])))).rejects.toMatchObject({ code: 'PROTOCOL_VIOLATION' })
+    await expect(send(path, field(2, Buffer.alloc(1 << 20, 0x61)))).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+  })
+
+  it('while fields that this version does not know are passed over, and values that it does not know are refused', async () => {
+    const unit = await start()
+    const send = await raw(unit)
+    const clientId = field(3, Buffer.alloc(16, 1))
+    expect(
+      (await send('/rdma_checkpoint.v1.Control/OpenSession', Buffer.concat([field(99, clientId), clientId]))).length,
+    ).toBeGreaterThan(0)
+    const client = await control(unit)
+    await client.create('a', 100)
+    for (const [call, mode] of [
+      ['CreateRegion', 4],
+      ['OpenRegion', 3],
+    ] as const) {
+      const session = Buffer.concat([Buffer.from([8]), varint(client.session)])
+      const bytes = Buffer.concat([session, field(2, Buffer.from('a')), Buffer.from([mode << 3, 77])])
+      await expect(send(`/rdma_checkpoint.v1.Control/${call}`, bytes), call).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: /does not know the mode/,
+      })
+    }
+  })
+
+  it('and a label is what it is called, whatever it is called', async () => {
+    const client = await control(await start())
+    const labels = new Map([
+      ['__proto__', 'a'],
+      ['constructor', 'b'],
+      ['ordinary', 'c'],
+    ])
+    const { region } = await client.call('CreateRegion', { name: 'a', bytes: 1n, labels })
+    expect(region?.labels).toEqual(labels)
+    expect((await client.call('GetRegion', { name: 'a' })).labels).toEqual(labels)
+  })
+})
+
+function varint(value: bigint): Buffer {
+  const bytes: number[] = []
+  for (let rest = value; ; rest >>= 7n) {
+    bytes.push(Number(rest & 127n) | (rest > 127n ? 128 : 0))
+    if (rest <= 127n) return Buffer.from(bytes)
+  }
+}
+
 describe('ownership over the control service', () => {
   it('is one at a time, by epoch, and free again when it is given up', async () => {
     const unit = await start()
     const [one, two] = [await control(unit, 'one@host'), await control(unit, 'two@host')]
     await one.create('a', 100)
     const opened = await one.call('OpenRegion', { name: 'a', mode: 'WRITE' })
-    expect(opened).toMatchObject({ epoch: '1', slot: 0, region: { owner: 'one@host', ownerLost: false } })
+    expect(opened).toMatchObject({ epoch: 1n, slot: 0, region: { owner: 'one@host', ownerLost: false } })
     expect([opened.token.length, opened.ownerSecret.length]).toEqual([32, 32])
     const busy = await two.call('OpenRegion', { name: 'a', mode: 'WRITE' }).catch((error: unknown) => error)
     expect(busy).toMatchObject({ code: 'REGION_BUSY', details: { owner: 'one@host', epoch: 1n } })
     await one.call('CloseRegion', { handle: opened.handle })
-    expect(await two.call('OpenRegion', { name: 'a', mode: 'WRITE' })).toMatchObject({ epoch: '2' })
-    expect(await one.call('OpenRegion', { name: 'a', mode: 'TAKE_OVER' })).toMatchObject({ epoch: '3' })
-    expect(await two.call('GetRegion', { name: 'a' })).toMatchObject({ epoch: '3', owner: 'one@host' })
+    expect(await two.call('OpenRegion', { name: 'a', mode: 'WRITE' })).toMatchObject({ epoch: 2n })
+    expect(await one.call('OpenRegion', { name: 'a', mode: 'TAKE_OVER' })).toMatchObject({ epoch: 3n })
+    expect(await two.call('GetRegion', { name: 'a' })).toMatchObject({ epoch: 3n, owner: 'one@host' })
     await one.call('CloseSession', {})
-    expect(await two.call('OpenRegion', { name: 'a', mode: 'WRITE' })).toMatchObject({ epoch: '4' })
+    expect(await two.call('OpenRegion', { name: 'a', mode: 'WRITE' })).toMatchObject({ epoch: 4n })
   })
 
   it('is not left behind by opens that their client gave up', async () => {

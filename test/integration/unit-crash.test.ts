@@ -51,7 +51,7 @@ describe('a unit killed while regions are made, deleted and changed', () => {
                 known.set(name, 'absent')
               } else {
                 const sequence = state + 1n
-                const cursor = { name: 'c', epoch: '1', sequence: String(sequence) }
+                const cursor = { name: 'c', epoch: 1n, sequence }
                 await client.call('SaveCursor', { region: name, cursor })
                 known.set(name, sequence)
               }

@@ -49,7 +49,7 @@ describe('a file pool', () => {
     const made = await withControl(first, async (client) => {
       await client.create('größe/✓', 12_345)
       await client.create('x'.repeat(255), 1)
-      await client.call('SaveCursor', { region: 'größe/✓', cursor: { name: 'c', epoch: '1', sequence: '7' } })
+      await client.call('SaveCursor', { region: 'größe/✓', cursor: { name: 'c', epoch: 1n, sequence: 7n } })
       return await client.list()
     })
     const before = await first.status()

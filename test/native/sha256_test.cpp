@@ -52,9 +52,24 @@ TEST(the_authentication_codes_of_the_standard) {
            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
   CHECK_EQ(hex(hmacSha256(bytesOf("Jefe"), bytesOf("what do ya want for nothing?"))),
            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  CHECK_EQ(hex(hmacSha256(Buffer(20, std::byte{0xaa}), Buffer(50, std::byte{0xdd}))),
+           "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe");
+  Buffer counting;
+  for (int i = 1; i <= 25; ++i)
+    counting.push_back(static_cast<std::byte>(i));
+  CHECK_EQ(hex(hmacSha256(counting, Buffer(50, std::byte{0xcd}))),
+           "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b");
+  // The standard shows the first 128 bits of the fifth.
+  CHECK_EQ(hex(hmacSha256(Buffer(20, std::byte{0x0c}), bytesOf("Test With Truncation"))).substr(0, 32),
+           "a3b6167473100ee06e0c796c2955552b");
   CHECK_EQ(
       hex(hmacSha256(Buffer(131, std::byte{0xaa}), bytesOf("Test Using Larger Than Block-Size Key - Hash Key First"))),
       "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+  CHECK_EQ(
+      hex(hmacSha256(Buffer(131, std::byte{0xaa}),
+                     bytesOf("This is a test using a larger than block-size key and a larger than block-size data. "
+                             "The key needs to be hashed before being used by the HMAC algorithm."))),
+      "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2");
 }
 
 TEST(proofs_are_compared_to_the_last_bit) {

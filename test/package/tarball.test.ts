@@ -54,6 +54,8 @@ describe('the installed tarball', () => {
       'dist/early.d.ts',
       'dist/cli/main.js',
       'dist/control/control.proto',
+      'dist/control/generated/control.js',
+      'dist/control/generated/control.d.ts',
       'native/binding/addon.cpp',
       'native/build/addon.mjs',
       `prebuilds/linux-${process.arch}/rdma-checkpoint.glibc.node`,

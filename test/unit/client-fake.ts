@@ -112,7 +112,7 @@ export class FakeUnit {
   refuse: Record<string, CheckpointError | undefined> = {}
   /** Connection set-ups fail. */
   unreachable = false
-  session = 1
+  session = 1n
   #sessionHandler: NativeSessionHandler | undefined
 
   constructor(readonly bytes = 1 << 20) {
@@ -164,7 +164,7 @@ export class FakeUnit {
       this.calls.push({ name, request })
       const refused = this.refuse[name]
       if (refused !== undefined) throw refused
-      if (request.session !== undefined && request.session !== String(this.session)) {
+      if (request.session !== undefined && request.session !== this.session) {
         throw new CheckpointError('SESSION_EXPIRED', 'no such session')
       }
       return this.#answer(name)
@@ -176,29 +176,28 @@ export class FakeUnit {
   #answer(name: string): unknown {
     const endpoints = this.transports.map((transport) => ({ transport, host: '127.0.0.1', port: 1 }))
     if (name === 'OpenSession' || name === 'ResumeSession') {
-      return { session: String(this.session), token: new Uint8Array(32), endpoints, unit: null }
+      return { session: this.session, token: new Uint8Array(32), endpoints }
     }
     if (name !== 'OpenRegion') return {}
     return {
       region: {
         name: 'r',
         id: '00000000-0000-4000-8000-000000000001',
-        bytes: String(this.bytes),
+        bytes: BigInt(this.bytes),
         mode: 'RAW',
         onFull: 'DROP_OLDEST',
-        epoch: '5',
+        epoch: 5n,
         owner: '',
-        ownerSinceMs: '0',
-        labels: {},
-        lease: null,
+        ownerSinceMs: 0n,
+        labels: new Map(),
         cursors: [],
       },
-      handle: '7',
+      handle: 7n,
       token: new Uint8Array(32),
       endpoints,
-      epoch: '5',
+      epoch: 5n,
       ownerSecret: Buffer.alloc(32, 1),
-      unitGeneration: String(this.generation),
+      unitGeneration: this.generation,
       slot: 0,
     }
   }
@@ -241,7 +240,7 @@ export class FakeUnit {
             return
           }
           this.#sessionHandler = handler
-          handler.onOpen({ session: BigInt(this.session), heartbeatMs: 100, unitGeneration: this.generation })
+          handler.onOpen({ session: this.session, heartbeatMs: 100, unitGeneration: this.generation })
         })
         return { close: () => undefined }
       },

@@ -25,7 +25,7 @@ test('calls without an answer are repeated in their order on the next connection
   expect([...(answers[2] as Uint8Array)]).toEqual([1, 1, 2, 2])
   expect([...unit.memory.subarray(0, 8)]).toEqual([1, 1, 2, 3, 3, 3, 3, 0])
   const again = unit.calls.filter(({ name }) => name === 'OpenRegion')[1]
-  expect(again?.request.previousHandle).toBe('7')
+  expect(again?.request.previousHandle).toBe(7n)
   await client.close()
 })
 
@@ -62,7 +62,7 @@ test('a unit that has lost its sessions is told the secret and epoch of the owne
   unit.auto = true
   await region.write(0, fill(1))
   const again = unit.calls.filter(({ name }) => name === 'OpenRegion').at(-1)!.request
-  expect(again).toMatchObject({ previousHandle: '0', ownerEpoch: '5', session: '2' })
+  expect(again).toMatchObject({ previousHandle: 0n, ownerEpoch: 5n, session: 2n })
   expect((again.ownerSecret as Uint8Array).byteLength).toBe(32)
   await client.close()
 })
