@@ -24,6 +24,10 @@ using fabric::WorkRequest;
 constexpr std::size_t kMostCredits = 256;  // what this side uses of what the unit offers
 constexpr std::size_t kControlRequests = 4;
 constexpr std::chrono::milliseconds kProbeTime{2000};
+// Where the fabric does not watch the peer: how often this side looks whether anything has come back, and how often in a row
+// nothing may have while it should. A device that sends gives up after two seconds by itself, but not the kernel's iWARP.
+constexpr std::chrono::milliseconds kVigilInterval{500};
+constexpr unsigned kMostStandstills = 8;
 // Less than what it costs to wake the loop's thread and then JavaScript's, and several round trips of a device.
 constexpr std::chrono::microseconds kPollTime{20};
 constexpr unsigned kMostMisses = 8;
@@ -62,7 +66,8 @@ class Channel final : public DataChannel, public Link {
 
   // Loop thread.
   void sweep();
-  void probe();
+  bool probe();
+  void watchPeer();
   void deliver();
 
   std::shared_ptr<DataChannelHandler> handler_;  // loop thread; null after onClosed
@@ -72,8 +77,11 @@ class Channel final : public DataChannel, public Link {
   std::array<std::byte, 8> sink_{};  // the reads that make writes visible end here
 
   FlushTable flushes_;
-  std::atomic<std::size_t> inFlight_{0};  // work requests posted and not complete
-  std::atomic<bool> queued_{false};       // something waits for room or credits
+  std::atomic<std::size_t> inFlight_{0};   // work requests posted and not complete
+  std::atomic<bool> queued_{false};        // something waits for room or credits
+  std::atomic<std::uint64_t> answers_{0};  // completions, probes included
+  std::uint64_t answersSeen_ = 0;          // loop thread, of watchPeer
+  unsigned standstills_ = 0;               // loop thread
 
   std::mutex postMutex_;
   bool open_ = false;
@@ -272,8 +280,31 @@ Status Channel::onAnswer(fabric::Connection& connection, protocol::MessageHeader
     depth_ = total - credits - kControlRequests;
     open_ = true;
   }
+  if (!connection.watchesPeer()) watchPeer();
   handler_->onOpen(grant.value());
   return {};
+}
+
+// RDMA has no keepalive: what is dropped in silence is not missed by an idle connection.
+void Channel::watchPeer() {
+  loop().after(kVigilInterval, [weak = weak_from_this()] {
+    const auto link = weak.lock();
+    if (!link) return;
+    auto& self = static_cast<Channel&>(*link);
+    if (!self.connection()) return;
+    const std::uint64_t answers = self.answers_;
+    if (std::exchange(self.answersSeen_, answers) != answers) {
+      self.standstills_ = 0;
+    } else if (self.inFlight_ == 0) {
+      self.standstills_ = 0;
+      (void)self.probe();
+    } else if (++self.standstills_ >= kMostStandstills) {
+      return self.fail({ErrorCode::connectionBroken, "nothing came back from the unit at " + self.peer() + " for " +
+                                                         std::to_string((kVigilInterval * kMostStandstills).count()) +
+                                                         " ms, though it was asked"});
+    }
+    self.watchPeer();
+  });
 }
 
 Status Channel::onFurther(fabric::Connection& /*connection*/, protocol::MessageHeader header,
@@ -323,6 +354,7 @@ void Channel::onCompletions(fabric::Connection& /*connection*/, std::span<const 
 
 void Channel::count(std::span<const fabric::Completion> completions) {
   std::size_t counted = 0;
+  answers_ += completions.size();
   for (const fabric::Completion& completion : completions) {
     if (completion.id == kControl) continue;
     ++counted;
@@ -377,21 +409,20 @@ void Channel::sweep() {
     });
     if (expired.next != Clock::time_point::max()) armSweep(expired.next);
   }
-  if (unanswered) probe();
+  if (unanswered && !probe()) {
+    fail({ErrorCode::timedOut, "the unit at " + peer() + " did not answer a flush within its deadline"});
+  }
   deliver();
 }
 
-// Tells a slow medium from a peer that is gone: the latter does not answer a read either, and its deadline breaks the
-// connection.
-void Channel::probe() {
-  const auto asked = connection();
-  if (!asked) return;
+// Tells a slow medium, or an idle unit, from one that is gone: the latter does not answer a read either, and its deadline
+// breaks the connection. false: the grant lets nothing be read.
+bool Channel::probe() {
   const bool readable =
       (limits_.grant.rights & static_cast<std::uint32_t>(fabric::Access::remoteRead)) != 0 && limits_.grant.length > 0;
-  if (!readable) {
-    fail({ErrorCode::timedOut, "the unit at " + peer() + " did not answer a flush within its deadline"});
-    return;
-  }
+  if (!readable) return false;
+  const auto asked = connection();
+  if (!asked) return true;
   const fabric::LocalSegment segment{sink_.data(), 1, nullptr};
   WorkRequest request;
   request.kind = WorkRequest::Kind::read;
@@ -402,6 +433,7 @@ void Channel::probe() {
   request.deadline = Clock::now() + kProbeTime;
   // A full queue has requests with deadlines of their own in it.
   (void)asked->post({&request, 1}).ok();
+  return true;
 }
 
 void Channel::onOver(const Error& reason) {

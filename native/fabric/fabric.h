@@ -24,7 +24,8 @@
 //   send   the local memory may be reused. The peer handles sends in order, after having placed earlier writes.
 //   flush  what writes posted before it on its connection have put into the range is on persistent memory: the RDMA FLUSH
 //          operation, carried out by the peer's device. Only where canFlush() says so and the grant has the right.
-//   A work request that has not completed by its deadline breaks the connection (timedOut): RDMA has no keepalive.
+//   A work request that has not completed by its deadline breaks the connection (timedOut): RDMA has no keepalive. See
+//   watchesPeer() for a connection on which nothing is posted.
 //   After a break the requests not yet complete complete with the connection's error; their outcome is unknown.
 //   Zero-byte operations are allowed everywhere; they check nothing on the other side.
 //   Nothing is atomic, not even 8 aligned bytes; there is no order across connections.
@@ -175,6 +176,10 @@ class Connection {
   virtual SocketAddress peer() const = 0;
   virtual ConnectionCounters counters() const = 0;
   virtual std::uint32_t outboundReads() const = 0;  // after negotiation
+  // The fabric itself ends this connection (connectionBroken) when the peer's machine, or the way to it, is gone without a
+  // word, also while nothing is transferred. Where it does not, who has to know posts something small now and then: only
+  // what is sent is missed.
+  virtual bool watchesPeer() const { return false; }
   // This end can post flushes. Whether the peer takes them is for its grant to say.
   virtual bool canFlush() const { return false; }
 

@@ -491,6 +491,38 @@ TEST(a_late_flush_times_out_alone_and_the_connection_is_probed) {
   CHECK_EQ(stage.handler->closed, 0);
 }
 
+TEST(an_idle_connection_is_probed_where_the_fabric_does_not_watch_the_peer) {
+  Stage stage;
+  stage.connection->watches = false;
+  stage.open();
+  const auto probes = [&] {
+    stage.connection->settle();
+    return stage.posted().size();
+  };
+  // As long as they are answered they go on, and nobody hears of them.
+  for (std::size_t count = 1; count <= 2; ++count) {
+    for (const auto until = Clock::now() + 10s; probes() < count && Clock::now() < until;)
+      std::this_thread::sleep_for(5ms);
+    CHECK_EQ(stage.posted().size(), count);
+    CHECK(stage.posted().back().kind == WorkRequest::Kind::read);
+    CHECK_EQ(stage.posted().back().length, 1U);
+    CHECK(stage.posted().back().deadline < Clock::now() + 3s);
+    stage.connection->completeAll();
+  }
+  CHECK_EQ(stage.handler->closed, 0);
+  CHECK(stage.handler->outcomes.empty());
+}
+
+TEST(work_that_nothing_comes_back_of_ends_the_connection_where_the_fabric_does_not_watch_the_peer) {
+  Stage stage;
+  stage.connection->watches = false;
+  stage.open();
+  CHECK(stage.post(Operation::Kind::write, Operation::Until::visible, {{0, stage.memory.data(), 8}}).ok());
+  CHECK(stage.handler->waitFor(1, 30s));  // long before any deadline: it has none
+  CHECK(stage.handler->waitClosed());
+  CHECK(stage.handler->reason.code == ErrorCode::connectionBroken);
+}
+
 TEST(operations_beyond_the_queue_depth_wait_and_keep_their_order) {
   fabric::ConnectionOptions options;
   options.sendDepth = 32;

@@ -40,6 +40,7 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   fabric::SocketAddress peer() const override { return {}; }
   fabric::ConnectionCounters counters() const override { return {}; }
   std::uint32_t outboundReads() const override { return 1; }
+  bool watchesPeer() const override { return watches; }
   bool canFlush() const override { return flushes; }
 
   bool canPoll() const override { return polls; }
@@ -138,6 +139,7 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   }
 
   const Message privateData;
+  std::atomic<bool> watches{true};      // this end ends by itself when the peer is gone
   std::atomic<bool> flushes{false};     // this end can post flushes
   bool closesWhenEmpty = false;         // set before close()
   std::function<Status()> beforePost;   // on the posting thread; an error is what post then answers

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "linger.h"
+#include "vigil.h"
 
 namespace rdmacp::fabric::iwarp {
 namespace {
@@ -335,6 +336,22 @@ void IwarpConnection::checkDeadlines() {
   finish({ErrorCode::timedOut, "a work request was not complete at its deadline", 0}, Ending::abrupt);
 }
 
+// ---- a peer that is gone without a word
+
+void IwarpConnection::watchPeer() {
+  vigil_ = loop_.after(kVigilInterval, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self == nullptr || !self->registered_) return;
+    const auto silent = unansweredFor(self->socket_.get());
+    if (!silent) return self->watchPeer();
+    self->finish({ErrorCode::connectionBroken,
+                  self->peer_.text() + " has not been heard for " + std::to_string(silent->count()) +
+                      " ms, though it was asked: its machine, or the way to it, is gone",
+                  0},
+                 Ending::abrupt);
+  });
+}
+
 // ---- the end
 
 void IwarpConnection::setInterest(std::uint32_t events) {
@@ -372,6 +389,7 @@ void IwarpConnection::finish(const Error& reason, Ending ending, std::vector<std
   loop_.cancel(keeper_);
   loop_.cancel(setupTimer_);
   loop_.cancel(violationTimer_);
+  loop_.cancel(vigil_);
   if (ending == Ending::orderly && socket_) {
     words.insert(words.end(), lastWords.begin(), lastWords.end());
     linger(loop_, std::move(socket_), std::move(words), std::move(slot_));

@@ -53,6 +53,7 @@ class IwarpConnection final : public Connection,
   SocketAddress peer() const override { return peer_; }
   ConnectionCounters counters() const override;
   std::uint32_t outboundReads() const override { return outboundReads_.load(); }
+  bool watchesPeer() const override { return true; }
   Status post(std::span<const WorkRequest> batch, Lookout lookout) override;
   Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset, std::uint64_t length,
                              Access access) override;
@@ -93,6 +94,7 @@ class IwarpConnection final : public Connection,
   void nudgeSoon(std::chrono::milliseconds delay);
   void setInterest(std::uint32_t events);
   void keepAlive();
+  void watchPeer();
 
   enum class Ending : std::uint8_t { orderly, abrupt };
   void violate(rdmap::TerminateCode code);
@@ -119,6 +121,7 @@ class IwarpConnection final : public Connection,
   EventLoop::TimerId keeper_ = 0;
   EventLoop::TimerId setupTimer_ = 0;
   EventLoop::TimerId violationTimer_ = 0;
+  EventLoop::TimerId vigil_ = 0;
   std::vector<std::byte> setupOut_;
   std::vector<std::byte> setupIn_;
   std::uint8_t revision_ = 2;

@@ -13,6 +13,7 @@
 
 #include "../preamble.h"
 #include "connection.h"
+#include "vigil.h"
 
 namespace rdmacp::fabric::iwarp {
 namespace {
@@ -166,6 +167,8 @@ void IwarpConnection::establish(const Agreement& agreement, ConstBytes privateDa
     transmitter_->hold(held_);
     phase_ = Phase::established;
   }
+  keepAsking(socket_.get());
+  watchPeer();
   if (agreement.initiator && !agreement.sameFabric) nudgeSoon(kFirstNudge);
   handler_->onEstablished(*this, privateData);
   if (!registered_ || rest.empty()) return;
