@@ -1,4 +1,5 @@
 /** Following a log: checkpoints as they are written, by one-sided reads at a pace that adapts to the writer's. */
+import { holdsProcess } from '../call/hold.js'
 import type { CallOptions, Cursor } from '../types.js'
 import type { Checkpoint } from './checkpoint.js'
 import { Deadline, pause } from './deadline.js'
@@ -299,6 +300,8 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
     if (droppedThrough > after.sequence || (reused && droppedThrough > 0n)) throw lapped(after.sequence + 1n, survey)
   }
 }
+
+holdsProcess(Follow)
 
 /** When to look again. */
 class Pace {

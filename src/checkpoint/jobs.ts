@@ -1,4 +1,5 @@
 /** What waits in a writer's queue, and the promise each caller holds. */
+import { hold, release } from '../call/hold.js'
 import { CheckpointError, type Outcome } from '../errors.js'
 import type { Ack, Durability, WriteOptions } from '../types.js'
 import { defaultTimeoutMs } from './deadline.js'
@@ -8,7 +9,7 @@ import type { RegionWriteAccess } from './region-access.js'
 export type Appended = Ack & { sequence: bigint }
 export type Staging = ReturnType<RegionWriteAccess['staging']>
 
-/** The promise of one append. The caller's signal and timeout end it early, but never the write that is on its way. */
+/** The promise of one append, which holds the process until it is settled. The caller's signal and timeout end it early, but never the write that is on its way. */
 export class Answer {
   readonly promise: Promise<Appended>
   readonly durability: Durability
@@ -51,6 +52,7 @@ export class Answer {
     if (options.timeoutMs !== undefined && timeoutMs > 0) {
       this.#timer = setTimeout(() => this.expire(), timeoutMs)
     }
+    hold()
   }
 
   readonly #onEnd: () => void
@@ -75,6 +77,7 @@ export class Answer {
   #end(): boolean {
     if (this.settled) return false
     this.settled = true
+    release()
     clearTimeout(this.#timer)
     this.signal?.removeEventListener('abort', this.#onAbort)
     this.#onEnd()

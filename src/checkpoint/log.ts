@@ -1,4 +1,5 @@
 /** Writing checkpoints to a region that this process owns. */
+import { holdsProcess } from '../call/hold.js'
 import { CheckpointError } from '../errors.js'
 import type { Ack, CallOptions, Size, WriteOptions } from '../types.js'
 import { type Codec, raw } from './codec.js'
@@ -122,6 +123,9 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
     return greater(await super.durableSequence(options), this.#writer.durableSequence)
   }
 }
+
+// An append holds by itself, see jobs.ts.
+holdsProcess(CheckpointLog, ['append', 'appendStream'])
 
 /** A log over a region's access. Logs of one access share their writer. */
 export function openLog<T = Uint8Array>(access: RegionWriteAccess, options: LogOptions<T> = {}): CheckpointLog<T> {

@@ -1,4 +1,5 @@
 /** Reading the checkpoints of a region, by one-sided reads only. */
+import { holdsProcess } from '../call/hold.js'
 import { CheckpointError } from '../errors.js'
 import type { CallOptions, Cursor } from '../types.js'
 import { AppendView } from './append-view.js'
@@ -381,6 +382,8 @@ export class CheckpointReader<T> {
     })
   }
 }
+
+holdsProcess(CheckpointReader)
 
 /** A reader over a region's access; `codec` as given to the log. */
 export function openReader<T = Uint8Array>(

@@ -1,6 +1,7 @@
 /** A process's connection to a unit, and the regions it opens there. */
 import { readFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
+import { held, holdsProcess } from '../call/hold.js'
 import { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { ControlChannel } from '../control/channel.js'
 import { CheckpointError } from '../errors.js'
@@ -62,7 +63,7 @@ const realParts: ClientParts = { native: loadNative, openControl: ControlChannel
  * `VERSION_MISMATCH`, `TIMEOUT`, `ABORTED`, `PLATFORM_UNSUPPORTED`, `ADDON_NOT_FOUND`
  */
 export function connect(units: string | readonly string[], options: ConnectOptions = {}): Promise<Client> {
-  return connectWith(realParts, units, options)
+  return held(connectWith(realParts, units, options))
 }
 
 /** @internal */
@@ -380,6 +381,8 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     if (this.#closing !== undefined) throw new CheckpointError('CLOSED', 'The client has been closed.')
   }
 }
+
+holdsProcess(Client, ['allocate', 'tellConnected'])
 
 function checkUnits(units: string | readonly string[]): string {
   const list = typeof units === 'string' ? [units] : units

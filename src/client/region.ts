@@ -1,5 +1,6 @@
 /** An open region: what a reader can do, and what its writer can do besides. */
 
+import { holdsProcess } from '../call/hold.js'
 import type { Codec } from '../checkpoint/codec.js'
 import { type CheckpointLog, type LogOptions, openLog } from '../checkpoint/log.js'
 import { type CheckpointReader, openReader } from '../checkpoint/reader.js'
@@ -495,6 +496,10 @@ export class Region extends RegionReader {
     return intervals
   }
 }
+
+// A transfer holds by itself, see transfer.ts.
+holdsProcess(RegionReader, ['read', 'readInto', 'check', 'closedError', 'port'])
+holdsProcess(Region, ['write', 'writeAll', 'flush', 'log', 'noteCleared'])
 
 interface Checked {
   offsets: number[]

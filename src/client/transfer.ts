@@ -1,9 +1,10 @@
 /**
  * One call of the user on a region's data, from its check to its promise. It goes out as one piece, or as several when it
- * is larger than a piece may be; each piece is one operation of the native channel.
+ * is larger than a piece may be; each piece is one operation of the native channel. It holds the process until it is settled.
  */
 
 import { type Abortable, unwatchAbort, watchAbort } from '../abort-watch.js'
+import { hold, release } from '../call/hold.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
 import type { Interval } from './dirty-ranges.js'
@@ -88,6 +89,7 @@ export class Transfer implements Abortable {
       this.#reject = reject
     })
     if (signal !== undefined) watchAbort(signal, this)
+    hold()
   }
 
   get isWrite(): boolean {
@@ -209,6 +211,7 @@ export class Transfer implements Abortable {
 
   #settle(): void {
     this.settled = true
+    release()
     if (this.signal !== undefined) unwatchAbort(this.signal, this)
   }
 }

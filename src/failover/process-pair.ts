@@ -1,5 +1,6 @@
 /** Two or more processes run the same program: one is primary, the others follow, and one of them takes over. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { holdsProcess } from '../call/hold.js'
 import type { Checkpoint, CheckpointLog, Codec } from '../checkpoint/index.js'
 import { checkName, invalid } from '../client/arguments.js'
 import { type Client, connect } from '../client/client.js'
@@ -393,6 +394,8 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
     this.dispatchEvent(new PairEvent('error', { role: this.#role, epoch: this.#epoch, error }))
   }
 }
+
+holdsProcess(ProcessPair)
 
 interface Opened {
   region: Region

@@ -1,5 +1,6 @@
 /** The link to the other process of a pair: who it is, what it says of itself, and whether it is hung or dead. */
 import { listenError } from '../address.js'
+import { holdsProcess } from '../call/hold.js'
 import { checkSignal, checkTimeout, invalid } from '../client/arguments.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeFailure, NativePeerLink } from '../native.js'
@@ -173,7 +174,6 @@ export class Peer extends EventTarget implements AsyncDisposable {
       this.addEventListener('linked', () => resolve(), { signal: over.signal })
       this.#closed.signal.addEventListener('abort', () => reject(closed()), { signal: over.signal })
     })
-    const held = setInterval(() => undefined, 2 ** 30)
     try {
       if (this.linked) return
       await within(
@@ -184,7 +184,6 @@ export class Peer extends EventTarget implements AsyncDisposable {
     } catch (error) {
       throw this.#withProblem(error)
     } finally {
-      clearInterval(held)
       over.abort()
     }
   }
@@ -277,6 +276,8 @@ export class Peer extends EventTarget implements AsyncDisposable {
     })
   }
 }
+
+holdsProcess(Peer, ['publish', 'report', 'releaseEvents'])
 
 function toError({ code, message, systemError }: NativeFailure): CheckpointError {
   return fromNativeCode(code, message, systemError)

@@ -1,5 +1,6 @@
 /** A persistent memory unit: owns a pool and exposes its regions over RDMA. */
 import { formatAddress, type HostPort, isLoopback, listenError, parseAddress, resolve } from '../address.js'
+import { held, holdsProcess } from '../call/hold.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
@@ -57,7 +58,11 @@ export class PersistentMemoryUnit implements AsyncDisposable {
    * - `ADDRESS_IN_USE`, `NOT_SUPPORTED`, `MEMLOCK_LIMIT`, `OUT_OF_MEMORY`, `SYSTEM`
    * - `ADDON_NOT_FOUND`, `PLATFORM_UNSUPPORTED`, `ABORTED`
    */
-  static async start(options: UnitOptions): Promise<PersistentMemoryUnit> {
+  static start(options: UnitOptions): Promise<PersistentMemoryUnit> {
+    return held(PersistentMemoryUnit.#started(options))
+  }
+
+  static async #started(options: UnitOptions): Promise<PersistentMemoryUnit> {
     const unit = new PersistentMemoryUnit(checkOptions(options))
     const { signal } = options
     try {
@@ -371,6 +376,8 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     }
   }
 }
+
+holdsProcess(PersistentMemoryUnit)
 
 /** Forgets clients that are gone. @returns what ends it */
 function reaper(sessions: SessionTable, regions: RegionService): () => Promise<void> {
