@@ -1,6 +1,8 @@
 /** host:port texts, what they resolve to, and whether that is loopback. */
 import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
+import { invalid, show, text } from './call/check.js'
+import { asList } from './call/shape.js'
 import { CheckpointError } from './errors.js'
 import { fromNative } from './native-error.js'
 
@@ -13,18 +15,58 @@ const loopback = new BlockList()
 loopback.addSubnet('127.0.0.0', 8, 'ipv4')
 loopback.addAddress('::1', 'ipv6')
 
+/** Where `rdma-checkpoint serve` listens unless it is told otherwise. */
+export const defaultPort = 4790
+
+export interface AddressRules {
+  /** Of a text without a port; without this there must be one. */
+  port?: number
+  /** 0 stands for any port, where somebody listens. Default 0. */
+  leastPort?: number
+}
+
 /**
- * "host:port", "[v6]:port", or with `portless` also "host" (port 0).
+ * "host:port" or "[IPv6 address]:port", and the same without a port where the rules have one. Nothing else: no scheme, no path,
+ * no white space, and no IPv6 address without brackets, whose end could be its port.
  * @throws CheckpointError `INVALID_ARGUMENT`
  */
-export function parseAddress(text: string, what: string, portless = false): HostPort {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+))(?::(\d{1,5}))?$/.exec(text)
-  const host = match?.[1] ?? match?.[2]
-  const port = match?.[3] === undefined ? undefined : Number(match[3])
-  if (host === undefined || (port === undefined && !portless) || (port ?? 0) > 65_535) {
-    throw new CheckpointError('INVALID_ARGUMENT', `${what} is host:port, and [address]:port for IPv6; it is "${text}".`)
+export function parseAddress(given: unknown, what: string, { port, leastPort = 0 }: AddressRules = {}): HostPort {
+  const form = port === undefined ? 'host:port' : 'host:port or host'
+  const address = text(given, what)
+  const refuse = (why: string, help?: string) => invalid(`${what} must be ${form}; ${show(address)} ${why}.`, help)
+  if (isIP(address) === 6) throw refuse('is an IPv6 address without brackets', `Write [${address}]:${defaultPort}.`)
+  const match = /^(?:\[([^[\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(address)
+  if (match === null) throw refuse('is neither')
+  const [, bracketed, plain, digits] = match
+  const host = bracketed ?? plain ?? ''
+  if (bracketed !== undefined ? isIP(host) !== 6 : !isHost(host)) {
+    throw refuse(host === '' ? 'has no host' : `has ${show(host)} for a host`)
   }
-  return { host, port: port ?? 0 }
+  if (digits === undefined && port === undefined) throw refuse('has no port')
+  const number = digits === undefined ? (port ?? 0) : /^\d{1,5}$/.test(digits) ? Number(digits) : -1
+  if (digits !== undefined && (number < leastPort || number > 65_535)) {
+    throw refuse(`has ${show(digits)} for a port, which is a number from ${leastPort} to 65535`)
+  }
+  return { host, port: number }
+}
+
+/** The address of a unit's control service, as text: the port is {@link defaultPort} unless given. */
+export function unitAddress(given: unknown, what = 'The unit'): string {
+  return formatAddress(parseAddress(given, what, { port: defaultPort, leastPort: 1 }))
+}
+
+/** The same of one unit or a list of them. @throws CheckpointError `INVALID_ARGUMENT` */
+export function unitAddresses(units: unknown): [string, ...string[]] {
+  if (typeof units === 'string') return [unitAddress(units)]
+  const [first, ...others] = asList(units, 'units').map((unit, index) => unitAddress(unit, `units[${index}]`))
+  if (first === undefined) throw invalid('units must name one unit or more; the list is empty.')
+  return [first, ...others]
+}
+
+/** A name by the rules of the DNS, or an IPv4 address in full. */
+function isHost(host: string): boolean {
+  if (/^[\d.]*$/.test(host)) return isIP(host) === 4
+  return host.length <= 253 && /^(?!-)[\w-]+(?:\.[\w-]+)*\.?$/.test(host)
 }
 
 export function formatAddress({ host, port }: HostPort): string {

@@ -12,7 +12,7 @@ export type OnFull = 'drop-oldest' | 'wait' | 'fail'
 export interface CallOptions {
   /** Aborting rejects the call with ABORTED; what was sent may still take effect (see the error's outcome). */
   signal?: AbortSignal
-  /** Milliseconds until the call rejects with TIMEOUT. Default 30,000; 0 for no deadline. */
+  /** Milliseconds until the call rejects with TIMEOUT, 0 to 2^53-1. Default 30,000; 0 or Infinity for no deadline. */
   timeoutMs?: number
 }
 export interface WriteOptions extends CallOptions {
@@ -103,7 +103,7 @@ export interface ConnectOptions extends CallOptions {
   maxBytesInFlight?: number
   /**
    * Milliseconds that a call waits for a broken connection to come back before it rejects with CONNECTION_LOST, within its
-   * own deadline. Default 30,000; 0: calls fail as soon as the connection breaks (it is still made again for later ones).
+   * own deadline. Default 30,000; Infinity: for ever; 0: calls fail as soon as the connection breaks (it is still made again for later ones).
    */
   retryMs?: number
   /** Shown to others as the owner of what this client writes. Default user@host:pid. */

@@ -1,7 +1,8 @@
 /** Reading an append log: its newest record by the directory, others by walking the chain from the entry before them. */
+import { pause } from '../call/timer.js'
 import { CheckpointError } from '../errors.js'
 import { AppendTail } from './append-tail.js'
-import { type Deadline, pause } from './deadline.js'
+import type { Deadline } from './deadline.js'
 import { type DirectoryEntry, orderEntries, parseEntry } from './directory.js'
 import { type AppendGeometry, cellBytes, entryBytes } from './geometry.js'
 import { type LogHeader, readLogHeader } from './log-header.js'

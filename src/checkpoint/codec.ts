@@ -1,6 +1,8 @@
 /** How values become the bytes of a checkpoint and come back. */
-import { deserialize, serialize } from 'node:v8'
+import { DefaultSerializer, deserialize } from 'node:v8'
+import { checkBytes, invalid, isGone, show } from '../call/check.js'
 import { CheckpointError } from '../errors.js'
+import { findUnfit, pathOf, type Unfit } from './json-form.js'
 
 /**
  * Turns values into bytes and back. The id is stored with each checkpoint; reading with another codec is refused with
@@ -21,34 +23,50 @@ export interface Codec<T> {
 export const raw: Codec<Uint8Array> = {
   id: 0,
   encode(value) {
-    if (value instanceof Uint8Array) return value
-    throw new CheckpointError(
-      'INVALID_ARGUMENT',
-      `A checkpoint without a codec is a Uint8Array, not ${typeOf(value)}.`,
-      {
-        help: 'Pass a codec to log() and checkpoints(), such as json.',
-      },
-    )
+    checkBytes(value, 'A checkpoint without a codec')
+    return value
   },
   decode: (bytes) => bytes,
 }
 
-/** JSON in UTF-8. A value that JSON cannot carry (undefined, a function, a bigint) is refused with `INVALID_ARGUMENT`. */
+const encoder = new TextEncoder()
+
+/**
+ * JSON in UTF-8. What JSON would change or drop in silence is refused with `INVALID_ARGUMENT`, and the message names its path:
+ * NaN and infinities, undefined in an array or by itself, functions, symbols, bigints, Maps, Sets, typed arrays, instances of
+ * classes, circles. Taken are null, booleans, finite numbers, strings, and arrays and plain objects of them; fields of an object
+ * that are undefined are left out. An object with a `toJSON` method, as Date has, is written as what that returns, and is read
+ * as that: a Date as its text. -0 is written as 0.
+ */
 export const json: Codec<unknown> = {
   id: 1,
   encode(value) {
     let text: string | undefined
+    let unfit: Unfit | undefined
     try {
-      text = JSON.stringify(value)
+      unfit = findUnfit(value)
+      if (unfit === undefined) text = JSON.stringify(value)
     } catch (cause) {
-      throw new CheckpointError('INVALID_ARGUMENT', 'The value cannot be written as JSON.', { cause })
+      throw invalid('The value cannot be written as JSON.', undefined, cause)
     }
-    if (text === undefined) {
-      throw new CheckpointError('INVALID_ARGUMENT', `JSON has no form for ${typeOf(value)}.`)
+    if (unfit !== undefined) {
+      const path = pathOf(unfit)
+      throw invalid(
+        `JSON has no form for ${path === '' ? 'the value' : path}, which is ${unfit.what}.`,
+        'Leave it out, write it in another form (give its class a toJSON method), or use v8Codec.',
+      )
     }
-    return new TextEncoder().encode(text)
+    if (text === undefined) throw invalid('The value cannot be written as JSON: its toJSON() returns nothing.')
+    return encoder.encode(text)
   },
-  decode: (bytes) => JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)),
+  decode(bytes) {
+    checkBytes(bytes, 'What is decoded')
+    try {
+      return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    } catch (cause) {
+      throw new CheckpointError('CODEC_MISMATCH', 'The bytes are no JSON in UTF-8.', { cause })
+    }
+  },
 }
 
 /**
@@ -59,17 +77,64 @@ export const v8Codec: Codec<unknown> = {
   id: 2,
   encode(value) {
     try {
-      return serialize(value)
+      const serializer = new WholeSerializer()
+      serializer.writeHeader()
+      serializer.writeValue(value)
+      return serializer.releaseBuffer()
     } catch (cause) {
-      throw new CheckpointError('INVALID_ARGUMENT', 'The value cannot be serialized by node:v8.', { cause })
+      throw invalid('The value cannot be serialized by node:v8.', undefined, cause)
     }
   },
-  decode: (bytes) => deserialize(bytes),
+  decode(bytes) {
+    checkBytes(bytes, 'What is decoded')
+    try {
+      return deserialize(bytes)
+    } catch (cause) {
+      throw new CheckpointError('CODEC_MISMATCH', 'The bytes are nothing that node:v8 has serialized.', { cause })
+    }
+  },
 }
 
-export function requireCodec(codec: { readonly id: number }): void {
-  if (Number.isInteger(codec.id) && codec.id >= 0 && codec.id <= 0xffff) return
-  throw new CheckpointError('INVALID_ARGUMENT', `A codec's id is an integer from 0 to 65535, not ${codec.id}.`)
+declare module 'node:v8' {
+  interface DefaultSerializer {
+    /** Documented, and not in the types. */
+    _writeHostObject(view: ArrayBufferView): void
+  }
+}
+
+/** Node's own writes a view whose memory is gone as an empty one. */
+class WholeSerializer extends DefaultSerializer {
+  /** Called for every view. @internal */
+  override _writeHostObject(view: ArrayBufferView): void {
+    if (isGone(view))
+      throw invalid('The memory of a view in the value is gone: transferred, or shrunk away from under it.')
+    super._writeHostObject(view)
+  }
+}
+
+/**
+ * The bytes of a value, or the stream of them.
+ * @throws CheckpointError `INVALID_ARGUMENT` where the codec fails
+ */
+export function encodeWith<T>(codec: Codec<T>, value: T): Uint8Array | AsyncIterable<Uint8Array> {
+  let encoded: Uint8Array | AsyncIterable<Uint8Array>
+  try {
+    encoded = codec.encode(value)
+    if (isAsyncIterable(encoded)) return encoded
+  } catch (error) {
+    if (error instanceof CheckpointError) throw error
+    throw invalid(`The value cannot be encoded with ${codecName(codec.id)}.`, undefined, error)
+  }
+  if (!ArrayBuffer.isView(encoded)) {
+    throw invalid(`A codec encodes to a Uint8Array or an async iterable of them, not to ${show(encoded)}.`)
+  }
+  checkBytes(encoded, `What ${codecName(codec.id)} encodes to`)
+  return encoded
+}
+
+/** @throws what reading it throws */
+export function isAsyncIterable(value: unknown): value is AsyncIterable<Uint8Array> {
+  return typeof (value as AsyncIterable<Uint8Array> | undefined)?.[Symbol.asyncIterator] === 'function'
 }
 
 /** @throws CheckpointError `CODEC_MISMATCH` */
@@ -90,8 +155,4 @@ export function decodeWith<T>(codec: Codec<T>, writtenWith: number, bytes: Uint8
 
 export function codecName(id: number): string {
   return ['raw bytes (codec 0)', 'json (codec 1)', 'v8Codec (codec 2)'][id] ?? `codec ${id}`
-}
-
-function typeOf(value: unknown): string {
-  return value === null ? 'null' : typeof value
 }

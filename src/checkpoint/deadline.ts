@@ -1,8 +1,8 @@
 /** One deadline and abort signal for a call that makes many reads. */
+import { timeoutOf } from '../call/check.js'
+import { takeCall } from '../call/options.js'
 import { CheckpointError } from '../errors.js'
 import type { CallOptions } from '../types.js'
-
-export const defaultTimeoutMs = 30_000
 
 export class Deadline {
   readonly signal: AbortSignal | undefined
@@ -10,20 +10,16 @@ export class Deadline {
   #end = Number.POSITIVE_INFINITY
 
   /** @throws CheckpointError `INVALID_ARGUMENT`; `ABORTED` when the signal is already */
-  constructor(options: CallOptions = {}) {
-    const timeoutMs = options.timeoutMs ?? defaultTimeoutMs
-    if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0)) {
-      throw new CheckpointError('INVALID_ARGUMENT', `timeoutMs is a number of milliseconds from 0, not ${timeoutMs}.`)
-    }
-    this.signal = options.signal
-    this.#timeoutMs = timeoutMs
+  constructor(options?: CallOptions) {
+    const call = takeCall(options)
+    this.signal = call.signal
+    this.#timeoutMs = timeoutOf(call)
     this.restart()
-    this.check('none')
   }
 
   /** The time begins again: for one that covers many steps with the caller's own work in between. */
   restart(): void {
-    if (this.#timeoutMs > 0) this.#end = performance.now() + this.#timeoutMs
+    this.#end = performance.now() + this.#timeoutMs
   }
 
   /** @throws CheckpointError `ABORTED` or `TIMEOUT` */
@@ -39,24 +35,10 @@ export class Deadline {
   /** Options for one of the calls that this one makes. */
   rest(): CallOptions {
     this.check('none')
-    const options: CallOptions = {
-      timeoutMs: this.#end === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.ceil(this.#end - performance.now())),
-    }
+    // What is left of 2^53-1 may be rounded up to more than a call takes.
+    const left = Math.min(Math.ceil(this.#end - performance.now()), Number.MAX_SAFE_INTEGER)
+    const options: CallOptions = { timeoutMs: Math.max(1, this.#end === Number.POSITIVE_INFINITY ? this.#end : left) }
     if (this.signal !== undefined) options.signal = this.signal
     return options
   }
-}
-
-/** Resolves after so many milliseconds, or at once when the signal is aborted. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal?.addEventListener('abort', done)
-    if (signal?.aborted) done()
-  })
 }

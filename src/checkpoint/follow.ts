@@ -1,8 +1,9 @@
 /** Following a log: checkpoints as they are written, by one-sided reads at a pace that adapts to the writer's. */
 import { holdsProcess } from '../call/hold.js'
+import { pause } from '../call/timer.js'
 import type { CallOptions, Cursor } from '../types.js'
 import type { Checkpoint } from './checkpoint.js'
-import { Deadline, pause } from './deadline.js'
+import { Deadline } from './deadline.js'
 import { cellBytes } from './geometry.js'
 import {
   type Age,

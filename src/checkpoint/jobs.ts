@@ -1,8 +1,10 @@
 /** What waits in a writer's queue, and the promise each caller holds. */
+
+import { defaultTimeoutMs, timeoutOf } from '../call/check.js'
 import { hold, release } from '../call/hold.js'
+import { deadlineTimer, type Timer } from '../call/timer.js'
 import { CheckpointError, type Outcome } from '../errors.js'
 import type { Ack, Durability, WriteOptions } from '../types.js'
-import { defaultTimeoutMs } from './deadline.js'
 import type { ChainLink } from './delta-chain.js'
 import type { RegionWriteAccess } from './region-access.js'
 
@@ -23,7 +25,7 @@ export class Answer {
   settled = false
   #resolve: (appended: Appended) => void = () => {}
   #reject: (error: unknown) => void = () => {}
-  #timer: NodeJS.Timeout | undefined
+  #timer: Timer | undefined
   readonly #onAbort = () => {
     this.reject(
       new CheckpointError('ABORTED', 'The append was aborted.', {
@@ -33,25 +35,22 @@ export class Answer {
     )
   }
 
+  /** @param options checked ones */
   constructor(options: WriteOptions, durability: Durability, onEnd: () => void) {
-    const { timeoutMs = defaultTimeoutMs, signal } = options
-    if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0)) {
-      throw new CheckpointError('INVALID_ARGUMENT', `timeoutMs is a number of milliseconds from 0, not ${timeoutMs}.`)
-    }
+    const { signal } = options
+    const timeoutMs = timeoutOf(options)
     if (signal?.aborted) throw new CheckpointError('ABORTED', 'The append was aborted.', { cause: signal.reason })
     this.durability = durability
     this.signal = signal
-    this.expires = timeoutMs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs
-    this.writeTimeoutMs = timeoutMs === 0 ? 0 : Math.max(timeoutMs, defaultTimeoutMs)
+    this.expires = performance.now() + timeoutMs
+    this.writeTimeoutMs = Math.max(timeoutMs, defaultTimeoutMs)
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
     })
     this.#onEnd = onEnd
     signal?.addEventListener('abort', this.#onAbort)
-    if (options.timeoutMs !== undefined && timeoutMs > 0) {
-      this.#timer = setTimeout(() => this.expire(), timeoutMs)
-    }
+    if (options.timeoutMs !== undefined) this.#timer = deadlineTimer(timeoutMs, () => this.expire())
     hold()
   }
 
@@ -78,7 +77,7 @@ export class Answer {
     if (this.settled) return false
     this.settled = true
     release()
-    clearTimeout(this.#timer)
+    this.#timer?.cancel()
     this.signal?.removeEventListener('abort', this.#onAbort)
     this.#onEnd()
     return true

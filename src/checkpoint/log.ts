@@ -1,9 +1,12 @@
 /** Writing checkpoints to a region that this process owns. */
+
+import { invalid, mustBeCopied, requireNotAborted, show } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
+import { clearOptions, logOptions, streamOptions, takeWrite } from '../call/options.js'
+import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { Ack, CallOptions, Size, WriteOptions } from '../types.js'
-import { type Codec, raw } from './codec.js'
-import { mostDeltas } from './delta.js'
+import { type Codec, encodeWith, isAsyncIterable, raw } from './codec.js'
 import { DeltaChain } from './delta-chain.js'
 import type { Appended } from './jobs.js'
 import { CheckpointReader } from './reader.js'
@@ -46,9 +49,6 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
   /** @internal Use `region.log()`. */
   constructor(access: RegionWriteAccess, codec: Codec<T>, schema: number, delta?: { readonly fullEvery: number }) {
     super(access, codec)
-    if (!Number.isInteger(schema) || schema < 0 || schema > 0xffff_ffff) {
-      throw new CheckpointError('INVALID_ARGUMENT', `schema is an integer from 0 to 2^32-1, not ${schema}.`)
-    }
     let writer = writers.get(access)
     if (writer === undefined) {
       writer = new LogWriter(access)
@@ -68,14 +68,14 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
    * `onFull: 'fail'`; under `'wait'` it waits for space until the timeout or the signal
    */
   async append(value: T, options: WriteOptions = {}): Promise<Appended> {
-    const encoded = this.codec.encode(value)
-    if (encoded instanceof Uint8Array) {
-      return this.#writer.append(encoded, this.codec.id, this.#schema, options, this.#chain)
+    const call = takeWrite(options)
+    const encoded = encodeWith(this.codec, value)
+    if (!(encoded instanceof Uint8Array)) {
+      return this.#writer.appendStream(encoded, undefined, this.codec.id, this.#schema, call)
     }
-    if (typeof encoded?.[Symbol.asyncIterator] !== 'function') {
-      throw new CheckpointError('INVALID_ARGUMENT', 'A codec encodes to a Uint8Array or an async iterable of them.')
-    }
-    return this.#writer.appendStream(encoded, undefined, this.codec.id, this.#schema, options)
+    // Another thread may change shared memory between its copy and its checksum.
+    const bytes = mustBeCopied(encoded) ? Uint8Array.from(encoded) : encoded
+    return this.#writer.append(bytes, this.codec.id, this.#schema, call, this.#chain)
   }
 
   /**
@@ -84,15 +84,12 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
    * @throws CheckpointError as of {@link append}; what the source throws is passed on
    */
   async appendStream(chunks: AsyncIterable<Uint8Array>, options: WriteOptions & { bytes: Size }): Promise<Appended> {
-    const bytes = Number(options.bytes)
-    if (!Number.isSafeInteger(bytes) || bytes < 0) {
-      throw new CheckpointError('INVALID_ARGUMENT', `bytes is a length from 0 to 2^53-1, not ${options.bytes}.`)
-    }
-    if (typeof chunks?.[Symbol.asyncIterator] !== 'function') {
-      throw new CheckpointError('INVALID_ARGUMENT', 'The chunks of a streamed checkpoint are an async iterable.')
-    }
+    const { bytes: size, ...call } = take(streamOptions, options)
+    requireNotAborted(call)
+    const bytes = Number(size)
+    requireIterable(chunks)
     this.#writer.requireFits(streamCells(bytes), bytes)
-    return this.#writer.appendStream(chunks, bytes, this.codec.id, this.#schema, options)
+    return this.#writer.appendStream(chunks, bytes, this.codec.id, this.#schema, call)
   }
 
   /**
@@ -100,11 +97,10 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
    * Numbers go on; they are never used again. Always as durable as the pool can.
    */
   async clear(options: WriteOptions & { before?: bigint } = {}): Promise<Ack> {
-    const { before } = options
-    if (before !== undefined && (typeof before !== 'bigint' || before < 0n)) {
-      throw new CheckpointError('INVALID_ARGUMENT', `before is a sequence number, a bigint, not ${String(before)}.`)
-    }
-    const ack = await this.#writer.clear(before, options)
+    const { before, durability, ...call } = take(clearOptions, options)
+    requireNotAborted(call)
+    this.#writer.requireDurability(durability)
+    const ack = await this.#writer.clear(before, call)
     this.#access.noteCleared?.()
     return ack
   }
@@ -129,16 +125,22 @@ holdsProcess(CheckpointLog, ['append', 'appendStream'])
 
 /** A log over a region's access. Logs of one access share their writer. */
 export function openLog<T = Uint8Array>(access: RegionWriteAccess, options: LogOptions<T> = {}): CheckpointLog<T> {
-  return new CheckpointLog(access, options.codec ?? (raw as unknown as Codec<T>), options.schema ?? 0, options.delta)
+  const { codec = raw, schema = 0, delta } = take(logOptions, options)
+  return new CheckpointLog(access, codec as Codec<T>, schema, delta)
+}
+
+function requireIterable(chunks: unknown): void {
+  let iterable = false
+  try {
+    iterable = isAsyncIterable(chunks)
+  } catch (error) {
+    throw invalid('The chunks of a streamed checkpoint cannot be read.', undefined, error)
+  }
+  if (!iterable)
+    throw invalid(`The chunks of a streamed checkpoint must be an async iterable; they are ${show(chunks)}.`)
 }
 
 function openChain({ mode, onFull, name }: RegionWriteAccess, fullEvery: number): DeltaChain {
-  if (!Number.isInteger(fullEvery) || fullEvery < 1 || fullEvery > mostDeltas + 1) {
-    throw new CheckpointError(
-      'INVALID_ARGUMENT',
-      `fullEvery is an integer from 1 to ${mostDeltas + 1}, not ${fullEvery}.`,
-    )
-  }
   // Elsewhere a base could be released, or overwritten, before what builds on it.
   if (mode === 'append' && onFull === 'drop-oldest') return new DeltaChain(fullEvery)
   throw new CheckpointError('REGION_MODE', `Region ${JSON.stringify(name)} (${mode}, ${onFull}) takes no deltas.`, {

@@ -1,6 +1,7 @@
 /** Reading an overwrite region: two slots, of which the newer that is whole counts. */
 
-import { type Deadline, pause } from './deadline.js'
+import { pause } from '../call/timer.js'
+import type { Deadline } from './deadline.js'
 import { cellBytes, logHeaderBytes, type OverwriteGeometry } from './geometry.js'
 import { readLogHeader } from './log-header.js'
 import {

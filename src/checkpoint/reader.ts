@@ -1,10 +1,14 @@
 /** Reading the checkpoints of a region, by one-sided reads only. */
+
+import { invalid, show } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
+import { cursorName, followOptions, readerOptions, takeCall } from '../call/options.js'
+import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { CallOptions, Cursor } from '../types.js'
 import { AppendView } from './append-view.js'
 import { type Checkpoint, type CheckpointInfo, infoOf } from './checkpoint.js'
-import { type Codec, decodeWith, raw, requireCodec } from './codec.js'
+import { type Codec, decodeWith, raw } from './codec.js'
 import { Deadline } from './deadline.js'
 import { Follow, type FollowOptions } from './follow.js'
 import { appendGeometry, overwriteGeometry } from './geometry.js'
@@ -47,7 +51,6 @@ export class CheckpointReader<T> {
 
   /** @internal Use `region.checkpoints()` or `region.log()`. */
   constructor(access: RegionReadAccess, codec: Codec<T>) {
-    requireCodec(codec)
     this.access = access
     this.codec = codec
     this.view = openView(access)
@@ -215,7 +218,7 @@ export class CheckpointReader<T> {
    * the cursor: follow again from `oldest`; `CURSOR_INVALID`, `CHECKPOINT_DAMAGED`, `CONNECTION_LOST`, `CODEC_MISMATCH`
    */
   follow(options: FollowOptions = {}): Follow<T> {
-    const { from = 'latest', signal } = options
+    const { from = 'latest', signal } = take(followOptions, options)
     const word = from === 'oldest' || from === 'latest'
     const cursor = typeof from === 'string' ? undefined : this.#requireCursor(from)
     return new Follow(
@@ -237,7 +240,7 @@ export class CheckpointReader<T> {
    * The bytes of a checkpoint of any size and codec, each part verified before it is handed out. Errors as of
    * {@link at}, through the stream; a stream that ends without an error was whole. The timeout holds for each read.
    */
-  stream(sequence: bigint, options: CallOptions = {}): ReadableStream<Uint8Array> {
+  stream(sequence: bigint, options?: CallOptions): ReadableStream<Uint8Array> {
     let item: Item | undefined
     let next = 0
     let rest: Uint8Array | undefined
@@ -280,8 +283,11 @@ export class CheckpointReader<T> {
    * @throws CheckpointError `CURSOR_INVALID`, `LIMIT_REACHED`
    */
   async saveCursor(name: string, at: Cursor | { readonly cursor: Cursor }, options?: CallOptions): Promise<void> {
-    const { epoch, sequence } = this.#requireCursor('cursor' in at ? at.cursor : at)
-    await this.access.saveCursor({ name, epoch, sequence }, new Deadline(options).rest())
+    const call = takeCall(options)
+    const given: unknown = at
+    const cursor = typeof given === 'object' && given !== null && 'cursor' in given ? given.cursor : given
+    const { epoch, sequence } = this.#requireCursor(cursor)
+    await this.access.saveCursor({ name: cursorName(name), epoch, sequence }, call)
   }
 
   /**
@@ -300,8 +306,8 @@ export class CheckpointReader<T> {
   }
 
   async #find(sequence: bigint, deadline: Deadline): Promise<Item> {
-    if (typeof sequence !== 'bigint' || sequence < 1n) {
-      throw new CheckpointError('INVALID_ARGUMENT', `A sequence number is a bigint from 1n, not ${String(sequence)}.`)
+    if (typeof sequence !== 'bigint' || sequence < 1n || sequence >= 2n ** 64n) {
+      throw invalid(`A sequence number must be a bigint from 1 to 2^64-1; it is ${show(sequence)}.`)
     }
     const item = await this.view.find(sequence, deadline)
     const survey = await this.view.survey(deadline)
@@ -357,11 +363,8 @@ export class CheckpointReader<T> {
     return lapped(sequence, await this.view.survey(deadline))
   }
 
-  #requireCursor(cursor: Cursor): Age {
-    const { region, epoch, sequence } = cursor
-    if (typeof epoch !== 'bigint' || typeof sequence !== 'bigint' || epoch < 0n || sequence < 0n) {
-      throw new CheckpointError('CURSOR_INVALID', 'A cursor has a region id, an epoch and a sequence, both bigints.')
-    }
+  #requireCursor(cursor: unknown): Age {
+    const { region, epoch, sequence } = cursorFields(cursor)
     if (region !== this.access.id) {
       throw new CheckpointError(
         'CURSOR_INVALID',
@@ -385,12 +388,28 @@ export class CheckpointReader<T> {
 
 holdsProcess(CheckpointReader)
 
+/** @throws CheckpointError `CURSOR_INVALID` */
+function cursorFields(cursor: unknown): Cursor {
+  const uint64 = (value: unknown): value is bigint => typeof value === 'bigint' && value >= 0n && value < 2n ** 64n
+  try {
+    const { region, epoch, sequence } = cursor as Cursor
+    if (typeof region === 'string' && uint64(epoch) && uint64(sequence)) return { region, epoch, sequence }
+  } catch {
+    // It cannot be read.
+  }
+  throw new CheckpointError(
+    'CURSOR_INVALID',
+    `A cursor has the id of a region, and an epoch and a sequence that are bigints from 0 to 2^64-1; this is ${show(cursor)}.`,
+  )
+}
+
 /** A reader over a region's access; `codec` as given to the log. */
 export function openReader<T = Uint8Array>(
   access: RegionReadAccess,
   options: ReaderOptions<T> = {},
 ): CheckpointReader<T> {
-  return new CheckpointReader(access, options.codec ?? (raw as unknown as Codec<T>))
+  const { codec = raw } = take(readerOptions, options)
+  return new CheckpointReader(access, codec as Codec<T>)
 }
 
 export function openView(access: RegionReadAccess): LogView {

@@ -1,5 +1,6 @@
 /** Cuts a stream of chunks into parts, each a record of its own, and keeps a bounded number of them in flight. */
-import { CheckpointError } from '../errors.js'
+import { checkBytes, invalid, show } from '../call/check.js'
+import type { CheckpointError } from '../errors.js'
 import { cellsOf, recordHeaderBytes } from './geometry.js'
 import type { Staging, StreamJob } from './jobs.js'
 import { lastPartFlag, recordKind } from './record-header.js'
@@ -51,6 +52,7 @@ export class StreamSpool {
   async run(totalBytes: number | undefined): Promise<boolean> {
     const { answer, chunks } = this.#job
     const iterator = chunks[Symbol.asyncIterator]()
+    if (typeof iterator?.next !== 'function') throw notIterable(iterator)
     let ended = false
     void this.#watch()
     try {
@@ -58,12 +60,13 @@ export class StreamSpool {
       while (!answer.settled) {
         const next = await new Promise<IteratorResult<Uint8Array> | undefined>((resolve, reject) => {
           this.#interrupt = () => resolve(undefined)
-          iterator.next().then(resolve, reject)
+          Promise.resolve(iterator.next()).then(resolve, reject)
         })
         if (next === undefined) {
           this.#check()
           return false
         }
+        if (typeof next !== 'object' || next === null) throw notIterable(next)
         if (next.done === true) {
           ended = true
           if (totalBytes !== undefined && this.#offset + this.#filled !== totalBytes)
@@ -76,14 +79,12 @@ export class StreamSpool {
     } finally {
       this.#running = false
       this.#staging?.release()
-      if (!ended) void Promise.resolve(iterator.return?.()).catch(() => {})
+      if (!ended) void leave(iterator)
     }
   }
 
   async #take(chunk: unknown, totalBytes: number | undefined): Promise<void> {
-    if (!(chunk instanceof Uint8Array)) {
-      throw new CheckpointError('INVALID_ARGUMENT', 'The chunks of a streamed checkpoint are Uint8Arrays.')
-    }
+    checkBytes(chunk, 'A chunk of a streamed checkpoint')
     if (totalBytes !== undefined && this.#offset + this.#filled + chunk.byteLength > totalBytes) {
       throw this.#wrongLength(totalBytes)
     }
@@ -149,9 +150,19 @@ export class StreamSpool {
   }
 
   #wrongLength(totalBytes: number): CheckpointError {
-    return new CheckpointError(
-      'INVALID_ARGUMENT',
-      `The stream was to have ${totalBytes} bytes, and has another length.`,
-    )
+    return invalid(`The stream was to have ${totalBytes} bytes, and has another length.`)
   }
+}
+
+/** Nobody waits for the end of a source that is not needed any more. */
+async function leave(iterator: AsyncIterator<unknown>): Promise<void> {
+  try {
+    await iterator.return?.()
+  } catch {
+    // Nor hears of its failure.
+  }
+}
+
+function notIterable(given: unknown): CheckpointError {
+  return invalid(`The chunks of a streamed checkpoint must be an async iterable; its iterator gave ${show(given)}.`)
 }

@@ -211,15 +211,16 @@ export class LogWriter {
 
   answer(options: WriteOptions): Answer {
     const durability = options.durability ?? this.access.strongest
-    if (durability !== 'visible' && durability !== 'durable') {
-      throw new CheckpointError('INVALID_ARGUMENT', `durability is 'visible' or 'durable', not ${String(durability)}.`)
-    }
-    if (durability === 'durable' && this.access.strongest !== 'durable') {
-      throw new CheckpointError('NOT_DURABLE', 'The pool of this region keeps nothing durable.', {
-        help: "Append with durability 'visible', or put the region in a pool on a file or on persistent memory.",
-      })
-    }
+    this.requireDurability(durability)
     return new Answer(options, durability, () => this.#wake())
+  }
+
+  /** @throws CheckpointError `NOT_DURABLE` */
+  requireDurability(durability: Durability | undefined): void {
+    if (durability !== 'durable' || this.access.strongest === 'durable') return
+    throw new CheckpointError('NOT_DURABLE', 'The pool of this region keeps nothing durable.', {
+      help: "Append with durability 'visible', or put the region in a pool on a file or on persistent memory.",
+    })
   }
 
   requireFits(cells: number, bytes: number): void {

@@ -1,11 +1,12 @@
 /** `rdma-checkpoint status`: asks a unit how it is. */
+import { unitAddress } from '../address.js'
 import { ControlChannel } from '../control/channel.js'
 import { formatSize } from './sizes.js'
 import { printFields, printJson } from './terminal.js'
 
 /** @returns whether the unit is ready */
 export async function status(address: string, options: { json?: boolean; timeout: number }): Promise<boolean> {
-  const channel = await ControlChannel.open(address, `status:${process.pid}`)
+  const channel = await ControlChannel.open(unitAddress(address), `status:${process.pid}`)
   try {
     const found = await channel.call('Status', {}, { timeoutMs: options.timeout })
     if (options.json) {

@@ -20,7 +20,7 @@ interface WritableRegion {
 type WriteRanges = (
   ranges: readonly Range[],
   alsoFlush: readonly { offset: number; length: number }[],
-  options: WriteOptions | undefined,
+  options: WriteOptions,
 ) => Promise<Ack>
 
 export interface PortParts {

@@ -1,7 +1,12 @@
 /** A process's connection to a unit, and the regions it opens there. */
 import { readFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
+import { unitAddresses } from '../address.js'
+import { checkName, requireNotAborted, timeoutOf, wholeNumber } from '../call/check.js'
 import { held, holdsProcess } from '../call/hold.js'
+import { checkRegion, connectOptions, listOptions, openOptions, takeCall, watchOptions } from '../call/options.js'
+import { take } from '../call/shape.js'
+import { deadlineTimer } from '../call/timer.js'
 import { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { ControlChannel } from '../control/channel.js'
 import { CheckpointError } from '../errors.js'
@@ -19,10 +24,8 @@ import type {
   RegionInfo,
   RegionOptions,
   RegisteredBuffer,
-  Transport,
   UnitStatus,
 } from '../types.js'
-import { checkName, checkSignal, checkTimeout, invalid, toSize } from './arguments.js'
 import type { ClientCore } from './client-core.js'
 import { type ClientEvents, ConnectionEvent, OwnershipEvent } from './client-events.js'
 import { ConnectionAccount } from './connection-account.js'
@@ -30,10 +33,10 @@ import { DataLink } from './data-link.js'
 import { Deadlines } from './deadlines.js'
 import { EndpointChoice } from './endpoints.js'
 import { acquireEngine, type EngineLease } from './engine.js'
-import { InFlightBudget, minBytesInFlight } from './in-flight-budget.js'
+import { InFlightBudget } from './in-flight-budget.js'
 import { PollTurn } from './poll-turn.js'
 import { PoolTables } from './pool-tables.js'
-import { controlOptions, Region, RegionReader } from './region.js'
+import { Region, RegionReader } from './region.js'
 import { fromMessage, toModeName, toOnFullName } from './region-info.js'
 import { type OpenMode, RegionOpener } from './region-link.js'
 import { watchRegion } from './region-watch.js'
@@ -42,8 +45,6 @@ import { type Control, UnitSession } from './unit-session.js'
 
 const defaultBytesInFlight = 64 * 1024 * 1024
 const defaultRetryMs = 30_000
-/** Of `rdma-checkpoint serve`. */
-const defaultPort = 4790
 const pageSize = 500
 const openModes = { read: 'READ', write: 'WRITE', takeOver: 'TAKE_OVER' } as const
 
@@ -72,9 +73,15 @@ export async function connectWith(
   units: string | readonly string[],
   options: ConnectOptions = {},
 ): Promise<Client> {
-  const address = checkUnits(units)
-  const { transport, budget, retryMs, identity } = checkConnect(options)
-  const call = controlOptions(options)
+  const address = oneUnit(units)
+  const {
+    transport = 'auto',
+    maxBytesInFlight = defaultBytesInFlight,
+    retryMs = defaultRetryMs,
+    identity = defaultIdentity(),
+    ...call
+  } = take(connectOptions, options)
+  requireNotAborted(call)
   const native = parts.native()
   if (transport === 'verbs') requireVerbs(native)
   const control = await parts.openControl(address, identity)
@@ -84,7 +91,7 @@ export async function connectWith(
   const account = new ConnectionAccount(address, (event) => client?.dispatchEvent(event))
   const links = {
     engine: engine.engine,
-    budget,
+    budget: new InFlightBudget(maxBytesInFlight),
     deadlines: new Deadlines(),
     pollTurn: new PollTurn(),
     endpoints,
@@ -110,7 +117,9 @@ export async function connectWith(
   }
   client = new Client(core, engine)
   try {
-    await abortable(session.ready(call.timeoutMs === 0 ? undefined : call.timeoutMs), call, `Connecting to ${address}`)
+    const ms = timeoutOf(call)
+    const ready = session.ready(ms === Number.POSITIVE_INFINITY ? undefined : ms)
+    await abortable(ready, call, `Connecting to ${address}`)
     client.tellConnected()
     return client
   } catch (error) {
@@ -158,9 +167,11 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    */
   async createRegion(name: string, options: RegionOptions): Promise<Region> {
     checkName(name)
-    const deadline = deadlineOf(options)
-    await this.#create(name, options, rest(options, deadline))
-    return (await this.#open(name, 'WRITE', undefined, {}, rest(options, deadline))) as Region
+    const region = checkRegion(options)
+    requireNotAborted(region)
+    const deadline = deadlineOf(region)
+    await this.#create(name, region, rest(region, deadline))
+    return (await this.#open(name, 'WRITE', undefined, {}, rest(region, deadline))) as Region
   }
 
   /**
@@ -181,21 +192,20 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     options: OpenOptions & { mode?: 'read' | 'write' | 'takeOver'; create?: RegionOptions } = {},
   ): Promise<RegionReader> {
     checkName(name)
-    const { mode = 'read', durability, lease = {}, create } = options
-    const openMode = Object.hasOwn(openModes, mode) ? openModes[mode] : undefined
-    if (openMode === undefined) throw invalid(`mode must be read, write or takeOver; it is ${String(mode)}.`)
-    checkDurability(durability)
-    checkLease(lease)
-    const deadline = deadlineOf(options)
-    if (openMode === 'READ') return await this.#open(name, openMode, durability, lease, rest(options, deadline))
+    const call = take(openOptions, options)
+    const { mode = 'read', durability, lease = {}, create } = call
+    requireNotAborted(call)
+    const openMode = openModes[mode]
+    const deadline = deadlineOf(call)
+    if (openMode === 'READ') return await this.#open(name, openMode, durability, lease, rest(call, deadline))
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.#open(name, openMode, durability, lease, rest(options, deadline))
+        return await this.#open(name, openMode, durability, lease, rest(call, deadline))
       } catch (error) {
         if (create === undefined || !isCode(error, 'REGION_NOT_FOUND') || attempt > 1) throw error
       }
       try {
-        await this.#create(name, create, rest(options, deadline))
+        await this.#create(name, create, rest(call, deadline))
       } catch (error) {
         // Somebody was faster.
         if (!isCode(error, 'REGION_EXISTS')) throw error
@@ -209,22 +219,19 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    */
   async deleteRegion(name: string, options?: CallOptions): Promise<void> {
     checkName(name)
+    const call = takeCall(options)
     this.#requireOpen()
-    await this.#core.session.call('DeleteRegion', { name }, controlOptions(options))
+    await this.#core.session.call('DeleteRegion', { name }, call)
   }
 
   /** The unit's regions, in the order of their names, fetched page by page. */
   async *regions(filter: { prefix?: string } & CallOptions = {}): AsyncGenerator<RegionInfo, void, undefined> {
-    const { prefix = '' } = filter
-    if (typeof prefix !== 'string') throw invalid('prefix must be a string.')
+    const { prefix = '', ...call } = take(listOptions, filter)
+    requireNotAborted(call)
     let pageAfter = ''
     for (let more = true; more; ) {
       this.#requireOpen()
-      const reply = await this.#core.session.call(
-        'ListRegions',
-        { prefix, pageAfter, pageSize },
-        controlOptions(filter),
-      )
+      const reply = await this.#core.session.call('ListRegions', { prefix, pageAfter, pageSize }, call)
       for (const region of reply.regions) yield fromMessage(region)
       const last = reply.regions.at(-1)
       more = reply.more && last !== undefined
@@ -245,14 +252,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     options: { sinceRevision?: bigint; signal?: AbortSignal } = {},
   ): AsyncIterableIterator<RegionEvent> {
     checkName(name)
-    const { sinceRevision, signal } = options
-    checkSignal(signal)
-    if (
-      sinceRevision !== undefined &&
-      (typeof sinceRevision !== 'bigint' || BigInt.asUintN(64, sinceRevision) !== sinceRevision)
-    ) {
-      throw invalid(`sinceRevision is the revision of an event, a bigint; it is ${String(sinceRevision)}.`)
-    }
+    const { sinceRevision, signal } = take(watchOptions, options)
     this.#requireOpen()
     const ended = signal === undefined ? this.#ended.signal : AbortSignal.any([signal, this.#ended.signal])
     return watchRegion(this.#core.session, name, sinceRevision, ended)
@@ -264,13 +264,15 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    * @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_MEMORY`
    */
   allocate(bytes: number): RegisteredBuffer {
+    const size = wholeNumber(1)(bytes, 'bytes')
     this.#requireOpen()
-    return allocateRegistered(this.#core.native, bytes)
+    return allocateRegistered(this.#core.native, size)
   }
 
   async status(options?: CallOptions): Promise<UnitStatus> {
+    const call = takeCall(options)
     this.#requireOpen()
-    const reply = await this.#core.session.control.call('Status', {}, controlOptions(options))
+    const reply = await this.#core.session.control.call('Status', {}, call)
     const { id, generation, state, used, bytes, regions, promises, medium, version } = reply
     return {
       id,
@@ -290,43 +292,39 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    * Idempotent.
    * @param options timeoutMs: for pending calls; default 30 s
    */
-  close(options?: CallOptions): Promise<void> {
+  async close(options?: CallOptions): Promise<void> {
+    const call = takeCall(options)
     this.#core.links.account.end()
     this.#ended.abort()
-    this.#closing ??= this.#close(options)
-    return this.#closing
+    this.#closing ??= this.#close(call)
+    await this.#closing
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
 
-  async #close(options: CallOptions | undefined): Promise<void> {
-    const timeoutMs = checkTimeout(options)
+  async #close(call: CallOptions): Promise<void> {
+    const timeoutMs = timeoutOf(call)
     const { session, tables } = this.#core
     await Promise.allSettled(this.#opening)
-    const wait = timeoutMs === 0 ? 2 ** 31 - 1 : timeoutMs
-    await Promise.all([...this.#regions].map((region) => region.closeWithin(wait)))
+    await Promise.all([...this.#regions].map((region) => region.closeWithin(timeoutMs)))
     await tables.close(1_000)
-    await session.close(Math.min(timeoutMs === 0 ? 2_000 : timeoutMs, 2_000))
+    await session.close(Math.min(timeoutMs, 2_000))
     await this.#engine.release()
   }
 
   async #create(name: string, options: RegionOptions, call: CallOptions): Promise<void> {
     this.#requireOpen()
-    if (typeof options !== 'object' || options === null) throw invalid('A region is made with an object of options.')
-    const bytes = toSize(options.bytes, 'bytes')
-    if (bytes < 1) throw invalid('A region has 1 byte at least.')
-    checkLease(options.lease ?? {})
     const request = {
       name,
-      bytes: BigInt(bytes),
+      bytes: BigInt(options.bytes),
       mode: toModeName(options.mode ?? 'append'),
       onFull: toOnFullName(options.onFull ?? 'drop-oldest'),
       lease: options.lease ?? {},
       labels: new Map(Object.entries(options.labels ?? {})),
     }
-    await this.#core.session.call('CreateRegion', request, controlOptions(call))
+    await this.#core.session.call('CreateRegion', request, call)
   }
 
   #open(
@@ -384,58 +382,12 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
 
 holdsProcess(Client, ['allocate', 'tellConnected'])
 
-function checkUnits(units: string | readonly string[]): string {
-  const list = typeof units === 'string' ? [units] : units
-  if (!Array.isArray(list) || list.length === 0 || list.some((unit) => typeof unit !== 'string' || unit === '')) {
-    throw invalid('connect() takes the address of a unit, host:port, or a list of them.')
-  }
-  if (list.length > 1) {
-    throw new CheckpointError('NOT_SUPPORTED', `${list.length} units were named; this version uses one.`, {
-      help: 'Name one unit. Regions mirrored on several units come in a later version.',
-    })
-  }
-  const address = list[0] as string
-  if (/:\d{1,5}$/.test(address) && !/^[^[].*:.*:/.test(address)) return address
-  if (/^\[[^\]]+\]$/.test(address) || !address.includes(':')) return `${address}:${defaultPort}`
-  throw invalid(`'${address}' is not host:port (an IPv6 address is written in brackets: [::1]:${defaultPort}).`)
-}
-
-function checkConnect(options: ConnectOptions): {
-  transport: Transport
-  budget: InFlightBudget
-  retryMs: number
-  identity: string
-} {
-  if (typeof options !== 'object' || options === null) throw invalid('options must be an object.')
-  const { transport = 'auto', maxBytesInFlight = defaultBytesInFlight, retryMs = defaultRetryMs } = options
-  if (transport !== 'auto' && transport !== 'verbs' && transport !== 'iwarp') {
-    throw invalid(`transport must be auto, verbs or iwarp; it is ${String(transport)}.`)
-  }
-  if (!Number.isSafeInteger(maxBytesInFlight) || maxBytesInFlight < minBytesInFlight) {
-    throw invalid(`maxBytesInFlight must be a number of bytes from ${minBytesInFlight} on; it is ${maxBytesInFlight}.`)
-  }
-  if (typeof retryMs !== 'number' || !(retryMs >= 0)) {
-    throw invalid(`retryMs must be a number of milliseconds; it is ${String(retryMs)}.`)
-  }
-  const { identity = defaultIdentity() } = options
-  checkName(identity, 'identity')
-  return { transport, budget: new InFlightBudget(maxBytesInFlight), retryMs, identity }
-}
-
-function checkDurability(durability: Durability | undefined): void {
-  if (durability !== undefined && durability !== 'visible' && durability !== 'durable') {
-    throw invalid(`durability must be visible or durable; it is ${String(durability)}.`)
-  }
-}
-
-function checkLease(lease: Lease): void {
-  if (typeof lease !== 'object' || lease === null) throw invalid('lease must be an object.')
-  for (const [key, value] of Object.entries({ silenceMs: lease.silenceMs, stallMs: lease.stallMs })) {
-    if (value === undefined) continue
-    if (!Number.isInteger(value) || value < (key === 'stallMs' ? 0 : 1) || value > 2 ** 32 - 1) {
-      throw invalid(`lease.${key} must be a whole number of milliseconds; it is ${String(value)}.`)
-    }
-  }
+function oneUnit(units: unknown): string {
+  const [address, ...others] = unitAddresses(units)
+  if (others.length === 0) return address
+  throw new CheckpointError('NOT_SUPPORTED', `${1 + others.length} units were named; this version uses one.`, {
+    help: 'Name one unit. Regions mirrored on several units come in a later version.',
+  })
 }
 
 /** Before anything is asked of the unit, so that what is missing on this machine is told as that. */
@@ -454,34 +406,29 @@ function requireVerbs(native: NativeModule): void {
   }
 }
 
-function deadlineOf(options: CallOptions | undefined): number {
-  const timeoutMs = checkTimeout(options)
-  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs
+function deadlineOf(call: CallOptions): number {
+  return performance.now() + timeoutOf(call)
 }
 
 /** Options for one of several calls that share a deadline. */
-function rest(options: CallOptions, deadline: number): CallOptions {
-  const timeoutMs = deadline === Number.POSITIVE_INFINITY ? 0 : Math.max(1, deadline - performance.now())
-  const { signal } = controlOptions(options)
+function rest({ signal }: CallOptions, deadline: number): CallOptions {
+  if (signal !== undefined) requireNotAborted({ signal })
+  const timeoutMs = Math.max(1, deadline - performance.now())
   return signal === undefined ? { timeoutMs } : { timeoutMs, signal }
 }
 
 /** Rejects when the signal aborts or the time is over; the promise itself goes on. */
 function abortable<T>(promise: Promise<T>, call: CallOptions, what: string): Promise<T> {
-  const { signal, timeoutMs = 0 } = call
+  const { signal } = call
+  const timeoutMs = timeoutOf(call)
   return new Promise((resolve, reject) => {
     const abort = () => reject(new CheckpointError('ABORTED', `${what} was aborted.`, { cause: signal?.reason }))
-    const timer =
-      timeoutMs > 0
-        ? setTimeout(
-            () =>
-              reject(new CheckpointError('TIMEOUT', `${what} took longer than ${timeoutMs} ms.`, { retryable: true })),
-            timeoutMs,
-          )
-        : undefined
+    const timer = deadlineTimer(timeoutMs, () =>
+      reject(new CheckpointError('TIMEOUT', `${what} took longer than ${timeoutMs} ms.`, { retryable: true })),
+    )
     signal?.addEventListener('abort', abort)
     promise.then(resolve, reject).finally(() => {
-      clearTimeout(timer)
+      timer?.cancel()
       signal?.removeEventListener('abort', abort)
     })
   })

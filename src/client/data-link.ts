@@ -3,6 +3,7 @@
  * their order the calls that had no answer. Region writes, reads and flushes are idempotent, so that repeating is safe; the
  * unit fences the earlier connection of the handle before it answers the new open, so that nothing of it lands later.
  */
+import { deadlineTimer } from '../call/timer.js'
 import type { Endpoint } from '../control/messages.js'
 import { CheckpointError, type ErrorCode } from '../errors.js'
 import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } from '../native.js'
@@ -149,16 +150,13 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     signal?.addEventListener('abort', abort)
     const now = performance.now()
     const end = Math.min(deadline, now + Math.max(this.#context.retryMs, attemptMs))
-    const timer = setTimeout(
-      () => this.#end(connectionLostError(what, 'unknown', this.#lastError)),
-      Math.max(1, end - now),
-    )
+    const timer = deadlineTimer(end - now, () => this.#end(connectionLostError(what, 'unknown', this.#lastError)))
     this.#brokenAt = now
     void this.#connect()
     try {
       await opening
     } finally {
-      clearTimeout(timer)
+      timer?.cancel()
       signal?.removeEventListener('abort', abort)
     }
   }
@@ -651,9 +649,9 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
 
 function bounded(timeoutMs: number, start: (done: () => void) => void): Promise<void> {
   return new Promise((resolve) => {
-    const timer = timeoutMs > 0 ? setTimeout(resolve, timeoutMs) : undefined
+    const timer = timeoutMs > 0 ? deadlineTimer(timeoutMs, resolve) : undefined
     start(() => {
-      clearTimeout(timer)
+      timer?.cancel()
       resolve()
     })
   })

@@ -2,6 +2,8 @@
  * The deadlines of a client's calls. One timer for all of them, set to the earliest: a call that is answered in time costs
  * no timer of its own. The timer never holds the process; what a call waits for does.
  */
+import { longestTimerMs } from '../call/timer.js'
+
 export interface DeadlineUser {
   /** Ends what is past its deadline; returns the earliest one left, Infinity for none. */
   expire(now: number): number
@@ -31,7 +33,9 @@ export class Deadlines {
     this.#timer = undefined
     this.#next = deadline
     if (deadline === Number.POSITIVE_INFINITY) return
-    this.#timer = setTimeout(() => this.#sweep(), Math.max(0, Math.ceil(deadline - performance.now())))
+    // One that is further away than a timer can be set to is looked at again then.
+    const ms = Math.min(Math.max(0, Math.ceil(deadline - performance.now())), longestTimerMs)
+    this.#timer = setTimeout(() => this.#sweep(), ms)
     this.#timer.unref()
   }
 

@@ -1,6 +1,18 @@
 /** An open region: what a reader can do, and what its writer can do besides. */
 
+import {
+  checkBytes,
+  checkRange,
+  invalid,
+  kindOf,
+  mustBeCopied,
+  requireNotAborted,
+  timeoutOf,
+  toSize,
+} from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
+import { takeCall, takeWrite } from '../call/options.js'
+import { asList } from '../call/shape.js'
 import type { Codec } from '../checkpoint/codec.js'
 import { type CheckpointLog, type LogOptions, openLog } from '../checkpoint/log.js'
 import { type CheckpointReader, openReader } from '../checkpoint/reader.js'
@@ -18,7 +30,6 @@ import type {
   Transport,
   WriteOptions,
 } from '../types.js'
-import { checkBytes, checkRange, checkSignal, checkTimeout, invalid, mustBeCopied, toSize } from './arguments.js'
 import { RegionReadPort, RegionWritePort } from './checkpoint-port.js'
 import type { ClientCore } from './client-core.js'
 import type { DataLink } from './data-link.js'
@@ -102,9 +113,9 @@ export class RegionReader implements AsyncDisposable {
       const from = toSize(offset, 'offset')
       const count = toSize(length, 'length')
       checkRange(from, count, this.bytes, this.name)
-      checkCall(options)
-      const bytes = new Uint8Array(count)
-      return this.#read([from], [bytes], options, () => bytes) as Promise<Uint8Array<ArrayBuffer>>
+      const call = takeCall(options)
+      const bytes = newBytes(count)
+      return this.#read([from], [bytes], call, () => bytes) as Promise<Uint8Array<ArrayBuffer>>
     } catch (error) {
       return Promise.reject(error)
     }
@@ -118,10 +129,10 @@ export class RegionReader implements AsyncDisposable {
    */
   readInto(ranges: Range | readonly Range[], options?: CallOptions): Promise<void> {
     try {
-      checkCall(options)
-      const { offsets, buffers, copies } = this.check(asList(ranges), 'read')
-      if (copies === undefined) return this.#read(offsets, buffers, options, () => undefined) as Promise<void>
-      return this.#read(offsets, buffers, options, () => {
+      const call = takeCall(options)
+      const { offsets, buffers, copies } = this.check(oneOrMore(ranges), 'read')
+      if (copies === undefined) return this.#read(offsets, buffers, call, () => undefined) as Promise<void>
+      return this.#read(offsets, buffers, call, () => {
         for (const { target, copy } of copies) {
           if (target.byteLength !== copy.byteLength) {
             throw invalid('The memory to read into changed its size during the read.')
@@ -141,17 +152,17 @@ export class RegionReader implements AsyncDisposable {
    * `CONNECTION_LOST`, `CLOSED`
    */
   async metadata(options?: CallOptions): Promise<RegionInfo> {
-    checkCall(options)
+    const call = takeCall(options)
     if (this.#closing !== undefined) throw this.closedError()
-    const deadline = deadlineOf(performance.now(), options)
+    const deadline = performance.now() + timeoutOf(call)
     const { slot, info } = this.opened
-    return await this.core.tables.read(slot, { name: this.name, id: info.id }, options?.signal, deadline)
+    return await this.core.tables.read(slot, { name: this.name, id: info.id }, call.signal, deadline)
   }
 
   /** Where the region lies for the data plane, on the connection that stands now. */
   async addressContext(options?: CallOptions): Promise<AddressContext> {
     // A read of nothing has the connection made again, if it is broken.
-    await this.#settled(options)
+    await this.#settled(takeCall(options))
     const { grant, endpoint } = this.link
     if (grant === undefined || endpoint === undefined) throw this.closedError()
     const { transport, host, port } = endpoint
@@ -215,18 +226,18 @@ export class RegionReader implements AsyncDisposable {
       regionId: this.id,
       cursor: { name, epoch, sequence },
     }
-    await this.core.session.call('SaveCursor', request, controlOptions(options))
+    await this.core.session.call('SaveCursor', request, options)
   }
 
   /** Offsets and memory of a vectored call, checked; empty ranges are left out. @internal */
-  protected check(ranges: readonly Range[], doing: 'read' | 'write'): Checked {
+  protected check(ranges: readonly unknown[], doing: 'read' | 'write'): Checked {
     const offsets: number[] = []
     const buffers: Uint8Array[] = []
     let copies: { target: Uint8Array; copy: Uint8Array }[] | undefined
     for (const range of ranges) {
-      const { bytes } = range
+      const { bytes, offset: at } = fieldsOf(range, 'bytes')
       checkBytes(bytes, 'bytes')
-      const offset = toSize(range.offset, 'offset')
+      const offset = toSize(at, 'offset')
       checkRange(offset, bytes.byteLength, this.bytes, this.name)
       if (bytes.byteLength === 0) continue
       offsets.push(offset)
@@ -243,8 +254,7 @@ export class RegionReader implements AsyncDisposable {
     return { offsets, buffers, copies }
   }
 
-  async #settled(options: CallOptions | undefined): Promise<void> {
-    checkCall(options)
+  async #settled(options: CallOptions): Promise<void> {
     if (this.link.endpoint !== undefined && this.link.failure === undefined) return
     await this.#read([], [], options, () => undefined)
   }
@@ -252,7 +262,7 @@ export class RegionReader implements AsyncDisposable {
   #read(
     offsets: readonly number[],
     buffers: readonly Uint8Array[],
-    options: CallOptions | undefined,
+    options: CallOptions,
     result: () => unknown,
   ): Promise<unknown> {
     const kind = operationKind.read
@@ -357,9 +367,9 @@ export class Region extends RegionReader {
       checkBytes(bytes, 'bytes')
       const at = toSize(offset, 'offset')
       checkRange(at, bytes.byteLength, this.bytes, this.name)
-      checkCall(options)
-      if (bytes.byteLength === 0) return this.#write([], [], nothing, options)
-      return this.#write([at], [mustBeCopied(bytes) ? Uint8Array.from(bytes) : bytes], nothing, options)
+      const call = takeWrite(options)
+      if (bytes.byteLength === 0) return this.#write([], [], nothing, call)
+      return this.#write([at], [mustBeCopied(bytes) ? Uint8Array.from(bytes) : bytes], nothing, call)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -371,7 +381,11 @@ export class Region extends RegionReader {
    * @throws CheckpointError as {@link write}
    */
   writeAll(ranges: readonly Range[], options?: WriteOptions): Promise<Ack> {
-    return this.#writeRanges(ranges, nothing, options)
+    try {
+      return this.#writeRanges(asList(ranges, 'ranges'), nothing, takeWrite(options))
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /**
@@ -382,7 +396,8 @@ export class Region extends RegionReader {
    */
   flush(ranges?: readonly { offset: Size; length: Size }[], options?: CallOptions): Promise<Ack> {
     try {
-      checkCall(options)
+      const call = takeCall(options)
+      const intervals = ranges === undefined ? undefined : this.#intervals(asList(ranges, 'ranges'))
       const now = performance.now()
       this.#requireDurable()
       const make = (list: number[]) =>
@@ -396,14 +411,13 @@ export class Region extends RegionReader {
           list,
           0,
           now,
-          deadlineOf(now, options),
-          options?.signal,
+          now + timeoutOf(call),
+          call.signal,
           (method) => this.#ack('durable', method),
         )
       let transfer: Transfer
-      if (ranges === undefined) transfer = this.link.coverPending(make)
+      if (intervals === undefined) transfer = this.link.coverPending(make)
       else {
-        const intervals = this.#intervals(ranges)
         transfer = make(flatten(intervals))
         this.link.cover(transfer, nothing, intervals)
       }
@@ -431,14 +445,15 @@ export class Region extends RegionReader {
     this.core.session.callAs(session, 'NoteCleared', { handle }).catch(() => undefined)
   }
 
+  /** @param options checked ones */
   #writeRanges = (
-    ranges: readonly Range[],
+    ranges: readonly unknown[],
     alsoFlush: readonly { offset: Size; length: Size }[],
-    options: WriteOptions | undefined,
+    options: WriteOptions,
   ): Promise<Ack> => {
     try {
-      checkCall(options)
-      const { offsets, buffers } = this.check(asList(ranges), 'write')
+      requireNotAborted(options)
+      const { offsets, buffers } = this.check(ranges, 'write')
       return this.#write(offsets, buffers, alsoFlush.length === 0 ? nothing : this.#intervals(alsoFlush), options)
     } catch (error) {
       return Promise.reject(error)
@@ -449,12 +464,11 @@ export class Region extends RegionReader {
     offsets: readonly number[],
     buffers: readonly Uint8Array[],
     alsoFlush: readonly Interval[],
-    options: WriteOptions | undefined,
+    options: WriteOptions,
   ): Promise<Ack> {
-    const durability = options?.durability ?? this.#durability ?? this.strongest
+    const durability = options.durability ?? this.#durability ?? this.strongest
     const durable = durability === 'durable'
     if (durable) this.#requireDurable()
-    else if (durability !== 'visible') throw invalid(`durability must be visible or durable; it is ${durability}.`)
     const kind = buffers.length === 0 && durable && alsoFlush.length > 0 ? operationKind.flush : operationKind.write
     const transfer = newTransfer(
       this.link,
@@ -485,11 +499,12 @@ export class Region extends RegionReader {
     )
   }
 
-  #intervals(ranges: readonly { offset: Size; length: Size }[]): Interval[] {
+  #intervals(ranges: readonly unknown[]): Interval[] {
     const intervals: Interval[] = []
-    for (const range of asList(ranges)) {
-      const offset = toSize(range.offset, 'offset')
-      const length = toSize(range.length, 'length')
+    for (const range of ranges) {
+      const given = fieldsOf(range, 'length')
+      const offset = toSize(given.offset, 'offset')
+      const length = toSize(given.length, 'length')
       checkRange(offset, length, this.bytes, this.name)
       if (length > 0) intervals.push({ offset, length })
     }
@@ -517,14 +532,14 @@ function newTransfer(
   offsets: readonly number[],
   buffers: readonly Uint8Array[],
   flushRanges: readonly number[] | undefined,
-  options: CallOptions | undefined,
+  options: CallOptions,
   result: (method: number) => unknown,
 ): Transfer {
   const now = performance.now()
   let bytes = 0
   for (const buffer of buffers) bytes += buffer.byteLength
-  const deadline = deadlineOf(now, options)
-  const { signal } = options ?? {}
+  const deadline = now + timeoutOf(options)
+  const { signal } = options
   return new Transfer(link, what, kind, until, offsets, buffers, flushRanges, bytes, now, deadline, signal, result)
 }
 
@@ -538,31 +553,34 @@ function isEmpty(transfer: Transfer): boolean {
   return transfer.kind !== operationKind.flush && transfer.buffers.length === 0
 }
 
-function deadlineOf(now: number, options: CallOptions | undefined): number {
-  const timeoutMs = checkTimeout(options)
-  return timeoutMs === 0 ? Number.POSITIVE_INFINITY : now + timeoutMs
+/** One range, or a list of them. */
+function oneOrMore(ranges: unknown): readonly unknown[] {
+  return typeof ranges === 'object' && ranges !== null && !Array.isArray(ranges) ? [ranges] : asList(ranges, 'ranges')
 }
 
-function checkCall(options: CallOptions | undefined): void {
-  if (options === undefined) return
-  if (typeof options !== 'object' || options === null) throw invalid('options must be an object.')
-  checkTimeout(options)
-  checkSignal(options.signal)
-}
-
-/** @internal */
-export function controlOptions(options: CallOptions | undefined): { timeoutMs: number; signal?: AbortSignal } {
-  checkCall(options)
-  const timeoutMs = checkTimeout(options)
-  return options?.signal === undefined ? { timeoutMs } : { timeoutMs, signal: options.signal }
-}
-
-function asList<T extends object>(ranges: T | readonly T[]): readonly T[] {
-  const list = Array.isArray(ranges) ? (ranges as readonly T[]) : [ranges as T]
-  for (const range of list) {
-    if (typeof range !== 'object' || range === null) throw invalid('A range must be an object with an offset.')
+/** The fields of a range as they are, each read once. */
+function fieldsOf<K extends string>(range: unknown, other: K): Record<'offset' | K, unknown> {
+  if (typeof range !== 'object' || range === null) {
+    throw invalid(`A range must be an object with offset and ${other}; it is ${kindOf(range)}.`)
   }
-  return list
+  try {
+    const given = range as Record<string, unknown>
+    return { offset: given.offset, [other]: given[other] } as Record<'offset' | K, unknown>
+  } catch (error) {
+    throw invalid('A range cannot be read.', undefined, error)
+  }
+}
+
+/** @throws CheckpointError `OUT_OF_MEMORY` */
+function newBytes(length: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(length)
+  } catch (cause) {
+    throw new CheckpointError('OUT_OF_MEMORY', `There is no memory for ${length} bytes to read into.`, {
+      cause,
+      help: 'Read in parts, with readInto().',
+    })
+  }
 }
 
 function flatten(intervals: readonly Interval[]): number[] {

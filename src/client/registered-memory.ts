@@ -4,7 +4,6 @@ import { CheckpointError } from '../errors.js'
 import type { NativeModule } from '../native.js'
 import { fromNative } from '../native-error.js'
 import type { RegisteredBuffer } from '../types.js'
-import { invalid } from './arguments.js'
 
 type Allocator = Pick<NativeModule, 'allocate'>
 
@@ -23,11 +22,8 @@ const marksByKey = (() => {
   }
 })()
 
-/** @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_MEMORY` */
+/** @param bytes 1 or more @throws CheckpointError `OUT_OF_MEMORY` */
 export function allocateRegistered(native: Allocator, bytes: number): RegisteredBuffer {
-  if (!Number.isSafeInteger(bytes) || bytes < 1) {
-    throw invalid(`allocate() takes a number of bytes from 1 on; it was given ${String(bytes)}.`)
-  }
   return new Registered(allocate(native, bytes, true))
 }
 

@@ -1,6 +1,8 @@
 /** The client's end of the control plane: one gRPC channel to one unit, calls by name, typed, with coded errors. */
 import type * as Grpc from '@grpc/grpc-js'
 import { unwatchAbort, watchAbort } from '../abort-watch.js'
+import { timeoutOf } from '../call/check.js'
+import { deadlineTimer, longestTimerMs } from '../call/timer.js'
 import { CheckpointError } from '../errors.js'
 import type { ControlCall, RegionEventMessage, Reply, Request, WatchRegionMessage } from './messages.js'
 import { loadControlProto } from './proto.js'
@@ -11,7 +13,7 @@ export const identityKey = 'rdma-checkpoint-identity'
 
 export interface ControlCallOptions {
   signal?: AbortSignal
-  /** Milliseconds; 0 for none. Default 30,000. */
+  /** Milliseconds; 0 or Infinity for none. Default 30,000. */
   timeoutMs?: number
 }
 
@@ -43,7 +45,8 @@ export class ControlChannel {
     const { grpc, Client } = await loadControlProto()
     const metadata = new grpc.Metadata()
     metadata.set(identityKey, encodeURIComponent(identity))
-    const client = new Client(address, grpc.credentials.createInsecure(), {
+    // With its scheme said, a host named `unix` or `dns`, say, is one, too.
+    const client = new Client(`dns:///${address}`, grpc.credentials.createInsecure(), {
       // A unit that restarts is found again within a fraction of a lease.
       'grpc.initial_reconnect_backoff_ms': 50,
       'grpc.min_reconnect_backoff_ms': 50,
@@ -62,8 +65,10 @@ export class ControlChannel {
     if (this.#closed) throw new CheckpointError('CLOSED', `${name}: the channel to ${this.address} was closed.`)
     const { signal } = options
     if (signal?.aborted) throw new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason })
-    const timeoutMs = options.timeoutMs ?? 30_000
-    const callOptions: Grpc.CallOptions = timeoutMs > 0 ? { deadline: Date.now() + timeoutMs } : {}
+    const timeoutMs = timeoutOf(options)
+    // Both ends of gRPC take what is longer than a timer for none, or for one that is over.
+    const long = timeoutMs > longestTimerMs
+    const callOptions: Grpc.CallOptions = long ? {} : { deadline: Date.now() + timeoutMs }
     return await new Promise<Reply<C>>((resolve, reject) => {
       const unary = this.#client[name]
       if (unary === undefined) {
@@ -72,11 +77,13 @@ export class ControlChannel {
       }
       const call = unary.call(this.#client, request, this.#metadata, callOptions, (error, reply) => {
         if (signal !== undefined) unwatchAbort(signal, abortable)
+        timer?.cancel()
         if (error === null) resolve(reply as Reply<C>)
         else if (signal?.aborted) {
           reject(new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason, outcome: 'unknown' }))
         } else reject(fromStatus(error, this.address, name))
       })
+      const timer = long ? deadlineTimer(timeoutMs, () => call.cancel()) : undefined
       const abortable = { onAbort: () => call.cancel() }
       if (signal !== undefined) watchAbort(signal, abortable)
     })

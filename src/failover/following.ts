@@ -1,5 +1,5 @@
 /** What a standby knows of the primary's state, and what a new primary has to read besides. */
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '../call/timer.js'
 import type { Checkpoint, CheckpointLog, CheckpointReader } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Cursor } from '../types.js'
@@ -45,7 +45,7 @@ async function* sampled<T>(
   everyMs: number,
   signal: AbortSignal,
 ): AsyncGenerator<Checkpoint<T>, void, undefined> {
-  for (let last = behind; ; await sleep(everyMs, undefined, { signal })) {
+  for (let last = behind; ; await pause(everyMs, signal)) {
     for await (const checkpoint of since(reader, last, true, signal)) {
       last = checkpoint
       yield checkpoint

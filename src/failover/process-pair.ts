@@ -1,8 +1,11 @@
 /** Two or more processes run the same program: one is primary, the others follow, and one of them takes over. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { unitAddresses } from '../address.js'
+import { abortSignal, callable, checkName, invalid, milliseconds, oneOf } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
+import { checkRegion, codec, connectOptionFields, lease, schema } from '../call/options.js'
+import { needed, nested, type Shape, shape, take } from '../call/shape.js'
 import type { Checkpoint, CheckpointLog, Codec } from '../checkpoint/index.js'
-import { checkName, invalid } from '../client/arguments.js'
 import { type Client, connect } from '../client/client.js'
 import type { Region } from '../client/region.js'
 import { CheckpointError, type ErrorCode } from '../errors.js'
@@ -92,6 +95,25 @@ export class PairEvent extends Event {
   }
 }
 
+const { signal: _, ...connectFields } = connectOptionFields
+const pairOptions = shape<PairOptions<unknown>>({
+  ...connectFields,
+  region: needed(checkName),
+  create: (value, what) => checkRegion(value, what),
+  lease: nested(lease),
+  codec,
+  schema,
+  standby: oneOf('cold', 'warm', 'hot'),
+  followMs(value, what) {
+    const ms = milliseconds(value, what)
+    if (ms >= 1) return ms
+    throw invalid(`${what} must be 1 or more; it is ${ms}.`)
+  },
+  onPrimary: needed(callable<PairOptions<unknown>['onPrimary']>),
+  onStandby: callable<(checkpoint: Checkpoint<unknown>) => void>,
+})
+const runOptions = shape<{ signal?: AbortSignal }>({ signal: abortSignal })
+
 /** Events after which the region may be had. */
 const vacant: ReadonlySet<RegionEventType> = new Set(['owner-lost', 'released', 'deleted'])
 /** Errors that another try cannot mend. */
@@ -154,14 +176,15 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
   /** @throws CheckpointError `INVALID_ARGUMENT` */
   constructor(units: string | readonly string[], options: PairOptions<T>) {
     super()
-    checkName(options.region, 'region')
-    if (typeof options.onPrimary !== 'function') throw invalid('onPrimary must be a function.')
-    const { standby = 'cold' } = options
-    if (standby !== 'cold' && standby !== 'warm' && standby !== 'hot') {
-      throw invalid(`standby must be cold, warm or hot; it is ${String(standby)}.`)
+    const taken = take(pairOptions as Shape<PairOptions<T>>, options)
+    const { onPrimary, onStandby } = taken
+    // Methods of the options they came with.
+    this.#options = {
+      ...taken,
+      onPrimary: (primary) => onPrimary.call(options, primary),
+      ...(onStandby === undefined ? {} : { onStandby: (checkpoint) => onStandby.call(options, checkpoint) }),
     }
-    this.#units = units
-    this.#options = options
+    this.#units = unitAddresses(units)
   }
 
   get role(): Role {
@@ -179,8 +202,13 @@ export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDis
    * @throws CheckpointError what another try cannot mend, and what `onPrimary` rejects with
    */
   run(options: { signal?: AbortSignal } = {}): Promise<void> {
+    let signal: AbortSignal | undefined
+    try {
+      signal = take(runOptions, options).signal
+    } catch (error) {
+      return Promise.reject(error)
+    }
     if (this.#running !== undefined) return Promise.reject(invalid('run() was called before; a pair runs once.'))
-    const { signal } = options
     const stop = () => this.#stop.abort(signal?.reason)
     signal?.addEventListener('abort', stop)
     if (signal?.aborted) stop()

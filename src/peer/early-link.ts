@@ -1,7 +1,7 @@
 /** The peer link that is started before the application, by `--import rdma-checkpoint/early`, from the environment. */
 import { readFileSync } from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
-import { invalid } from '../client/arguments.js'
+import { invalid } from '../call/check.js'
 import { CheckpointError } from '../errors.js'
 import type { PeerOptions } from './options.js'
 import { Peer } from './peer.js'

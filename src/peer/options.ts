@@ -1,7 +1,8 @@
 /** What a link to the partner process is started with, and what is checked of it before anything is touched. */
 import { isIP } from 'node:net'
 import { formatAddress, type HostPort, isLoopback, parseAddress } from '../address.js'
-import { checkName, invalid } from '../client/arguments.js'
+import { checkBytes, checkName, invalid, kindOf, oneOf } from '../call/check.js'
+import { needed, shape, take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 
 export interface PeerOptions {
@@ -30,18 +31,21 @@ export interface CheckedPeerOptions {
 
 const leastSecret = 16
 
+const peerOptions = shape<PeerOptions>({
+  listen: needed((value, what) => formatAddress(numeric(value, what))),
+  partner: needed((value, what) => formatAddress(numeric(value, what))),
+  name: (value) => checkName(value, 'The name of a pair'),
+  secret: checkSecret,
+  transport: oneOf('iwarp', 'verbs'),
+})
+
 /** @throws CheckpointError `INVALID_ARGUMENT`, `UNAUTHENTICATED` */
 export function checkPeerOptions(options: PeerOptions): CheckedPeerOptions {
-  if (options === null || typeof options !== 'object') throw invalid('The options of a peer must be an object.')
-  const listen = numeric(options.listen, 'listen')
-  const partner = numeric(options.partner, 'partner')
+  const { transport = 'iwarp', name = 'default', ...given } = take(peerOptions, options)
+  const listen = numeric(given.listen, 'listen')
+  const partner = numeric(given.partner, 'partner')
   if (partner.port === 0) throw invalid('partner needs a port: it is where the partner listens.')
-  const name = checkName(options.name ?? 'default', 'The name of a pair')
-  const { transport = 'iwarp' } = options
-  if (transport !== 'iwarp' && transport !== 'verbs') {
-    throw invalid(`transport must be 'iwarp' or 'verbs'; it is ${JSON.stringify(transport)}.`)
-  }
-  const secret = options.secret === undefined ? undefined : checkSecret(options.secret)
+  const secret = given.secret === undefined ? undefined : secretBytes(given.secret)
   for (const address of [listen, partner]) {
     if (secret === undefined && !isLoopback(address.host)) {
       throw new CheckpointError(
@@ -54,22 +58,27 @@ export function checkPeerOptions(options: PeerOptions): CheckedPeerOptions {
   return { listen, partner, name, transport, ...(secret === undefined ? {} : { secret }) }
 }
 
-function numeric(text: string, what: string): HostPort {
-  if (typeof text !== 'string') throw invalid(`${what} must be a string, address:port; it is of type ${typeof text}.`)
-  const address = parseAddress(text, what)
+function numeric(given: unknown, what: string): HostPort {
+  const address = parseAddress(given, what)
   if (isIP(address.host) === 0) {
     throw invalid(`${what} must have a numeric address, not the name ${address.host}.`)
   }
   return address
 }
 
-function checkSecret(secret: string | Uint8Array): Uint8Array {
-  if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) {
-    throw invalid('secret must be a string or a Uint8Array.')
+/** Its message never has what was given. */
+function checkSecret(secret: unknown, what: string): string | Uint8Array {
+  if (typeof secret !== 'string') {
+    if (!(secret instanceof Uint8Array)) {
+      throw invalid(`${what} must be a string or a Uint8Array; it is ${kindOf(secret)}.`)
+    }
+    checkBytes(secret, what)
   }
-  const bytes = typeof secret === 'string' ? Buffer.from(secret) : secret
-  if (bytes.length < leastSecret) {
-    throw invalid(`secret must have ${leastSecret} bytes or more; it has ${bytes.length}.`)
-  }
-  return bytes
+  const { length } = secretBytes(secret)
+  if (length < leastSecret) throw invalid(`${what} must have ${leastSecret} bytes or more; it has ${length}.`)
+  return secret
+}
+
+function secretBytes(secret: string | Uint8Array): Uint8Array {
+  return typeof secret === 'string' ? Buffer.from(secret) : secret
 }

@@ -1,7 +1,9 @@
 /** The link to the other process of a pair: who it is, what it says of itself, and whether it is hung or dead. */
 import { listenError } from '../address.js'
+import { boundedText, invalid, uint64 } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
-import { checkSignal, checkTimeout, invalid } from '../client/arguments.js'
+import { takeCall } from '../call/options.js'
+import { shape, take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeFailure, NativePeerLink } from '../native.js'
 import { fromNative, fromNativeCode } from '../native-error.js'
@@ -11,6 +13,17 @@ import { within } from '../within.js'
 import { checkPeerOptions, type PeerOptions } from './options.js'
 
 const mostHeldEvents = 64
+const mostStateBytes = 24
+
+const updateShape = shape<PeerUpdate>({
+  state(value, what) {
+    const state = boundedText(value, what, 1, mostStateBytes)
+    if (/^[\x21-\x7e]+$/.test(state)) return state
+    throw invalid(`${what} must have printable ASCII characters only, and no space.`)
+  },
+  epoch: uint64,
+  progress: uint64,
+})
 
 /** What the partner's status block says, read by RDMA just now. */
 export interface PeerStatus {
@@ -166,8 +179,7 @@ export class Peer extends EventTarget implements AsyncDisposable {
    * @throws CheckpointError `TIMEOUT`, whose cause is what kept the two apart; `ABORTED`, `CLOSED`
    */
   async whenLinked(options: CallOptions = {}): Promise<void> {
-    const timeoutMs = checkTimeout(options)
-    checkSignal(options.signal)
+    const call = takeCall(options)
     if (this.#closing !== undefined) throw closed()
     const over = new AbortController()
     const arrived = new Promise<void>((resolve, reject) => {
@@ -176,11 +188,11 @@ export class Peer extends EventTarget implements AsyncDisposable {
     })
     try {
       if (this.linked) return
-      await within(
-        arrived,
-        { ...options, timeoutMs },
-        { late: 'There was no link to the partner', wait: 'The wait for the partner', outcome: 'none' },
-      )
+      await within(arrived, call, {
+        late: 'There was no link to the partner',
+        wait: 'The wait for the partner',
+        outcome: 'none',
+      })
     } catch (error) {
       throw this.#withProblem(error)
     } finally {
@@ -202,20 +214,15 @@ export class Peer extends EventTarget implements AsyncDisposable {
    * (the partner's address leads back here); `CLOSED`, `ABORTED`
    */
   async status(options: CallOptions = {}): Promise<PeerStatus> {
-    const timeoutMs = checkTimeout(options)
-    checkSignal(options.signal)
+    const call = takeCall(options)
     const read = this.#link.status().catch((error: unknown) => {
       throw fromNative(error)
     })
-    const block = await within(
-      read,
-      { ...options, timeoutMs },
-      {
-        late: 'The partner did not answer',
-        wait: 'The wait for the status of the partner',
-        outcome: 'none',
-      },
-    )
+    const block = await within(read, call, {
+      late: 'The partner did not answer',
+      wait: 'The wait for the status of the partner',
+      outcome: 'none',
+    })
     const { state, version, epoch, bootId, progress, clockMs, turnedMs } = block
     return { state, version, epoch, bootId, progress, loopAgeMs: clockMs - turnedMs, uptimeMs: clockMs }
   }
@@ -225,12 +232,7 @@ export class Peer extends EventTarget implements AsyncDisposable {
    * @throws CheckpointError `INVALID_ARGUMENT`, `CLOSED`
    */
   publish(update: PeerUpdate): void {
-    const { state = this.#published.state, epoch = this.#published.epoch, progress = this.#published.progress } = update
-    for (const [name, value] of Object.entries({ epoch, progress })) {
-      if (typeof value !== 'bigint' || value < 0n || value >= 2n ** 64n) {
-        throw invalid(`${name} must be a bigint from 0 to 2^64-1; it is ${String(value)}.`)
-      }
-    }
+    const { state, epoch, progress } = { ...this.#published, ...take(updateShape, update) }
     try {
       this.#link.publish(state, epoch, progress)
     } catch (error) {

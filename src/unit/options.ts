@@ -1,4 +1,8 @@
 /** What a unit is started with, and what is checked of it before anything is touched. */
+import { parseAddress } from '../address.js'
+import { abortSignal, type Check, callable, invalid, oneOf, sizeFrom, text, wholeNumber } from '../call/check.js'
+import { transport } from '../call/options.js'
+import { asOptions, listOf, needed, nested, shape, take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import { roundUp } from '../pool/geometry.js'
 import type { Size, Transport } from '../types.js'
@@ -89,89 +93,126 @@ export interface CheckedDevdaxPool {
   maxRegions?: number
 }
 
-/** @throws CheckpointError `INVALID_ARGUMENT`, `NOT_SUPPORTED` */
-export function checkOptions(options: UnitOptions): CheckedOptions {
-  if (typeof options !== 'object' || options === null) throw invalid('A unit is started with an object of options.')
-  const listen = options.listen ?? '127.0.0.1:0'
-  const limits = options.limits ?? {}
-  const regionBytes = limits.regionBytes === undefined ? undefined : toBytes(limits.regionBytes, 'limits.regionBytes')
-  return {
-    pool: checkPool(options.pool),
-    listen,
-    data: options.data ?? [],
-    advertise: options.advertise ?? [],
-    transport: checkTransport(options.transport ?? 'auto'),
-    anyAddress: checkSecurity(options.security ?? { mode: 'loopback' }),
-    limits: {
-      sessions: count(limits.sessions, 1024, 'limits.sessions'),
-      connections: count(limits.connections, 4096, 'limits.connections'),
-      handles: count(limits.handles, 4096, 'limits.handles'),
-      regionBytes,
-    },
-    log: options.log ?? (() => undefined),
-    logged: options.log !== undefined,
-  }
+const count = wholeNumber(1, 2 ** 32 - 1)
+const path: Check<string> = (value, what) => {
+  const given = text(value, what)
+  if (given === '' || given.includes('\0')) throw invalid(`${what} must be the path of a file or device.`)
+  return given
+}
+const table = { maxRegions: count }
+const pools = {
+  memory: shape<Extract<PoolOptions, { medium: 'memory' }>>({
+    medium: needed(oneOf('memory')),
+    bytes: needed(sizeFrom(1)),
+    ...table,
+  }),
+  file: shape<Extract<PoolOptions, { medium: 'file' }>>({
+    medium: needed(oneOf('file')),
+    path: needed(path),
+    bytes: sizeFrom(1),
+    ...table,
+  }),
+  devdax: shape<Extract<PoolOptions, { medium: 'devdax' }>>({
+    medium: needed(oneOf('devdax')),
+    path: needed(path),
+    ...table,
+  }),
+}
+const securities = {
+  loopback: shape<Extract<Security, { mode: 'loopback' }>>({ mode: needed(oneOf('loopback')) }),
+  'dangerously-unauthenticated': shape<Extract<Security, { mode: 'dangerously-unauthenticated' }>>({
+    mode: needed(oneOf('dangerously-unauthenticated')),
+  }),
+  tls: shape<Extract<Security, { mode: 'tls' }>>({
+    mode: needed(oneOf('tls')),
+    ca: needed(text),
+    cert: needed(text),
+    key: needed(text),
+  }),
+  token: shape<Extract<Security, { mode: 'token' }>>({ mode: needed(oneOf('token')), file: needed(text) }),
 }
 
-function checkPool(pool: PoolOptions): CheckedOptions['pool'] {
-  if (typeof pool !== 'object' || pool === null)
-    throw invalid('A unit needs a pool: { medium, bytes } or { medium, path }.')
-  if (pool.medium !== 'memory' && pool.medium !== 'file' && pool.medium !== 'devdax') {
-    throw invalid(`A pool's medium is memory, file or devdax; it is ${String((pool as { medium?: unknown }).medium)}.`)
-  }
-  const maxRegions = pool.maxRegions === undefined ? {} : { maxRegions: count(pool.maxRegions, 0, 'pool.maxRegions') }
-  if (pool.medium === 'memory') return { medium: 'memory', bytes: poolBytes(pool.bytes), ...maxRegions }
-  if (typeof pool.path !== 'string' || pool.path === '' || pool.path.includes('\0')) {
-    throw invalid(`A ${pool.medium} pool needs a path.`)
-  }
-  if (pool.medium === 'devdax') return { medium: 'devdax', path: pool.path, ...maxRegions }
+const pool: Check<PoolOptions> = (value, what) => {
+  const medium = oneOf('memory', 'file', 'devdax')(asOptions(value, what).medium, `${what}.medium`)
+  return take<PoolOptions>(pools[medium], value, what)
+}
+
+const security: Check<Security> = (value, what) => {
+  const mode = oneOf(
+    'loopback',
+    'dangerously-unauthenticated',
+    'tls',
+    'token',
+  )(asOptions(value, what).mode, `${what}.mode`)
+  return take<Security>(securities[mode], value, what)
+}
+
+const listening: Check<string> = (value, what) => {
+  parseAddress(value, what)
+  return value as string
+}
+const advertised: Check<string> = (value, what) => {
+  parseAddress(value, what, { port: 0, leastPort: 1 })
+  return value as string
+}
+
+const unitOptions = shape<UnitOptions>({
+  pool: needed(pool),
+  listen: listening,
+  data: listOf(listening),
+  advertise: listOf(advertised),
+  transport,
+  security,
+  limits: nested(shape<Limits>({ sessions: count, connections: count, handles: count, regionBytes: sizeFrom(1) })),
+  signal: abortSignal,
+  log: callable<UnitLog>,
+})
+
+/** @throws CheckpointError `INVALID_ARGUMENT`, `NOT_SUPPORTED` */
+export function checkOptions(options: unknown): CheckedOptions & { signal: AbortSignal | undefined } {
+  const given = take(unitOptions, options)
+  const { limits = {}, log } = given
   return {
-    medium: 'file',
-    path: pool.path,
-    ...(pool.bytes === undefined ? {} : { bytes: poolBytes(pool.bytes) }),
-    ...maxRegions,
+    pool: checkedPool(given.pool),
+    listen: given.listen ?? '127.0.0.1:0',
+    data: given.data ?? [],
+    advertise: given.advertise ?? [],
+    transport: given.transport ?? 'auto',
+    anyAddress: allowsAnyAddress(given.security),
+    limits: {
+      sessions: limits.sessions ?? 1024,
+      connections: limits.connections ?? 4096,
+      handles: limits.handles ?? 4096,
+      regionBytes: limits.regionBytes === undefined ? undefined : Number(limits.regionBytes),
+    },
+    log: log ?? (() => undefined),
+    logged: log !== undefined,
+    signal: given.signal,
   }
 }
 
 /** Pools are whole blocks. */
-function poolBytes(bytes: Size): number {
-  return roundUp(toBytes(bytes, 'pool.bytes'), 4096)
-}
-
-function checkTransport(transport: Transport): Transport {
-  if (transport === 'auto' || transport === 'verbs' || transport === 'iwarp') return transport
-  throw invalid(`transport is auto, verbs or iwarp; it is ${String(transport)}.`)
-}
-
-/** Whether addresses other than loopback are allowed. */
-function checkSecurity(security: Security): boolean {
-  switch (security.mode) {
-    case 'loopback':
-      return false
-    case 'dangerously-unauthenticated':
-      return true
-    case 'tls':
-    case 'token':
-      throw new CheckpointError('NOT_SUPPORTED', `Security mode ${security.mode} is not supported by this release.`, {
-        help: 'Keep the unit on loopback addresses, or behind a network that only trusted hosts reach.',
-      })
-    default:
-      throw invalid(`Security mode ${String((security as { mode?: unknown }).mode)} is not known.`)
+function checkedPool(given: PoolOptions): CheckedOptions['pool'] {
+  const maxRegions = given.maxRegions === undefined ? {} : { maxRegions: given.maxRegions }
+  const bytes = (size: Size) => roundUp(Number(size), 4096)
+  switch (given.medium) {
+    case 'memory':
+      return { medium: 'memory', bytes: bytes(given.bytes), ...maxRegions }
+    case 'devdax':
+      return { medium: 'devdax', path: given.path, ...maxRegions }
+    default: {
+      const size = given.bytes === undefined ? {} : { bytes: bytes(given.bytes) }
+      return { medium: 'file', path: given.path, ...size, ...maxRegions }
+    }
   }
 }
 
-function toBytes(size: Size, what: string): number {
-  const bytes = typeof size === 'bigint' && size <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(size) : size
-  if (typeof bytes === 'number' && Number.isSafeInteger(bytes) && bytes > 0) return bytes
-  throw invalid(`${what} is a number of bytes from 1 to 2^53-1; it is ${String(size)}.`)
-}
-
-function count(value: number | undefined, byDefault: number, what: string): number {
-  const number = value ?? byDefault
-  if (Number.isSafeInteger(number) && number > 0) return number
-  throw invalid(`${what} is a whole number from 1 on; it is ${String(value)}.`)
-}
-
-function invalid(message: string): CheckpointError {
-  return new CheckpointError('INVALID_ARGUMENT', message)
+/** Whether addresses other than loopback are allowed. */
+function allowsAnyAddress(given: Security = { mode: 'loopback' }): boolean {
+  if (given.mode === 'tls' || given.mode === 'token') {
+    throw new CheckpointError('NOT_SUPPORTED', `Security mode ${given.mode} is not supported by this release.`, {
+      help: 'Keep the unit on loopback addresses, or behind a network that only trusted hosts reach.',
+    })
+  }
+  return given.mode === 'dangerously-unauthenticated'
 }

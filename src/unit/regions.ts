@@ -3,6 +3,7 @@
  * at a time; what was begun is finished, whether or not the client still waits.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { maxLeaseMs, minSilenceMs, requireRoom } from '../call/options.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
 import { fromNative } from '../native-error.js'
@@ -58,9 +59,6 @@ interface LiveRegion {
 const defaultLease = { silenceMs: 1000, stallMs: 10_000 }
 /** How often an owner that is lost is looked at: less than the shortest lease. */
 const lookAgainMs = 100
-/** Heartbeats come every 100 ms. */
-const minSilenceMs = 200
-const maxLeaseMs = 86_400_000
 const maxTokenLifeMs = 600_000
 
 export class RegionService {
@@ -156,7 +154,7 @@ export class RegionService {
     }
   }
 
-  /** @throws CheckpointError `INVALID_ARGUMENT`, `LIMIT_REACHED`, `REGION_EXISTS`, `POOL_FULL`, `POOL_READ_ONLY` */
+  /** @throws CheckpointError `INVALID_ARGUMENT`, `REGION_TOO_SMALL`, `LIMIT_REACHED`, `REGION_EXISTS`, `POOL_FULL`, `POOL_READ_ONLY` */
   async create(region: Omit<NewRegion, 'lease'> & { lease: LeaseChange }): Promise<RegionRecord> {
     checkName(region.name)
     if (!Number.isSafeInteger(region.bytes) || region.bytes < 1) {
@@ -172,6 +170,7 @@ export class RegionService {
     const problem = labelsProblem(region.labels)
     if (problem !== undefined) throw new CheckpointError('INVALID_ARGUMENT', `${problem}.`)
     const lease = mergedLease(defaultLease, region.lease)
+    requireRoom(region.mode, region.bytes)
     return await this.#locks.run(region.name, async () => {
       const record = await this.#catalogue.create({ ...region, lease })
       try {

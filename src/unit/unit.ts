@@ -1,6 +1,7 @@
 /** A persistent memory unit: owns a pool and exposes its regions over RDMA. */
 import { formatAddress, type HostPort, isLoopback, listenError, parseAddress, resolve } from '../address.js'
 import { held, holdsProcess } from '../call/hold.js'
+import { takeCall } from '../call/options.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
@@ -63,8 +64,8 @@ export class PersistentMemoryUnit implements AsyncDisposable {
   }
 
   static async #started(options: UnitOptions): Promise<PersistentMemoryUnit> {
-    const unit = new PersistentMemoryUnit(checkOptions(options))
-    const { signal } = options
+    const { signal, ...checked } = checkOptions(options)
+    const unit = new PersistentMemoryUnit(checked)
     try {
       await unit.#start(signal)
     } catch (error) {
@@ -109,9 +110,10 @@ export class PersistentMemoryUnit implements AsyncDisposable {
    * Calling it again waits for the first call.
    * @throws CheckpointError `TIMEOUT`, `ABORTED` while the stop goes on; `MEDIUM_FAILED`
    */
-  async close(options: CallOptions = {}): Promise<void> {
+  async close(options?: CallOptions): Promise<void> {
+    const call = takeCall(options)
     this.#closing ??= this.#stop()
-    await within(this.#closing, options, {
+    await within(this.#closing, call, {
       late: 'The unit goes on stopping; it has not stopped',
       wait: 'The wait for the unit to stop',
       outcome: 'unknown',
@@ -290,7 +292,7 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     const listening = this.#endpoints
     const told: Endpoint[] = []
     for (const [index, text] of advertise.entries()) {
-      const address = await resolve(parseAddress(text, 'An advertised address', true), 'An advertised address')
+      const address = await resolve(parseAddress(text, 'An advertised address', { port: 0 }), 'An advertised address')
       const sameIndex = listening[index] ?? listening[0]
       if (address.port === 0) told.push(...listening.map((endpoint) => ({ ...endpoint, host: address.host })))
       else if (sameIndex !== undefined) told.push({ transport: sameIndex.transport, ...address })

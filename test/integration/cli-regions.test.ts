@@ -92,7 +92,7 @@ describe('regions', () => {
       /^lease +silence 3000 ms, stall never$/m,
     )
 
-    const again = await run('regions', 'create', address, 'second', '--bytes', '4096')
+    const again = await run('regions', 'create', address, 'second', '--bytes', '65536')
     expect([again.code, again.stderr]).toEqual([1, expect.stringMatching(/^rdma-checkpoint: REGION_EXISTS: [^\n]*\n$/)])
     expect((await run('regions', 'delete', address, 'second')).stdout).toBe('deleted second\n')
     const gone = await run('regions', 'delete', address, 'second', '--json')

@@ -25,7 +25,12 @@ export class ControlClient {
   }
 
   async create(name: string, bytes: number): Promise<RegionInfoMessage> {
-    const { region } = await this.call('CreateRegion', { name, bytes: BigInt(bytes), lease: { silenceMs: 60_000 } })
+    const { region } = await this.call('CreateRegion', {
+      name,
+      bytes: BigInt(bytes),
+      mode: 'RAW',
+      lease: { silenceMs: 60_000 },
+    })
     return region!
   }
 

@@ -177,6 +177,8 @@ describe('a unit', () => {
       [['CreateRegion', { name: 'a', bytes: 18446744073709551615n }], 'INVALID_ARGUMENT'],
       [['CreateRegion', { name: 'a', bytes: 1n, lease: { silenceMs: 1 } }], 'INVALID_ARGUMENT'],
       [['CreateRegion', { name: 'a', bytes: 1n, labels: new Map([['', 'x']]) }], 'INVALID_ARGUMENT'],
+      [['CreateRegion', { name: 'a', bytes: 32_767n }], 'REGION_TOO_SMALL'],
+      [['CreateRegion', { name: 'a', bytes: 32_767n, mode: 'OVERWRITE' }], 'REGION_TOO_SMALL'],
       [['OpenRegion', { name: 'none', mode: 'READ' }], 'REGION_NOT_FOUND'],
       [['DeleteRegion', { name: 'none' }], 'REGION_NOT_FOUND'],
       [['GetRegion', { name: 'none' }], 'REGION_NOT_FOUND'],
@@ -274,7 +276,7 @@ describe('bytes that are no message', () => {
       ['constructor', 'b'],
       ['ordinary', 'c'],
     ])
-    const { region } = await client.call('CreateRegion', { name: 'a', bytes: 1n, labels })
+    const { region } = await client.call('CreateRegion', { name: 'a', bytes: 1n, mode: 'RAW', labels })
     expect(region?.labels).toEqual(labels)
     expect((await client.call('GetRegion', { name: 'a' })).labels).toEqual(labels)
   })

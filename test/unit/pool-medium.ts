@@ -6,7 +6,7 @@ import type { PoolMedium } from '../../src/pool/medium.js'
 import type { NewRegion } from '../../src/pool/pool.js'
 
 export function region(name: string, bytes = 5000): NewRegion {
-  return { name, bytes, mode: 'append', onFull: 'wait', lease: { silenceMs: 1000, stallMs: 0 }, labels: { team: 'ä' } }
+  return { name, bytes, mode: 'raw', onFull: 'wait', lease: { silenceMs: 1000, stallMs: 0 }, labels: { team: 'ä' } }
 }
 
 interface WriteBack {
