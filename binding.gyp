@@ -33,14 +33,6 @@
       ['rc_tolerant==0', { 'cflags_cc': ['-Werror'] }],
       ['OS=="linux"', {
         'libraries': ['-lpthread', '-ldl'],
-        'variables': {
-          'rc_verbs%': '<!(node native/build/gyp-inputs.cjs verbs --say)',
-          'rc_flush_verb%': '<!(node native/build/gyp-inputs.cjs flush-verb)',
-        },
-        'conditions': [
-          ['rc_verbs==1', { 'defines': ['RC_HAVE_VERBS=1'] }],
-          ['rc_flush_verb==1', { 'defines': ['RC_HAVE_FLUSH_VERB=1'] }],
-        ],
       }],
     ],
   },

@@ -34,9 +34,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   Environment& environment = Environment::of(env);
   Napi::Array fabrics = Napi::Array::New(env);
   fabrics.Set(0U, "iwarp");
-#ifdef RC_HAVE_VERBS
   fabrics.Set(1U, "verbs");
-#endif
   exports.Set("version", RC_VERSION);
   exports.Set("fabrics", fabrics);
   exports.Set("shadowFileIo", kShadowFileIo);

@@ -36,8 +36,6 @@ flags=(-std=c++20 "-I$PWD/native" -DNAPI_VERSION=9 -DNAPI_DISABLE_CPP_EXCEPTIONS
   -isystem "$(node native/build/gyp-inputs.cjs node-addon-api)"
   -isystem "$(node native/build/gyp-inputs.cjs node-headers)")
 if [ "$(uname -m)" = x86_64 ]; then flags+=(-msse4.2 -mpclmul); fi
-if [ "$(node native/build/gyp-inputs.cjs verbs)" = 1 ]; then flags+=(-DRC_HAVE_VERBS=1); fi
-if [ "$(node native/build/gyp-inputs.cjs flush-verb)" = 1 ]; then flags+=(-DRC_HAVE_FLUSH_VERB=1); fi
 mkdir -p build/lint
 printf '%s\n' "${flags[@]}" >build/lint/compile_flags.txt
 

@@ -277,8 +277,7 @@ class Fabric {
 // The user-space iWARP fabric; needs nothing installed.
 std::shared_ptr<Fabric> makeIwarpFabric();
 
-// RDMA devices through libibverbs and librdmacm. notSupported, with what to install, where the libraries are missing
-// or the fabric was not built (RC_HAVE_VERBS).
+// RDMA devices through libibverbs and librdmacm. notSupported, with what to install, where the libraries are missing.
 Result<std::shared_ptr<Fabric>> makeVerbsFabric();
 
 // A device as the verbs fabric sees it.

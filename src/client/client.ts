@@ -394,9 +394,7 @@ function oneUnit(units: unknown): string {
 function requireVerbs(native: NativeModule): void {
   if (!native.fabrics.includes('verbs')) {
     throw new CheckpointError('NOT_SUPPORTED', 'Transport verbs was asked for, and this build of the addon has none.', {
-      help:
-        'Install the RDMA headers and libraries (on Debian: apt-get install libibverbs-dev librdmacm-dev rdma-core) and ' +
-        "build the addon again, or use transport 'iwarp', which needs nothing installed.",
+      help: "Upgrade rdma-checkpoint, or use transport 'iwarp', which needs nothing installed.",
     })
   }
   try {

@@ -7,7 +7,6 @@
 // takeovers of test/takeover/storm.test.ts.
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { buildWithFlush } from './flush-build.mjs'
 import { boot, checkout, missing, prepareTrixie } from './vm.mjs'
 
 const flush = process.argv[2] === 'flush'
@@ -40,7 +39,6 @@ async function main() {
   const nvdimm = join(checkout, `build/soft-roce/nvdimm${flush ? '-flush' : ''}`)
   rmSync(nvdimm, { force: true })
   const system = flush ? prepareTrixie() : undefined
-  if (system !== undefined) buildWithFlush(system.root)
   const guest = boot({ script, results, timeoutMs: hangsAfterMs, nvdimm, ...(system && { system }) })
   const ended = await guest.ended
 

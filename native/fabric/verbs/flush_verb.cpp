@@ -5,8 +5,6 @@
 
 namespace rdmacp::fabric::verbs::flush_verb {
 
-#if defined(RC_HAVE_FLUSH_VERB)
-
 namespace {
 
 // IB_UVERBS_DEVICE_FLUSH_PERSISTENT of the kernel's rdma/ib_user_verbs.h (6.2), which rdma-core does not name.
@@ -21,7 +19,7 @@ int accessFlag() {
 bool offeredBy(const Library& library, ibv_context* context) {
   if (library.createQpEx == nullptr || library.toExtended == nullptr) return false;
   // Not ibv_query_device_ex: where the device has no such call it falls back to a symbol of the library.
-  verbs_context* const extended = verbs_get_ctx_op(context, query_device_ex);
+  verbs_context* const extended = extendedContext(context);
   if (extended == nullptr) return false;
   ibv_device_attr_ex attributes{};
   if (extended->query_device_ex(context, nullptr, &attributes, sizeof attributes) != 0) return false;
@@ -46,32 +44,11 @@ int post(const Library& library, ibv_qp* queuePair, std::uint64_t number, std::u
          std::uint32_t bytes) {
   ibv_qp_ex* const extended = library.toExtended(queuePair);
   if (extended == nullptr) return EOPNOTSUPP;
-  ibv_wr_start(extended);
+  extended->wr_start(extended);
   extended->wr_id = number;
   extended->wr_flags = IBV_SEND_SIGNALED;
-  ibv_wr_flush(extended, key, address, bytes, IBV_FLUSH_PERSISTENT, IBV_FLUSH_RANGE);
-  return ibv_wr_complete(extended);
+  extended->wr_flush(extended, key, address, bytes, IBV_FLUSH_PERSISTENT, IBV_FLUSH_RANGE);
+  return extended->wr_complete(extended);
 }
-
-#else
-
-int accessFlag() {
-  return 0;
-}
-
-bool offeredBy(const Library&, ibv_context*) {
-  return false;
-}
-
-int createQueuePair(const Library&, rdma_cm_id*, ibv_pd*, ibv_qp_init_attr&) {
-  errno = EOPNOTSUPP;
-  return -1;
-}
-
-int post(const Library&, ibv_qp*, std::uint64_t, std::uint32_t, std::uint64_t, std::uint32_t) {
-  return EOPNOTSUPP;
-}
-
-#endif
 
 }  // namespace rdmacp::fabric::verbs::flush_verb

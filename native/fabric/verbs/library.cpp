@@ -113,6 +113,14 @@ class Loader {
 
 }  // namespace
 
+ibv_mw* ibv_alloc_mw(ibv_pd* pd, ibv_mw_type type) {
+  if (pd->context->ops.alloc_mw == nullptr) {
+    errno = EOPNOTSUPP;
+    return nullptr;
+  }
+  return pd->context->ops.alloc_mw(pd, type);
+}
+
 Result<const Library*> library() {
   static Loader loader;
   static const Result<const Library*> loaded = loader.load();

@@ -4,63 +4,57 @@
 // goes through the device's own table. Loaded once for the process, never unloaded. Any thread.
 #pragma once
 
-#include <infiniband/verbs.h>
-#include <rdma/rdma_cma.h>
-
-// verbs.h makes macros of these, which would hide the members below.
-#undef ibv_reg_mr
-#undef ibv_query_port
-
 #include "../../base/result.h"
+#include "rdma_core.h"
 
 namespace rdmacp::fabric::verbs {
 
 struct Library {
-  decltype(&::ibv_fork_init) forkInit;
-  decltype(&::ibv_is_fork_initialized) isForkInitialized;  // null before rdma-core 34
-  decltype(&::ibv_get_device_list) getDeviceList;
-  decltype(&::ibv_free_device_list) freeDeviceList;
-  decltype(&::ibv_open_device) openDevice;
-  decltype(&::ibv_close_device) closeDevice;
-  decltype(&::ibv_query_device) queryDevice;
-  decltype(&::ibv_get_device_name) getDeviceName;
-  decltype(&::ibv_query_port) queryPort;
-  decltype(&::ibv_alloc_pd) allocPd;
-  decltype(&::ibv_dealloc_pd) deallocPd;
-  decltype(&::ibv_reg_mr) regMr;
-  decltype(&::ibv_dereg_mr) deregMr;
-  decltype(&::ibv_create_comp_channel) createCompChannel;
-  decltype(&::ibv_destroy_comp_channel) destroyCompChannel;
-  decltype(&::ibv_create_cq) createCq;
-  decltype(&::ibv_destroy_cq) destroyCq;
-  decltype(&::ibv_get_cq_event) getCqEvent;
-  decltype(&::ibv_ack_cq_events) ackCqEvents;
-  decltype(&::ibv_modify_qp) modifyQp;
-  decltype(&::ibv_wc_status_str) wcStatusText;
-  decltype(&::ibv_qp_to_qp_ex) toExtended;  // null before rdma-core 21
-  decltype(&::ibv_get_async_event) getAsyncEvent;
-  decltype(&::ibv_ack_async_event) ackAsyncEvent;
+  int (*forkInit)();
+  ibv_fork_status (*isForkInitialized)();  // null before rdma-core 34
+  ibv_device** (*getDeviceList)(int* count);
+  void (*freeDeviceList)(ibv_device** list);
+  ibv_context* (*openDevice)(ibv_device* device);
+  int (*closeDevice)(ibv_context* context);
+  int (*queryDevice)(ibv_context* context, ibv_device_attr* attributes);
+  const char* (*getDeviceName)(ibv_device* device);
+  int (*queryPort)(ibv_context* context, std::uint8_t port, _compat_ibv_port_attr* attributes);
+  ibv_pd* (*allocPd)(ibv_context* context);
+  int (*deallocPd)(ibv_pd* domain);
+  ibv_mr* (*regMr)(ibv_pd* domain, void* address, std::size_t length, int access);
+  int (*deregMr)(ibv_mr* registration);
+  ibv_comp_channel* (*createCompChannel)(ibv_context* context);
+  int (*destroyCompChannel)(ibv_comp_channel* channel);
+  ibv_cq* (*createCq)(ibv_context* context, int entries, void* tag, ibv_comp_channel* channel, int vector);
+  int (*destroyCq)(ibv_cq* queue);
+  int (*getCqEvent)(ibv_comp_channel* channel, ibv_cq** queue, void** tag);
+  void (*ackCqEvents)(ibv_cq* queue, unsigned count);
+  int (*modifyQp)(ibv_qp* queuePair, ibv_qp_attr* attributes, int mask);
+  const char* (*wcStatusText)(ibv_wc_status status);
+  ibv_qp_ex* (*toExtended)(ibv_qp* queuePair);  // null before rdma-core 21
+  int (*getAsyncEvent)(ibv_context* context, ibv_async_event* event);
+  void (*ackAsyncEvent)(ibv_async_event* event);
 
-  decltype(&::rdma_create_event_channel) createEventChannel;
-  decltype(&::rdma_destroy_event_channel) destroyEventChannel;
-  decltype(&::rdma_create_id) createId;
-  decltype(&::rdma_destroy_id) destroyId;
-  decltype(&::rdma_bind_addr) bindAddress;
-  decltype(&::rdma_listen) listen;
-  decltype(&::rdma_resolve_addr) resolveAddress;
-  decltype(&::rdma_resolve_route) resolveRoute;
-  decltype(&::rdma_create_qp) createQp;
-  decltype(&::rdma_create_qp_ex) createQpEx;  // null before rdma-core 13
-  decltype(&::rdma_destroy_qp) destroyQp;
-  decltype(&::rdma_connect) connect;
-  decltype(&::rdma_accept) accept;
-  decltype(&::rdma_reject) reject;
-  decltype(&::rdma_disconnect) disconnect;
-  decltype(&::rdma_get_cm_event) getEvent;
-  decltype(&::rdma_ack_cm_event) ackEvent;
-  decltype(&::rdma_event_str) eventText;
-  decltype(&::rdma_migrate_id) migrateId;
-  decltype(&::rdma_set_option) setOption;
+  rdma_event_channel* (*createEventChannel)();
+  void (*destroyEventChannel)(rdma_event_channel* channel);
+  int (*createId)(rdma_event_channel* channel, rdma_cm_id** id, void* context, rdma_port_space space);
+  int (*destroyId)(rdma_cm_id* id);
+  int (*bindAddress)(rdma_cm_id* id, sockaddr* address);
+  int (*listen)(rdma_cm_id* id, int backlog);
+  int (*resolveAddress)(rdma_cm_id* id, sockaddr* source, sockaddr* destination, int timeoutMs);
+  int (*resolveRoute)(rdma_cm_id* id, int timeoutMs);
+  int (*createQp)(rdma_cm_id* id, ibv_pd* domain, ibv_qp_init_attr* attributes);
+  int (*createQpEx)(rdma_cm_id* id, ibv_qp_init_attr_ex* attributes);  // null before rdma-core 13
+  void (*destroyQp)(rdma_cm_id* id);
+  int (*connect)(rdma_cm_id* id, rdma_conn_param* parameters);
+  int (*accept)(rdma_cm_id* id, rdma_conn_param* parameters);
+  int (*reject)(rdma_cm_id* id, const void* data, std::uint8_t length);
+  int (*disconnect)(rdma_cm_id* id);
+  int (*getEvent)(rdma_event_channel* channel, rdma_cm_event** event);
+  int (*ackEvent)(rdma_cm_event* event);
+  const char* (*eventText)(rdma_cm_event_type event);
+  int (*migrateId)(rdma_cm_id* id, rdma_event_channel* channel);
+  int (*setOption)(rdma_cm_id* id, int level, int option, void* value, std::size_t length);
 
   // Registers memory, or fails with the errno as libibverbs does.
   ibv_mr* registerMemory(ibv_pd* pd, void* address, std::size_t length, int access) const {

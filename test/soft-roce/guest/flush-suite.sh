@@ -1,8 +1,6 @@
 # flush-suite.sh -- what runs in the guest with RDMA FLUSH: sourced after setup.sh, steps as in suite.sh.
 # shellcheck shell=bash
 cd "$GUEST_CHECKOUT" || finish 1
-built=$GUEST_CHECKOUT/build/soft-roce/flush
-export RDMA_CHECKPOINT_ADDON=$built/tree/build/Release/rdma_checkpoint.node
 export RDMA_CHECKPOINT_TEST_ADDRESS=10.77.0.1
 
 source "$GUEST_CHECKOUT/test/soft-roce/guest/step.sh"
@@ -19,7 +17,7 @@ uname -r
 rdma link
 
 step devices 60 node dist/cli/main.js devices
-step conformance 420 "$built/native/conformance_verbs_test"
-step fence 600 "$built/native/fence_exactness_test"
+step conformance 420 build/native-tests/release/conformance_verbs_test
+step fence 600 build/native-tests/release/fence_exactness_test
 step devdax 200 env DURABLE_METHOD=flush-verb node test/soft-roce/guest/devdax.mjs /dev/dax0.0 $RDMA_CHECKPOINT_TEST_ADDRESS
 step flush 200 node test/soft-roce/guest/flush.mjs /dev/dax0.0 $RDMA_CHECKPOINT_TEST_ADDRESS
