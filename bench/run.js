@@ -52,7 +52,15 @@ async function bench() {
   const rawTcp = await buildRawTcp(folder)
   const poolBytes = 3 * regionBytes
   const memory = await startUnit(['--medium', 'memory', '--bytes', String(poolBytes)])
-  const file = await startUnit(['--medium', 'file', '--path', path.join(folder, 'pool'), '--bytes', String(poolBytes)])
+  const file = await startUnit([
+    '--medium',
+    'file',
+    '--path',
+    path.join(folder, 'pool'),
+    '--bytes',
+    String(poolBytes),
+    '--create',
+  ])
   const client = { memory: await connect(memory.address), file: await connect(file.address) }
 
   const raw = { bytes: regionBytes, mode: /** @type {const} */ ('raw') }

@@ -80,7 +80,15 @@ async function measureSeries(one, count) {
   const regionBytes = 3 * one.stateBytes + 16 * MiB
   const poolFile = path.join(folder, 'pool')
   rmSync(poolFile, { force: true })
-  const unit = await startUnit(['--medium', 'file', '--path', poolFile, '--bytes', String(regionBytes + 64 * MiB)])
+  const unit = await startUnit([
+    '--medium',
+    'file',
+    '--path',
+    poolFile,
+    '--bytes',
+    String(regionBytes + 64 * MiB),
+    '--create',
+  ])
   const start = () => new Actor({ unit: unit.address, region: 'state', regionBytes, standby: one.standby, silenceMs })
   /** @type {Takeover[]} */
   const takeovers = []

@@ -23,6 +23,7 @@ export { PairEvent, type PairOptions, type Primary, ProcessPair, type Role } fro
 export { earlyPeer } from './peer/early-link.js'
 export type { PeerOptions } from './peer/options.js'
 export { Peer, PeerEvent, type PeerReport, type PeerStatus, type PeerUpdate } from './peer/peer.js'
+export { type Listener, type ListenerOptions, TypedEventTarget } from './typed-events.js'
 export type {
   Ack,
   AddressContext,
@@ -46,5 +47,7 @@ export type {
   UnitStatus,
   WriteOptions,
 } from './types.js'
-export type { Limits, LogLevel, PoolOptions, Security, UnitLog, UnitOptions } from './unit/options.js'
+export { UnitEvent, type UnitEventFacts, type UnitEvents, type UnitEventType } from './unit/journal.js'
+export type { MadePool } from './unit/make-pool.js'
+export type { Limits, LogLevel, MakingOptions, PoolOptions, Security, UnitLog, UnitOptions } from './unit/options.js'
 export { PersistentMemoryUnit } from './unit/unit.js'

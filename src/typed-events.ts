@@ -1,12 +1,23 @@
-/** An EventTarget that knows its events, so that a listener gets the event of its type without a cast. */
+/**
+ * The base of whatever emits events to the application. It knows its events, so that a listener gets the event of its type
+ * without a cast. A listener that throws, or whose promise rejects, fails alone: it
+ * takes neither the other listeners nor the process with it, as it would with an EventTarget of Node's. It is told of by
+ * a process warning, once a listener.
+ */
 
+import { callUser, warn } from './user-code.js'
+
+export type Listener<E extends Event> = ((event: E) => unknown) | { handleEvent(event: E): unknown }
 export interface ListenerOptions {
   once?: boolean
   passive?: boolean
   capture?: boolean
   signal?: AbortSignal
 }
-export type Listener<E extends Event> = ((event: E) => void) | { handleEvent(event: E): void }
+
+/** A listener and what is registered in its place: the same one each time, so that it can be removed. */
+const guards = new WeakMap<Listener<never>, (this: EventTarget, event: Event) => void>()
+const warned = new WeakSet<Listener<never>>()
 
 /** @typeParam Events the event of each type, by its name */
 export class TypedEventTarget<Events extends { [Type in keyof Events]: Event }> extends EventTarget {
@@ -15,7 +26,7 @@ export class TypedEventTarget<Events extends { [Type in keyof Events]: Event }> 
     listener: Listener<Events[Type]> | null,
     options?: ListenerOptions | boolean,
   ): void {
-    super.addEventListener(type, listener as Listener<Event>, options)
+    super.addEventListener(type, guarded(listener), options)
   }
 
   override removeEventListener<Type extends keyof Events & string>(
@@ -23,6 +34,26 @@ export class TypedEventTarget<Events extends { [Type in keyof Events]: Event }> 
     listener: Listener<Events[Type]> | null,
     options?: ListenerOptions | boolean,
   ): void {
-    super.removeEventListener(type, listener as Listener<Event>, options)
+    super.removeEventListener(type, guarded(listener), options)
   }
+}
+
+function guarded(listener: Listener<never> | null): Listener<Event> {
+  // What is no listener is refused by EventTarget, as ever.
+  if (typeof listener !== 'function' && (typeof listener !== 'object' || listener === null)) return listener as never
+  const known = guards.get(listener)
+  if (known !== undefined) return known
+  const guard = function (this: EventTarget, event: Event): void {
+    callUser(
+      () =>
+        typeof listener === 'function' ? listener.call(this, event as never) : listener.handleEvent(event as never),
+      (error) => {
+        if (warned.has(listener)) return
+        warned.add(listener)
+        warn(`A listener of "${event.type}" failed; what it listens to goes on.`, 'RDMA_CHECKPOINT_LISTENER', error)
+      },
+    )
+  }
+  guards.set(listener, guard)
+  return guard
 }

@@ -36,7 +36,7 @@ export class Stage {
     const packageFile = createRequire(import.meta.url).resolve('rdma-checkpoint/package.json')
     const command = path.join(path.dirname(packageFile), 'dist', 'cli', 'main.js')
     const poolFile = path.join(this.#folder, 'pool')
-    const flags = ['serve', '--medium', 'file', '--path', poolFile, '--bytes', String(poolBytes)]
+    const flags = ['serve', '--medium', 'file', '--path', poolFile, '--bytes', String(poolBytes), '--create']
     const anyPort = ['--listen', '127.0.0.1:0', '--data', '127.0.0.1:0', '--json', '--log-level', 'error']
     const unit = this.#keep(
       spawn(process.execPath, [command, ...flags, ...anyPort], { stdio: ['ignore', 'pipe', 'inherit'] }),

@@ -70,6 +70,11 @@ export function callable<F>(value: unknown, what: string): F {
   throw invalid(`${what} must be a function; it is ${show(value)}.`)
 }
 
+export function trueOrFalse(value: unknown, what: string): boolean {
+  if (typeof value === 'boolean') return value
+  throw invalid(`${what} must be true or false; it is ${show(value)}.`)
+}
+
 export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): Check<number> {
   return (value, what) => {
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most) return value

@@ -1,10 +1,11 @@
 /** `rdma-checkpoint checkpoints`: what a region's log holds, one of them into a file, and taking them out of the log. */
 import type { RegionReader } from '../client/region.js'
 import { CheckpointError } from '../errors.js'
+import { printable } from '../printable.js'
 import { writeOutput } from './output-file.js'
 import { type OutputOptions, withClient } from './regions.js'
 import { formatSize } from './sizes.js'
-import { printable, printJson, printTable, withProgress } from './terminal.js'
+import { printJson, printTable, withProgress } from './terminal.js'
 
 export async function listCheckpoints(address: string, name: string, options: OutputOptions): Promise<void> {
   const infos = await withRegion(address, name, options, (region) =>

@@ -1,9 +1,10 @@
 /** `rdma-checkpoint cursors`: the places in a region's log that readers have saved. */
 import { CheckpointError } from '../errors.js'
+import { printable } from '../printable.js'
 import type { Cursor } from '../types.js'
 import { withRegion } from './checkpoints.js'
 import type { OutputOptions } from './regions.js'
-import { printable, printJson, printTable } from './terminal.js'
+import { printJson, printTable } from './terminal.js'
 
 export async function listCursors(address: string, region: string, options: OutputOptions): Promise<void> {
   const cursors = await withRegion(address, region, options, async (opened) => {

@@ -3,13 +3,18 @@
  * worker threads for these few lines a day.
  */
 import type { LogLevel, UnitLog } from '../unit/options.js'
+import { lineWriter } from './standard-streams.js'
 import { toJson } from './terminal.js'
 
 const order: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
 
+type UnitLogLine = (...line: Parameters<UnitLog>) => string
+
 export function jsonLog(least: LogLevel): UnitLog {
+  const line: UnitLogLine = (level, message, fields) =>
+    `${toJson({ time: new Date().toISOString(), level, message, ...fields })}\n`
+  const write = lineWriter(process.stderr, (lines) => line('warn', 'lines of the log were lost', { lines }))
   return (level, message, fields) => {
-    if (order.indexOf(level) < order.indexOf(least)) return
-    process.stderr.write(`${toJson({ time: new Date().toISOString(), level, message, ...fields })}\n`)
+    if (order.indexOf(level) >= order.indexOf(least)) write(line(level, message, fields))
   }
 }

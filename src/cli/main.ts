@@ -3,14 +3,19 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { CheckpointError } from '../errors.js'
 import type { OnFull, RegionMode } from '../types.js'
 import { flagOf, type SettingName, type SettingValues, settings, variableOf } from './serve-settings.js'
 import { parseSize } from './sizes.js'
+import { endServing, guardStreams, isReaderGone, lostResults } from './standard-streams.js'
 import { reportError, UsageError } from './terminal.js'
 
 const defaultAddress = '127.0.0.1:4790'
 const addressHelp = 'host:port of a unit; the port is 4790 unless given'
 const errorsFile = fileURLToPath(new URL('../../docs/errors.md', import.meta.url))
+
+/** The process is a unit, and ends whoever reads its output. */
+let serving = false
 
 interface Common {
   json?: boolean
@@ -18,6 +23,7 @@ interface Common {
 }
 
 function main(): void {
+  guardStreams()
   const program = new Command('rdma-checkpoint')
     .description('Persistent memory units for primary/backup failover: serve one, and look into those that run.')
     .version(version())
@@ -25,6 +31,7 @@ function main(): void {
     .configureHelp({ showGlobalOptions: true })
     .exitOverride()
   addServe(program)
+  addPool(program)
   addStatus(program)
   addRegions(program)
   addCheckpoints(program)
@@ -34,7 +41,7 @@ function main(): void {
     'after',
     `
 Examples:
-  rdma-checkpoint serve --medium file --path ./pool --bytes 1GiB
+  rdma-checkpoint serve --medium file --path ./pool --bytes 1GiB --create
   rdma-checkpoint status ${defaultAddress}
   rdma-checkpoint regions create ${defaultAddress} orders --bytes 64MiB --mode append
   rdma-checkpoint checkpoints extract ${defaultAddress} orders --output latest.bin
@@ -44,11 +51,25 @@ means and what to do is in ${errorsFile}`,
   )
   const json = process.argv.includes('--json')
   if (json) silence(program)
-  program.parseAsync().catch((error: unknown) => {
-    if (!(error instanceof CommanderError)) process.exitCode = reportError(error, json)
-    else if (error.exitCode === 0) process.exitCode = 0
-    else process.exitCode = json ? reportError(usageError(error), json) : 2
+  // Results can fail to be written after everything else is done.
+  process.once('beforeExit', () => {
+    const lost = lostResults()
+    if (lost === undefined || process.exitCode) return
+    process.exitCode = reportError(
+      new CheckpointError('SYSTEM', `Not all of the output could be written: ${lost.message}`, { cause: lost }),
+      json,
+    )
   })
+  program
+    .parseAsync()
+    .catch((error: unknown) => {
+      // Its reader has seen enough.
+      if (isReaderGone(error)) return
+      if (!(error instanceof CommanderError)) process.exitCode = reportError(error, json)
+      else if (error.exitCode === 0) process.exitCode = 0
+      else process.exitCode = json ? reportError(usageError(error), json) : 2
+    })
+    .finally(() => (serving ? endServing() : undefined))
 }
 
 /** With --json a wrong usage is told by {@link reportError}, as one line of JSON, instead of by commander. */
@@ -72,21 +93,42 @@ function addServe(program: Command): void {
         'JSON lines on stderr.\n\nEach flag has a variable (RDMA_CHECKPOINT_MAX_REGIONS for --max-regions; lists with commas) and a ' +
         'name in the file of --config (maxRegions). Flags come before variables, variables before the file.',
     )
-  for (const name of Object.keys(settings) as SettingName[]) {
-    const { kind, value, help } = settings[name]
-    const option = new Option(
-      kind === 'flag' ? flagOf(name) : `${flagOf(name)} <${value}>`,
-      `${help} [${variableOf(name)}]`,
-    )
-    command.addOption(option)
-  }
+  addSettings(command, Object.keys(settings) as SettingName[])
   command
     .addOption(new Option('--config <FILE>', 'settings as a JSON object').env('RDMA_CHECKPOINT_CONFIG'))
     .addOption(new Option('--json', 'accepted for uniformity: the output always is JSON'))
     .action(async (flags: SettingValues & { config?: string }) => {
       const { serve } = await import('./serve.js')
+      serving = true
       await serve(flags, flags.config)
     })
+}
+
+function addPool(program: Command): void {
+  const command = program.command('pool').description('Pools that no unit serves.').command('create')
+  command
+    .summary('make a new, empty pool')
+    .description(
+      'Makes a new, empty pool in a file, with all its space reserved, or on a device that holds none. What is there already ' +
+        'is refused and not touched. The settings are those of serve: flags, variables, or the file of --config.',
+    )
+  addSettings(command, ['medium', 'path', 'devdax', 'bytes', 'maxRegions'])
+  command
+    .addOption(new Option('--config <FILE>', 'settings as a JSON object').env('RDMA_CHECKPOINT_CONFIG'))
+    .option('--json', 'print JSON, errors too')
+    .action(async (flags: SettingValues & { config?: string; json?: boolean }) => {
+      const { createPool } = await import('./pool.js')
+      await createPool(flags, flags)
+    })
+}
+
+function addSettings(command: Command, names: readonly SettingName[]): void {
+  for (const name of names) {
+    const { kind, value, help } = settings[name]
+    command.addOption(
+      new Option(kind === 'flag' ? flagOf(name) : `${flagOf(name)} <${value}>`, `${help} [${variableOf(name)}]`),
+    )
+  }
 }
 
 function addStatus(program: Command): void {

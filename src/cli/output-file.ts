@@ -7,6 +7,7 @@ import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open, readlink, realpath, rename, stat, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { CheckpointError } from '../errors.js'
+import { isReaderGone } from './standard-streams.js'
 
 /** Mode bits that a replacement keeps. */
 const modeBits = 0o7777
@@ -23,7 +24,11 @@ export async function writeOutput(
   chunks: AsyncIterable<Uint8Array>,
   onProgress: (done: number) => void,
 ): Promise<number> {
-  if (output === '-') return await writeToStdout(chunks)
+  if (output === '-') {
+    return await writeToStdout(chunks).catch((error: unknown) => {
+      throw isReaderGone(error) ? error : codedError(error, 'stdout')
+    })
+  }
   try {
     const target = await findTarget(output)
     return target.direct

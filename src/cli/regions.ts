@@ -1,8 +1,9 @@
 /** `rdma-checkpoint regions`: what a unit holds. */
 import type { Client } from '../client/client.js'
+import { printable } from '../printable.js'
 import type { OnFull, RegionInfo, RegionMode } from '../types.js'
 import { formatSize } from './sizes.js'
-import { printable, printFields, printJson, printTable, withProgress } from './terminal.js'
+import { printFields, printJson, printTable, withProgress } from './terminal.js'
 
 export interface OutputOptions {
   json?: boolean

@@ -9,8 +9,13 @@ export type SettingKind = 'text' | 'size' | 'count' | 'list' | 'flag'
 /** Each setting by the name it has in the file. Flags and variables are made of it. */
 export const settings = {
   medium: { kind: 'text', value: 'MEDIUM', help: 'where the pool lives: memory, file or devdax' },
-  path: { kind: 'text', value: 'PATH', help: 'the pool file, made when it is not there; or the devdax device' },
+  path: { kind: 'text', value: 'PATH', help: 'the pool file, or the devdax device' },
   devdax: { kind: 'text', value: 'PATH', help: 'short for --medium devdax --path PATH, such as /dev/dax0.0' },
+  create: {
+    kind: 'flag',
+    value: '',
+    help: 'make a new, empty pool when there is none; without it that is an error (see pool create)',
+  },
   bytes: { kind: 'size', value: 'SIZE', help: 'size of a new pool, such as 4096, 64MiB, 1.5GiB' },
   maxRegions: {
     kind: 'count',
@@ -156,12 +161,7 @@ export function planServe(values: SettingValues): ServePlan {
   return {
     logLevel,
     unit: {
-      pool: planPool(
-        text('medium') ?? (text('devdax') === undefined ? undefined : 'devdax'),
-        text('path') ?? text('devdax'),
-        number('bytes'),
-        number('maxRegions'),
-      ),
+      pool: planPool(values),
       listen: text('listen') ?? '127.0.0.1:4790',
       data: list('data') ?? [],
       advertise: list('advertise') ?? [],
@@ -176,13 +176,14 @@ export function planServe(values: SettingValues): ServePlan {
   }
 }
 
-function planPool(
-  medium: string | undefined,
-  path: string | undefined,
-  bytes: number | undefined,
-  maxRegions: number | undefined,
-): UnitOptions['pool'] {
-  const table = maxRegions === undefined ? {} : { maxRegions }
+/** @throws UsageError */
+export function planPool(values: SettingValues): UnitOptions['pool'] {
+  const devdax = values.devdax as string | undefined
+  const medium = values.medium ?? (devdax === undefined ? undefined : 'devdax')
+  const path = (values.path as string | undefined) ?? devdax
+  const bytes = values.bytes as number | undefined
+  const create = values.create === true
+  const table = values.maxRegions === undefined ? {} : { maxRegions: values.maxRegions as number }
   if (medium === 'memory') {
     if (path !== undefined) throw new UsageError('A memory pool has no --path.')
     if (bytes === undefined) throw new UsageError('A memory pool needs its size: --bytes 1GiB, say.')
@@ -190,12 +191,12 @@ function planPool(
   }
   if (medium === 'file') {
     if (path === undefined) throw new UsageError('A file pool needs its --path.')
-    return { medium, path, ...(bytes === undefined ? {} : { bytes }), ...table }
+    return { medium, path, create, ...(bytes === undefined ? {} : { bytes }), ...table }
   }
   if (medium === 'devdax') {
     if (path === undefined) throw new UsageError('A devdax pool needs its device: --devdax /dev/dax0.0, say.')
     if (bytes !== undefined) throw new UsageError('A devdax pool has the size of its device; leave --bytes away.')
-    return { medium, path, ...table }
+    return { medium, path, create, ...table }
   }
   throw new UsageError(
     `Say where the pool lives: --medium memory --bytes SIZE, or --medium file --path PATH${medium === undefined ? '' : `; not "${medium}"`}.`,

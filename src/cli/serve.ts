@@ -10,7 +10,8 @@ export async function serve(flags: SettingValues, configFile: string | undefined
   const log = jsonLog(plan.logLevel)
   const stop = new AbortController()
   const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  // SIGHUP: the terminal is gone, and with it only what is written there.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.once(signal, () => {
       log('info', 'stopping', { signal })
       stop.abort(new Error(signal))

@@ -1,5 +1,6 @@
 /** What the commands print: results on stdout, everything else on stderr. */
 import { CheckpointError } from '../errors.js'
+import { printable } from '../printable.js'
 
 /** Bad usage: exit code 2. */
 export class UsageError extends Error {}
@@ -20,11 +21,6 @@ export function printTable(head: readonly string[], rows: readonly (readonly str
 export function printFields(fields: readonly (readonly [string, string])[]): void {
   const width = Math.max(...fields.map(([name]) => name.length))
   for (const [name, value] of fields) process.stdout.write(`${name.padEnd(width)}  ${value}\n`)
-}
-
-/** Names come from elsewhere: nothing in them may steer the terminal. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 }
 
 /** One line that says what went wrong. @returns the exit code */

@@ -40,12 +40,14 @@ const statusOf: Partial<Record<ErrorCode, number>> = {
   INTERNAL: 13,
   UNIT_STOPPING: 14,
   POOL_DAMAGED: 15,
+  REGION_DAMAGED: 15,
   MEDIUM_FAILED: 15,
 }
 const unknownStatus = 2
 
 /** Bounds the metadata: peers refuse headers beyond 8 KiB or so. */
 const maxDetails = 4096
+const maxMessage = 1000
 
 /** What a handler hands to its callback for an error. Anything that is not a CheckpointError becomes INTERNAL. */
 export function toStatus(grpc: GrpcModule, error: unknown): { code: number; details: string; metadata: Metadata } {
@@ -65,7 +67,12 @@ export function toStatus(grpc: GrpcModule, error: unknown): { code: number; deta
     const details = asciiJson(known.details)
     if (details.length <= maxDetails) metadata.set(key.details, details)
   }
-  return { code: statusOf[known.code] ?? unknownStatus, details: known.message, metadata }
+  return { code: statusOf[known.code] ?? unknownStatus, details: bounded(known.message), metadata }
+}
+
+/** A message may quote what it refuses, and HTTP/2 breaks the connection over trailers that are too long. */
+function bounded(message: string): string {
+  return message.length <= maxMessage ? message : `${message.slice(0, maxMessage).toWellFormed()}…`
 }
 
 /** The error that the unit threw, or what gRPC itself met on the way there. */

@@ -9,6 +9,7 @@ import type { Checkpoint, CheckpointLog, Codec } from '../checkpoint/index.js'
 import { type Client, connect } from '../client/client.js'
 import type { Region } from '../client/region.js'
 import { CheckpointError, type ErrorCode } from '../errors.js'
+import { TypedEventTarget } from '../typed-events.js'
 import type { ConnectOptions, Lease, RegionEvent, RegionEventType, RegionOptions } from '../types.js'
 import { restored } from './following.js'
 import { Standby } from './standby.js'
@@ -161,7 +162,10 @@ const warmMs = 1_000
  * region's lease), or hands over, exactly one of them takes it, restores the state and runs its `onPrimary`.
  * Events, each a {@link PairEvent}: `role`, `epoch` (the region has another owner), `error`.
  */
-export class ProcessPair<T = Uint8Array> extends EventTarget implements AsyncDisposable {
+export class ProcessPair<T = Uint8Array>
+  extends TypedEventTarget<{ role: PairEvent; epoch: PairEvent; error: PairEvent }>
+  implements AsyncDisposable
+{
   readonly #units: string | readonly string[]
   readonly #options: PairOptions<T>
   readonly #stop = new AbortController()

@@ -8,6 +8,7 @@ import { CheckpointError } from '../errors.js'
 import type { NativeFailure, NativePeerLink } from '../native.js'
 import { fromNative, fromNativeCode } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
+import { TypedEventTarget } from '../typed-events.js'
 import type { CallOptions } from '../types.js'
 import { within } from '../within.js'
 import { checkPeerOptions, type PeerOptions } from './options.js'
@@ -98,7 +99,10 @@ export class PeerEvent extends Event {
  * `node --import rdma-checkpoint/early app.js` starts one before the application's first line, see {@link earlyPeer};
  * `docs/peer-protocol.md` describes what goes over the wire.
  */
-export class Peer extends EventTarget implements AsyncDisposable {
+export class Peer
+  extends TypedEventTarget<{ linked: PeerEvent; lost: PeerEvent; error: PeerEvent }>
+  implements AsyncDisposable
+{
   readonly #link: NativePeerLink
   /** 32 hexadecimal digits that tell this start of the process from all others. */
   readonly bootId: string

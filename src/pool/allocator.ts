@@ -15,14 +15,15 @@ export class ExtentAllocator {
   #free = 0
 
   /**
-   * @param used extents that do not overlap, aligned and inside of start..end, in any order
+   * @param used extents in any order; of damaged regions they may overlap, or reach outside of start..end
    */
   constructor(start: number, end: number, alignment: number, used: readonly Extent[] = []) {
     this.#alignment = alignment
     let at = start
     for (const extent of used.toSorted((a, b) => a.offset - b.offset)) {
-      if (extent.offset > at) this.#add({ offset: at, length: extent.offset - at })
-      at = extent.offset + extent.length
+      const offset = Math.min(extent.offset - (extent.offset % alignment), end)
+      if (offset > at) this.#add({ offset: at, length: offset - at })
+      at = Math.max(at, roundUp(extent.offset + extent.length, alignment))
     }
     if (end > at) this.#add({ offset: at, length: end - at })
   }

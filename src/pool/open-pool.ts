@@ -1,9 +1,10 @@
 /**
  * Reading a pool from its medium: superblocks, table, and all of it checked against each other before anything is
- * written. docs/pool-format.md names each check and its order.
+ * written. docs/pool-format.md names each check and its order. Where one copy of a structure is lost the other one
+ * counts; a region that is lost, or at odds with another, is set apart, and the others are served.
  */
 import { CheckpointError } from '../errors.js'
-import { dataEnd, type Geometry, slotOffset, superblockBytes, superblockOffsets } from './geometry.js'
+import { blockBytes, dataEnd, type Geometry, slotOffset, superblockBytes, superblockOffsets } from './geometry.js'
 import type { PoolMedium } from './medium.js'
 import { newestCopy, type ParsedSlot, parseSlot, type RegionRecord } from './slot.js'
 import { isZero, sameContent } from './structure.js'
@@ -13,6 +14,14 @@ import type { CopyState } from './two-copies.js'
 export interface SlotContents {
   copies: CopyState
   record: RegionRecord | undefined
+  /** Why its region cannot be served, if so; without a record nobody knows which region that is, or where. */
+  damage?: string
+}
+/** A structure one of whose copies is damaged, cannot be read or is behind the other. */
+export interface Lagging {
+  /** Number of the table's entry; none: the superblock. */
+  slot?: number
+  because: string
 }
 export interface PoolContents {
   superblock: Superblock
@@ -20,10 +29,11 @@ export interface PoolContents {
   /** Why nothing may be written, if so. */
   readOnly: string | undefined
   slots: SlotContents[]
-  /** Entries one of whose copies is damaged or behind the other. */
-  lagging: number[]
+  lagging: Lagging[]
 }
 
+/** What {@link parseSuperblock} says of one that was never written. */
+const blank = 'is all zeros'
 /** The table is read in pieces of this size. */
 const chunkBytes = 1 << 20
 
@@ -31,30 +41,40 @@ const chunkBytes = 1 << 20
  * @throws CheckpointError `POOL_DAMAGED` or `POOL_INCOMPATIBLE`, with what is wrong; nothing was written
  */
 export async function readPool(medium: PoolMedium): Promise<PoolContents> {
-  const { superblock, copies, readOnly } = await readSuperblock(medium)
-  const { slots, lagging } = await readTable(medium, superblock)
-  checkRegions(superblock.geometry, slots)
-  return { superblock, superblockCopies: copies, readOnly, slots, lagging }
+  const { superblock, copies, readOnly, lagging } = await readSuperblock(medium)
+  const table = await readTable(medium, superblock)
+  setApart(superblock.geometry, table.slots)
+  return {
+    superblock,
+    superblockCopies: copies,
+    readOnly,
+    slots: table.slots,
+    lagging: [...lagging, ...table.lagging],
+  }
 }
 
 async function readSuperblock(
   medium: PoolMedium,
-): Promise<{ superblock: Superblock; copies: CopyState; readOnly: string | undefined }> {
+): Promise<{ superblock: Superblock; copies: CopyState; readOnly: string | undefined; lagging: Lagging[] }> {
   if (medium.bytes < 2 * superblockBytes) {
     throw damaged(`it has ${medium.bytes} bytes, less than the two superblocks of a pool`)
   }
-  await medium.load(0, 2 * superblockBytes)
+  const problems = await loadBlocks(medium, 0, 2)
   const [offsetA, offsetB] = superblockOffsets
-  const a = parseSuperblock(medium.read(offsetA, superblockBytes), 0)
-  const b = parseSuperblock(medium.read(offsetB, superblockBytes), 1)
+  const a = unreadable(problems[0]) ?? parseSuperblock(medium.read(offsetA, superblockBytes), 0)
+  const b = unreadable(problems[1]) ?? parseSuperblock(medium.read(offsetB, superblockBytes), 1)
   for (const parsed of [a, b]) if (parsed.state === 'incompatible') throw incompatible(parsed.problem)
   const superblock = newestSuperblock(a, b)
+  const because = [a, b].flatMap((parsed, index) =>
+    parsed.state === 'valid' ? [] : [`superblock ${'AB'[index]} ${parsed.problem}`],
+  )
   if (superblock.geometry.poolBytes > medium.bytes) {
     throw damaged(`its superblock says ${superblock.geometry.poolBytes} bytes, and the medium has ${medium.bytes}`)
   }
   const unknown = superblock.features.readOnlyCompatible & ~knownFeatures.readOnlyCompatible
   return {
     superblock,
+    lagging: because.map((problem) => ({ because: problem })),
     copies: { generation: superblock.generation, newest: b.state === 'valid' && b.superblock === superblock ? 1 : 0 },
     readOnly:
       unknown === 0n ? undefined : `it has features unknown here that forbid changing it: 0x${unknown.toString(16)}`,
@@ -75,101 +95,156 @@ function newestSuperblock(a: ParsedSuperblock, b: ParsedSuperblock): Superblock 
   }
   if (a.state === 'valid') return a.superblock
   if (b.state === 'valid') return b.superblock
-  throw damaged(`superblock A ${problemOf(a)}; superblock B ${problemOf(b)}`)
+  const [first, second] = [problemOf(a), problemOf(b)]
+  if (first === blank && second === blank) {
+    throw new CheckpointError(
+      'POOL_DAMAGED',
+      'There is no pool in it: both superblocks are zeros. Its making was not finished, or it never was one. It was not touched.',
+      { help: 'Check the path. If nothing in it is worth keeping, remove it and ask for a new pool (pool create).' },
+    )
+  }
+  throw damaged(`superblock A ${first}; superblock B ${second}`)
 }
 
 async function readTable(
   medium: PoolMedium,
   superblock: Superblock,
-): Promise<{ slots: SlotContents[]; lagging: number[] }> {
+): Promise<{ slots: SlotContents[]; lagging: Lagging[] }> {
   const { geometry, id } = superblock
   const slots: SlotContents[] = []
-  const lagging: number[] = []
+  const lagging: Lagging[] = []
   const perChunk = Math.floor(chunkBytes / geometry.slotBytes)
   for (let first = 0; first < geometry.slots; first += perChunk) {
     const count = Math.min(perChunk, geometry.slots - first)
     const length = count * geometry.slotBytes
     const offsets = [slotOffset(geometry, 0, first), slotOffset(geometry, 1, first)] as const
-    await Promise.all(offsets.map((offset) => medium.load(offset, length)))
+    const [problemsA = [], problemsB = []] = await Promise.all(
+      offsets.map((offset) => loadBlocks(medium, offset, count)),
+    )
     const [copyA, copyB] = [medium.read(offsets[0], length), medium.read(offsets[1], length)]
     for (let index = 0; index < count; index++) {
       const from = index * geometry.slotBytes
-      const bytesA = copyA.subarray(from, from + geometry.slotBytes)
-      const bytesB = copyB.subarray(from, from + geometry.slotBytes)
-      const { contents, behind } = readSlot(bytesA, bytesB, id, first + index)
+      const copies = [
+        { bytes: copyA.subarray(from, from + geometry.slotBytes), unread: problemsA[index] },
+        { bytes: copyB.subarray(from, from + geometry.slotBytes), unread: problemsB[index] },
+      ] as const
+      const { contents, behind } = readSlot(copies, id, first + index)
       slots.push(contents)
-      if (behind) lagging.push(first + index)
+      if (behind !== undefined) lagging.push({ slot: first + index, because: behind })
     }
   }
   return { slots, lagging }
 }
 
-const emptySlot: SlotContents = { copies: { generation: 0n, newest: 1 }, record: undefined }
-
-function readSlot(
-  bytesA: Uint8Array,
-  bytesB: Uint8Array,
-  pool: string,
-  slot: number,
-): { contents: SlotContents; behind: boolean } {
-  if (isZero(bytesA) && isZero(bytesB)) return { contents: emptySlot, behind: false }
-  const a = parseSlot(bytesA, pool, slot)
-  const b = parseSlot(bytesB, pool, slot)
-  const newest = newestCopy(a, b)
-  if (newest === undefined) {
-    throw damaged(`entry ${slot} of the region table is lost: copy A ${problemOf(a)}; copy B ${problemOf(b)}`)
-  }
-  const equal = sameContent(bytesA, bytesB)
-  if (a.state !== 'bad' && b.state !== 'bad' && a.generation === b.generation && !equal) {
-    throw damaged(`both copies of entry ${slot} of the region table have generation ${a.generation} and differ`)
-  }
-  return {
-    contents: {
-      copies: { generation: newest.slot.generation, newest: newest.copy },
-      record: newest.slot.state === 'used' ? newest.slot.record : undefined,
-    },
-    behind: a.state === 'bad' || b.state === 'bad' || !equal,
+/**
+ * Brings blocks into memory. Where that fails for all of them at once each is tried by itself, so that one that cannot be
+ * read takes no other with it.
+ * @returns for each block why it cannot be read, if so; empty when all can
+ */
+async function loadBlocks(medium: PoolMedium, offset: number, count: number): Promise<(string | undefined)[]> {
+  try {
+    await medium.load(offset, count * blockBytes)
+    return []
+  } catch {
+    const problems: (string | undefined)[] = []
+    for (let index = 0; index < count; index++) {
+      const block = medium.load(offset + index * blockBytes, blockBytes)
+      problems.push(await block.then(() => undefined, readProblem))
+    }
+    return problems
   }
 }
 
-function checkRegions(geometry: Geometry, slots: readonly SlotContents[]): void {
+function readProblem(error: unknown): string {
+  return `cannot be read: ${error instanceof Error ? error.message : String(error)}`
+}
+
+function unreadable(problem: string | undefined): { state: 'bad'; problem: string } | undefined {
+  return problem === undefined ? undefined : { state: 'bad', problem }
+}
+
+const emptySlot: SlotContents = { copies: { generation: 0n, newest: 1 }, record: undefined }
+
+interface SlotCopy {
+  bytes: Uint8Array
+  unread: string | undefined
+}
+
+function readSlot(
+  [copyA, copyB]: readonly [SlotCopy, SlotCopy],
+  pool: string,
+  slot: number,
+): { contents: SlotContents; behind?: string } {
+  const read = copyA.unread === undefined && copyB.unread === undefined
+  if (read && isZero(copyA.bytes) && isZero(copyB.bytes)) return { contents: emptySlot }
+  const a = unreadable(copyA.unread) ?? parseSlot(copyA.bytes, pool, slot)
+  const b = unreadable(copyB.unread) ?? parseSlot(copyB.bytes, pool, slot)
+  const newest = newestCopy(a, b)
+  if (newest === undefined) return lost(`copy A ${problemOf(a)}; copy B ${problemOf(b)}`)
+  const equal = sameContent(copyA.bytes, copyB.bytes)
+  if (a.state !== 'bad' && b.state !== 'bad' && a.generation === b.generation && !equal) {
+    return lost(`both its copies have generation ${a.generation} and differ`)
+  }
+  const contents = {
+    copies: { generation: newest.slot.generation, newest: newest.copy },
+    record: newest.slot.state === 'used' ? newest.slot.record : undefined,
+  }
+  if (a.state === 'bad') return { contents, behind: `copy A ${a.problem}` }
+  if (b.state === 'bad') return { contents, behind: `copy B ${b.problem}` }
+  return equal ? { contents } : { contents, behind: `copy ${newest.copy === 0 ? 'B' : 'A'} is behind the other` }
+}
+
+function lost(damage: string): { contents: SlotContents } {
+  return { contents: { copies: emptySlot.copies, record: undefined, damage } }
+}
+
+/** Regions whose entries are whole and cannot be true, or not both. */
+function setApart(geometry: Geometry, slots: SlotContents[]): void {
   const names = new Map<string, number>()
   const ids = new Map<string, number>()
   const used: { offset: number; end: number; slot: number }[] = []
+  const blame = (slot: number, damage: string) => {
+    const contents = slots[slot]
+    if (contents !== undefined) slots[slot] = { ...contents, damage: contents.damage ?? damage }
+  }
+  const blameBoth = (first: number, second: number, what: string) => {
+    for (const slot of [first, second]) blame(slot, `entries ${first} and ${second} of the region table ${what}`)
+  }
   for (const [slot, { record }] of slots.entries()) {
     if (record === undefined) continue
     const sameName = names.get(record.name)
-    if (sameName !== undefined) throw damaged(`entries ${sameName} and ${slot} both have the name "${record.name}"`)
+    if (sameName !== undefined) blameBoth(sameName, slot, `both have the name "${record.name}"`)
     names.set(record.name, slot)
     const sameId = ids.get(record.id)
-    if (sameId !== undefined) throw damaged(`entries ${sameId} and ${slot} both have the id ${record.id}`)
+    if (sameId !== undefined) blameBoth(sameId, slot, `both have the id ${record.id}`)
     ids.set(record.id, slot)
     let total = 0
     for (const { offset, length } of record.extents) {
       const end = offset + length
+      total += length
       if (offset < geometry.firstDataOffset || end > dataEnd(geometry)) {
-        throw damaged(
-          `entry ${slot} ("${record.name}") has an extent ${offset}..${end} outside of the data area ` +
-            `${geometry.firstDataOffset}..${dataEnd(geometry)}`,
+        blame(
+          slot,
+          `it has an extent ${offset}..${end} outside of the data area ${geometry.firstDataOffset}..${dataEnd(geometry)}`,
         )
+        continue
       }
       if (offset % geometry.extentAlignment !== 0 || length % geometry.extentAlignment !== 0) {
-        throw damaged(`entry ${slot} ("${record.name}") has an extent ${offset}..${end} that is not aligned`)
+        blame(slot, `it has an extent ${offset}..${end} that is not aligned`)
       }
-      total += length
       used.push({ offset, end, slot })
     }
     if (total < record.bytes || total - record.bytes >= geometry.extentAlignment) {
-      throw damaged(`entry ${slot} ("${record.name}") has ${record.bytes} bytes in extents of ${total}`)
+      blame(slot, `it has ${record.bytes} bytes in extents of ${total}`)
     }
   }
   used.sort((first, second) => first.offset - second.offset)
-  let previous: { end: number; slot: number } | undefined
+  let furthest: { end: number; slot: number } | undefined
   for (const extent of used) {
-    if (previous !== undefined && extent.offset < previous.end) {
-      throw damaged(`entries ${previous.slot} and ${extent.slot} overlap at ${extent.offset}`)
+    if (furthest !== undefined && extent.offset < furthest.end) {
+      blameBoth(furthest.slot, extent.slot, `overlap at ${extent.offset}`)
     }
-    previous = extent
+    if (furthest === undefined || extent.end > furthest.end) furthest = extent
   }
 }
 
@@ -179,7 +254,7 @@ function problemOf(parsed: ParsedSlot | ParsedSuperblock): string {
 
 function damaged(what: string): CheckpointError {
   return new CheckpointError('POOL_DAMAGED', `This is not a pool, or it is damaged: ${what}. It was not touched.`, {
-    help: 'Check the path. If it is a pool, restore it from a copy; to begin anew, move it away and start again.',
+    help: 'Check the path. If it is a pool, restore it from a copy; to begin anew, move it away and make another (pool create).',
   })
 }
 

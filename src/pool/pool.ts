@@ -8,7 +8,7 @@ import { ExtentAllocator } from './allocator.js'
 import { FlushGroup } from './flush-group.js'
 import { dataEnd, type Geometry, planGeometry, slotOffset, superblockOffsets } from './geometry.js'
 import type { PoolMedium } from './medium.js'
-import { type PoolContents, readPool, type SlotContents } from './open-pool.js'
+import { type Lagging, type PoolContents, readPool, type SlotContents } from './open-pool.js'
 import { encodeSlot, type RegionRecord } from './slot.js'
 import { encodeSuperblock, type MediumKind, type Superblock } from './superblock.js'
 import { type CopyState, writeBoth } from './two-copies.js'
@@ -20,6 +20,22 @@ export interface FormatOptions {
   extentAlignment?: number
   /** What the number of starts begins after. Default 0. */
   startsBefore?: bigint
+  /** It is made for a unit that opens it later: that one counts the first start, and nothing needs to be written back. */
+  unserved?: boolean
+}
+/** What somebody may want to know while a pool is opened or in use. Must not throw. */
+export interface PoolNotices {
+  /** One copy of a structure was written anew from the other. */
+  mended?(what: string, because: string, record: RegionRecord | undefined): void
+  /** Nothing can be changed any more. */
+  failed?(error: unknown): void
+}
+/** A region that is in the table and cannot be served. */
+export interface DamagedRegion {
+  slot: number
+  /** Absent where both copies of the entry are lost. */
+  record?: RegionRecord
+  because: string
 }
 export type NewRegion = Pick<RegionRecord, 'name' | 'bytes' | 'mode' | 'onFull' | 'lease' | 'labels'>
 /** What may change in the life of a region. owner: null for none. */
@@ -35,6 +51,9 @@ export class Pool {
   /** Lowest last. */
   readonly #freeSlots: number[]
   readonly #byName = new Map<string, number>()
+  /** By slot. */
+  readonly #damaged = new Map<number, DamagedRegion>()
+  readonly #notices: PoolNotices
   #superblock: Superblock
   #superblockCopies: CopyState
   #readOnly: string | undefined
@@ -42,8 +61,9 @@ export class Pool {
   /** Whether the unit before this one had stopped in order, with everything written back. */
   readonly wasClean: boolean
 
-  private constructor(medium: PoolMedium, contents: PoolContents) {
+  private constructor(medium: PoolMedium, contents: PoolContents, notices: PoolNotices) {
     this.#medium = medium
+    this.#notices = notices
     this.#flushes = new FlushGroup(medium)
     this.#superblock = contents.superblock
     this.#superblockCopies = contents.superblockCopies
@@ -53,57 +73,65 @@ export class Pool {
     this.#freeSlots = []
     const extents = []
     for (let slot = this.#slots.length - 1; slot >= 0; slot--) {
-      const record = this.#slots[slot]?.record
-      if (record === undefined) this.#freeSlots.push(slot)
-      else {
-        this.#byName.set(record.name, slot)
-        extents.push(...record.extents)
-      }
+      const { record, damage } = this.#slots[slot] ?? {}
+      if (damage !== undefined) this.#setApart(slot, record, damage)
+      else if (record === undefined) this.#freeSlots.push(slot)
+      else this.#byName.set(record.name, slot)
+      if (record !== undefined) extents.push(...record.extents)
     }
     const { geometry } = contents.superblock
     this.#space = new ExtentAllocator(geometry.firstDataOffset, dataEnd(geometry), geometry.extentAlignment, extents)
   }
 
   /**
-   * Makes a pool of a medium that holds nothing worth keeping.
+   * Makes a pool of a medium that holds nothing worth keeping. The superblocks come last: before them it is no pool.
    * @throws CheckpointError `INVALID_ARGUMENT` when it is too small
    */
-  static async format(medium: PoolMedium, options: FormatOptions): Promise<Pool> {
+  static async format(medium: PoolMedium, options: FormatOptions, notices: PoolNotices = {}): Promise<Pool> {
     const geometry = planGeometry(medium.bytes, options.maxRegions, options.extentAlignment)
     await medium.zero(0, geometry.firstDataOffset)
     const superblock: Superblock = {
       generation: 0n,
-      starts: (options.startsBefore ?? 0n) + 1n,
+      starts: (options.startsBefore ?? 0n) + (options.unserved ? 0n : 1n),
       id: randomUUID(),
       features: { compatible: 0n, readOnlyCompatible: 0n, incompatible: 0n },
       medium: options.medium,
-      clean: false,
+      clean: options.unserved ?? false,
       createdMs: Date.now(),
       geometry,
     }
     const empty: SlotContents = { copies: { generation: 0n, newest: 1 }, record: undefined }
-    const pool = new Pool(medium, {
+    const contents: PoolContents = {
       superblock,
       superblockCopies: { generation: 0n, newest: 1 },
       readOnly: undefined,
       slots: Array.from({ length: geometry.slots }, () => empty),
       lagging: [],
-    })
+    }
+    const pool = new Pool(medium, contents, notices)
     await pool.#writeSuperblock(superblock)
     return pool
   }
 
   /**
    * Opens a pool and, unless it may only be read, counts the start durably and mends copies that are damaged or behind.
-   * Nothing is written before all was read and found whole.
+   * Nothing is written before all was read. Regions that cannot be served are set apart: see {@link damaged}.
    * @throws CheckpointError `POOL_DAMAGED`, `POOL_INCOMPATIBLE`
    */
-  static async open(medium: PoolMedium): Promise<Pool> {
+  static async open(medium: PoolMedium, notices: PoolNotices = {}): Promise<Pool> {
     const contents = await readPool(medium)
-    const pool = new Pool(medium, contents)
-    if (contents.readOnly === undefined) {
-      await Promise.all(contents.lagging.map((slot) => pool.#writeSlot(slot, contents.slots[slot]?.record)))
-      await pool.#writeSuperblock({ ...contents.superblock, starts: contents.superblock.starts + 1n, clean: false })
+    const pool = new Pool(medium, contents, notices)
+    if (contents.readOnly !== undefined) return pool
+    const mend = async ({ slot, because }: Lagging) => {
+      if (slot === undefined) return
+      const record = contents.slots[slot]?.record
+      await pool.#writeSlot(slot, record)
+      notices.mended?.(`entry ${slot} of the region table`, because, record)
+    }
+    await Promise.all(contents.lagging.map(mend))
+    await pool.#writeSuperblock({ ...contents.superblock, starts: contents.superblock.starts + 1n, clean: false })
+    for (const { slot, because } of contents.lagging) {
+      if (slot === undefined) notices.mended?.('the superblock', because, undefined)
     }
     return pool
   }
@@ -137,23 +165,36 @@ export class Pool {
     const slot = this.#byName.get(name)
     return slot === undefined ? undefined : this.#slots[slot]?.record
   }
+  /** Why the region of that name cannot be served, if so. */
+  damageOf(name: string): DamagedRegion | undefined {
+    return this.damaged.find(({ record }) => record?.name === name)
+  }
+  /** Regions that are in the table and cannot be served. */
+  get damaged(): DamagedRegion[] {
+    return [...this.#damaged.values()]
+  }
   /** Its entry in the table. */
   slotOf(name: string): number | undefined {
     return this.#byName.get(name)
   }
   *records(): Iterable<RegionRecord> {
-    for (const { record } of this.#slots) if (record !== undefined) yield record
+    for (const { record, damage } of this.#slots) if (record !== undefined && damage === undefined) yield record
   }
 
   /**
    * The region reads as zeros, durably, before its entry exists.
-   * @throws CheckpointError `REGION_EXISTS`, `POOL_FULL`, `POOL_READ_ONLY`, `MEDIUM_FAILED`
+   * @throws CheckpointError `REGION_EXISTS`, `POOL_FULL`, `POOL_READ_ONLY`, `MEDIUM_FAILED`; `REGION_DAMAGED` when it is
+   * there and cannot be served, `POOL_DAMAGED` when an entry of the table is lost
    */
   async create(region: NewRegion): Promise<RegionRecord> {
     this.#assertWritable()
     if (this.#byName.has(region.name)) {
       throw new CheckpointError('REGION_EXISTS', `A region named "${region.name}" exists.`)
     }
+    const damage = this.damageOf(region.name)
+    if (damage !== undefined) throw regionDamaged(region.name, damage)
+    const lost = this.damaged.find(({ record }) => record === undefined)
+    if (lost !== undefined) throw entryLost(lost, 'nothing can be made here: what it held could be written over')
     const extents = this.#space.allocate(region.bytes)
     const slot = this.#freeSlots.pop()
     if (slot === undefined) {
@@ -220,9 +261,23 @@ export class Pool {
     this.#space.release(record.extents)
   }
 
-  /** Brings what regions hold from the medium into memory. */
-  async load(record: RegionRecord): Promise<void> {
-    for (const extent of record.extents) await this.#medium.load(extent.offset, extent.length)
+  /**
+   * Brings what a region holds from the medium into memory. What cannot be read is tried once more; then the region is set
+   * apart.
+   * @returns why, if so
+   */
+  async load(record: RegionRecord): Promise<DamagedRegion | undefined> {
+    for (const { offset, length } of record.extents) {
+      try {
+        await this.#medium.load(offset, length).catch(() => this.#medium.load(offset, length))
+      } catch (error) {
+        const slot = this.#byName.get(record.name)
+        if (slot === undefined) throw error
+        this.#byName.delete(record.name)
+        return this.#setApart(slot, record, `it cannot be read: ${error instanceof Error ? error.message : error}`)
+      }
+    }
+    return undefined
   }
 
   /** Makes durable what is visible in a region. */
@@ -235,6 +290,14 @@ export class Pool {
   async markClean(): Promise<void> {
     if (this.#readOnly !== undefined) return
     await this.#writeSuperblock({ ...this.#superblock, clean: true })
+  }
+
+  #setApart(slot: number, record: RegionRecord | undefined, because: string): DamagedRegion {
+    const damage: DamagedRegion = { slot, because, ...(record === undefined ? {} : { record }) }
+    this.#damaged.set(slot, damage)
+    const contents = this.#slots[slot]
+    if (contents !== undefined) this.#slots[slot] = { ...contents, damage: because }
+    return damage
   }
 
   #find(name: string): { slot: number; record: RegionRecord } {
@@ -278,8 +341,27 @@ export class Pool {
   #failed(error: unknown): unknown {
     this.#readOnly = `its medium failed: ${error instanceof Error ? error.message : String(error)}`
     this.#failure = error
+    this.#notices.failed?.(error)
     return error
   }
+}
+
+export function regionDamaged(name: string, { slot, because }: DamagedRegion): CheckpointError {
+  return new CheckpointError('REGION_DAMAGED', `Region "${name}" (entry ${slot}) cannot be served: ${because}.`, {
+    help: 'The other regions are served. See to the medium and restart the unit, or restore the pool from a copy.',
+    details: { slot },
+  })
+}
+
+export function entryLost({ slot, because }: DamagedRegion, consequence: string): CheckpointError {
+  return new CheckpointError(
+    'POOL_DAMAGED',
+    `Entry ${slot} of the region table is lost (${because}), with a region that nobody can name; ${consequence}.`,
+    {
+      help: 'The other regions are served. Restore the pool from a copy, or move the regions to another pool.',
+      details: { slot },
+    },
+  )
 }
 
 /** What does not fit an entry is refused before anything is written. */

@@ -1,12 +1,15 @@
 /** Which regions there are. The pool's own table is the first implementation; one for a cluster can stand in its place. */
-import type { NewRegion, Pool, RegionChange } from '../pool/pool.js'
+import type { CheckpointError } from '../errors.js'
+import { entryLost, type NewRegion, type Pool, type RegionChange, regionDamaged } from '../pool/pool.js'
 import type { RegionRecord } from '../pool/slot.js'
 
 export interface RegionCatalogue {
   /** Why it cannot be changed, if so. */
   readonly readOnly: string | undefined
   get(name: string): RegionRecord | undefined
-  /** In a fixed order of names, at most `limit` after the name `after` ('' for the beginning). */
+  /** Why there may be a region of that name though it cannot be served. */
+  damageOf(name: string): CheckpointError | undefined
+  /** Also those that cannot be served. In a fixed order of names, at most `limit` after the name `after` ('' for the beginning). */
   list(prefix: string, after: string, limit: number): { records: RegionRecord[]; more: boolean }
   /** Durable when it settles, like every change. Calls for one name must not overlap. */
   create(region: NewRegion): Promise<RegionRecord>
@@ -23,7 +26,8 @@ export class PoolCatalogue implements RegionCatalogue {
 
   constructor(pool: Pool) {
     this.#pool = pool
-    this.#names = [...pool.records()].map((record) => record.name).sort(byCodeUnits)
+    const damaged = pool.damaged.flatMap(({ record }) => (record === undefined ? [] : [record.name]))
+    this.#names = [...new Set([...[...pool.records()].map(({ name }) => name), ...damaged])].sort(byCodeUnits)
   }
 
   get readOnly(): string | undefined {
@@ -32,6 +36,13 @@ export class PoolCatalogue implements RegionCatalogue {
 
   get(name: string): RegionRecord | undefined {
     return this.#pool.get(name)
+  }
+
+  damageOf(name: string): CheckpointError | undefined {
+    const damage = this.#pool.damageOf(name)
+    if (damage !== undefined) return regionDamaged(name, damage)
+    const lost = this.#pool.damaged.find(({ record }) => record === undefined)
+    return lost && entryLost(lost, `it may have been "${name}", which is not among the others`)
   }
 
   slotOf(name: string): number {
@@ -46,7 +57,7 @@ export class PoolCatalogue implements RegionCatalogue {
       if (name === undefined || name === after) continue
       if (!name.startsWith(prefix)) break
       if (records.length === limit) return { records, more: true }
-      const record = this.#pool.get(name)
+      const record = this.#pool.get(name) ?? this.#pool.damageOf(name)?.record
       if (record !== undefined) records.push(record)
     }
     return { records, more: false }

@@ -1,6 +1,6 @@
 /** The gRPC server of a unit: control.proto and grpc.health.v1 on one address. */
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import type * as Grpc from '@grpc/grpc-js'
 import { formatAddress, type HostPort } from '../address.js'
 import { identityKey } from '../control/channel.js'
@@ -10,6 +10,7 @@ import { UnreadableRequest } from '../control/unreadable-request.js'
 import { CheckpointError } from '../errors.js'
 import type { Caller, ControlHandlers } from './control-service.js'
 import { Health } from './health.js'
+import { levelOf, type UnitJournal } from './journal.js'
 
 const serviceName = 'rdma_checkpoint.v1.Control'
 /** How long an orderly stop waits for calls under way. */
@@ -20,10 +21,12 @@ type Streaming = Grpc.ServerWritableStream<unknown, unknown>
 
 export class ControlServer {
   readonly address: HostPort
+  readonly #listener: Server
   readonly #server: Grpc.Server
   readonly #health: Health
 
-  private constructor(server: Grpc.Server, health: Health, address: HostPort) {
+  private constructor(listener: Server, server: Grpc.Server, health: Health, address: HostPort) {
+    this.#listener = listener
     this.#server = server
     this.#health = health
     this.address = address
@@ -37,21 +40,24 @@ export class ControlServer {
     address: HostPort,
     handlers: Promise<ControlHandlers>,
     status: ControlHandlers['Status'],
+    journal: Pick<UnitJournal, 'log' | 'tell'>,
   ): Promise<ControlServer> {
     const proto = await loadControlProto()
     const { grpc } = proto
-    await assertBindable(address)
     const server = new grpc.Server({ 'grpc.max_receive_message_length': 1 << 20 })
     const health = new Health(['', serviceName])
     server.addService(proto.health, health.implementation)
-    server.addService(proto.service, implementation(proto, handlers, status))
-    const port = await new Promise<number>((resolve, reject) => {
-      server.bindAsync(formatAddress(address), grpc.ServerCredentials.createInsecure(), (error, bound) => {
-        if (error === null) resolve(bound)
-        else reject(bindError(address, error))
-      })
+    server.addService(proto.service, implementation(proto, handlers, status, journal))
+    const listener = await listenAlone(address)
+    listener.on('error', (error) =>
+      journal.log('error', 'the control service cannot accept', { because: error.message }),
+    )
+    const http2 = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
+    listener.on('connection', (socket) => http2.injectConnection(socket))
+    return new ControlServer(listener, server, health, {
+      host: address.host,
+      port: (listener.address() as AddressInfo).port,
     })
-    return new ControlServer(server, health, { host: address.host, port })
   }
 
   setServing(serving: boolean): void {
@@ -60,6 +66,7 @@ export class ControlServer {
 
   /** Lets calls under way end, then breaks what is left. */
   async close(): Promise<void> {
+    this.#listener.close()
     this.#health.close()
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
@@ -78,11 +85,12 @@ function implementation(
   proto: ControlProto,
   handlers: Promise<ControlHandlers>,
   status: ControlHandlers['Status'],
+  journal: Pick<UnitJournal, 'tell'>,
 ): Grpc.UntypedServiceImplementation {
   const result: Grpc.UntypedServiceImplementation = {}
   for (const [name, definition] of Object.entries(proto.service)) {
     if (definition.responseStream) {
-      result[name] = (call: Streaming) => void serveStream(proto, handlers, name, call)
+      result[name] = (call: Streaming) => void serveStream(proto, handlers, name, call, journal)
       continue
     }
     const answer = async (call: Unary): Promise<unknown> => {
@@ -98,7 +106,10 @@ function implementation(
     result[name] = (call: Unary, callback: Grpc.sendUnaryData<unknown>) => {
       answer(call).then(
         (reply) => callback(null, reply),
-        (error: unknown) => callback(toStatus(proto.grpc, error)),
+        (error: unknown) => {
+          tellRefused(journal, name, call, error)
+          callback(toStatus(proto.grpc, error))
+        },
       )
     }
   }
@@ -111,6 +122,7 @@ async function serveStream(
   handlers: Promise<ControlHandlers>,
   name: string,
   call: Streaming,
+  journal: Pick<UnitJournal, 'tell'>,
 ): Promise<void> {
   const gone = new AbortController()
   call.on('cancelled', () => gone.abort())
@@ -126,8 +138,21 @@ async function serveStream(
     }
     call.end()
   } catch (error) {
-    if (!call.cancelled && !gone.signal.aborted) call.emit('error', toStatus(proto.grpc, error))
+    if (call.cancelled || gone.signal.aborted) return
+    tellRefused(journal, name, call, error)
+    call.emit('error', toStatus(proto.grpc, error))
   }
+}
+
+function tellRefused(journal: Pick<UnitJournal, 'tell'>, what: string, call: Unary | Streaming, error: unknown): void {
+  const coded =
+    error instanceof CheckpointError
+      ? error
+      : new CheckpointError('INTERNAL', error instanceof Error ? error.message : String(error), { cause: error })
+  const { name, region } = call.request as { name?: unknown; region?: unknown }
+  const named = [name, region].find((text) => typeof text === 'string' && text !== '') as string | undefined
+  const facts = { what, owner: identityOf(call.metadata), error: coded }
+  journal.tell('refused', named === undefined ? facts : { ...facts, region: named }, levelOf(coded))
 }
 
 function identityOf(metadata: Grpc.Metadata): string {
@@ -140,17 +165,19 @@ function identityOf(metadata: Grpc.Metadata): string {
   }
 }
 
-/** gRPC writes to stderr when it cannot bind, which this library does not do; so what fails is found out before. */
-async function assertBindable({ host, port }: HostPort): Promise<void> {
-  const probe = createServer()
+/**
+ * A listener that no other shares: gRPC's own would take SO_REUSEPORT, and in a worker of `node:cluster` the one port that
+ * all workers have together, so that two units answered at one address. It would write to stderr when it cannot bind, too.
+ */
+async function listenAlone({ host, port }: HostPort): Promise<Server> {
+  const listener = createServer({ noDelay: true })
   try {
-    probe.listen({ host, port, exclusive: true })
-    await once(probe, 'listening')
+    listener.listen({ host, port, exclusive: true })
+    await once(listener, 'listening')
   } catch (error) {
     throw bindError({ host, port }, error as Error)
   }
-  probe.close()
-  await once(probe, 'close')
+  return listener
 }
 
 function bindError(address: HostPort, error: Error): CheckpointError {

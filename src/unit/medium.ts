@@ -1,72 +1,73 @@
 /** Opening the native medium of a pool, and its errors as coded ones. */
-import { statSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { CheckpointError } from '../errors.js'
 import type { NativeMedium, NativeModule } from '../native.js'
 import { fromNative } from '../native-error.js'
 import { superblockBytes, superblockOffsets } from '../pool/geometry.js'
 import type { PoolMedium } from '../pool/medium.js'
 import { isZero } from '../pool/structure.js'
-import type { CheckedDevdaxPool, CheckedOptions } from './options.js'
+import type { CheckedOptions } from './options.js'
 
 export interface OpenedMedium {
   native: NativeMedium
   medium: PoolMedium
-  /** It holds nothing yet. */
-  fresh: boolean
-  /** What the extents of a new pool begin and end at, where blocks are not enough. */
-  extentAlignment?: number
 }
 
-/** A mapping of a devdax device begins and ends at multiples of it. */
-const devdaxAlignment = 2 * 1024 * 1024
+/** A mapping of a devdax device, and so each extent of a pool on one, begins and ends at multiples of it. */
+export const devdaxAlignment = 2 * 1024 * 1024
 
 /**
- * @throws CheckpointError `POOL_IN_USE`, `POOL_FULL` when its space cannot be reserved, `INVALID_ARGUMENT`, `SYSTEM`
+ * Opens what is there. Nothing is made of what is not: make-pool.ts does that where it was asked for.
+ * @throws CheckpointError `POOL_NOT_FOUND`, `POOL_IN_USE`, `POOL_DAMAGED`, `INVALID_ARGUMENT`, `OUT_OF_MEMORY`, `SYSTEM`
  */
 export async function openMedium(module: NativeModule, pool: CheckedOptions['pool']): Promise<OpenedMedium> {
   if (pool.medium === 'memory') {
     const native = await module.Medium.open({ medium: 'memory', bytes: pool.bytes }).catch(rethrow)
-    return { native, medium: coded(native), fresh: true }
+    return { native, medium: coded(native) }
   }
-  if (pool.medium === 'devdax') return await openDevdax(module, pool)
-  const fresh = isAbsentOrEmpty(pool.path)
-  if (fresh && pool.bytes === undefined) {
-    throw new CheckpointError('INVALID_ARGUMENT', `There is no pool at ${pool.path}, and no size to make one of.`, {
-      help: 'Check the path, or say how many bytes a new pool shall have.',
-    })
-  }
-  const native = await module.Medium.open({
-    medium: 'file',
-    path: pool.path,
-    create: fresh,
-    ...(fresh && pool.bytes !== undefined ? { bytes: pool.bytes } : {}),
-  }).catch((error: unknown) => {
-    throw fresh ? fromNative(error) : foreign(fromNative(error))
+  const native =
+    pool.medium === 'devdax' ? await openDevdax(module, pool.path) : await openFile(module, pool.path, pool.bytes)
+  return { native, medium: coded(native) }
+}
+
+async function openFile(module: NativeModule, path: string, wanted: number | undefined): Promise<NativeMedium> {
+  if (await isAbsent(path)) throw notFound(path, `--path ${path} --bytes SIZE`)
+  const native = await module.Medium.open({ medium: 'file', path, create: false }).catch((error: unknown) => {
+    throw foreign(fromNative(error))
   })
   const { bytes } = native
-  if (!fresh && pool.bytes !== undefined && pool.bytes !== bytes) {
+  if (wanted !== undefined && wanted !== bytes) {
     await native.close()
     throw new CheckpointError(
       'INVALID_ARGUMENT',
-      `The pool at ${pool.path} has ${bytes} bytes, and ${pool.bytes} were asked for; a pool keeps its size.`,
+      `The pool at ${path} has ${bytes} bytes, and ${wanted} were asked for; a pool keeps its size.`,
       { help: 'Leave the size away to open the pool as it is.' },
     )
   }
-  return { native, medium: coded(native), fresh }
+  return native
 }
 
-/** A device has no length that says whether it is a pool: it holds nothing yet when both superblocks are zeros. */
-async function openDevdax(module: NativeModule, pool: CheckedDevdaxPool): Promise<OpenedMedium> {
-  const native = await module.Medium.open({ medium: 'devdax', path: pool.path }).catch(rethrow)
-  try {
-    const fresh =
-      native.bytes >= 2 * superblockBytes &&
-      superblockOffsets.every((offset) => isZero(native.read(offset, superblockBytes)))
-    return { native, medium: coded(native), fresh, extentAlignment: devdaxAlignment }
-  } catch (error) {
-    await native.close()
-    throw fromNative(error)
-  }
+async function openDevdax(module: NativeModule, path: string): Promise<NativeMedium> {
+  const native = await module.Medium.open({ medium: 'devdax', path }).catch(rethrow)
+  if (!holdsNothing(native)) return native
+  await native.close()
+  throw notFound(path, `--devdax ${path}`)
+}
+
+/** A device has no length that says whether it is a pool: it is none when both superblocks are zeros. */
+export function holdsNothing(native: NativeMedium): boolean {
+  return (
+    native.bytes >= 2 * superblockBytes &&
+    superblockOffsets.every((offset) => isZero(sync(() => native.read(offset, superblockBytes))))
+  )
+}
+
+function notFound(path: string, flags: string): CheckpointError {
+  return new CheckpointError('POOL_NOT_FOUND', `There is no pool at ${path}, and a unit makes none unasked.`, {
+    help:
+      `If there was one, find it first: its regions are in it. To begin with a new one: rdma-checkpoint pool create ${flags}; ` +
+      'or start the unit with --create (RDMA_CHECKPOINT_CREATE=1, pool.create).',
+  })
 }
 
 /** What native code cannot take as a pool at all, such as a file that is not whole blocks. */
@@ -74,22 +75,24 @@ function foreign(error: CheckpointError): CheckpointError {
   if (error.code !== 'INVALID_ARGUMENT') return error
   return new CheckpointError('POOL_DAMAGED', `${error.message}. It was not touched.`, {
     cause: error,
-    help: 'Check the path; to begin anew, move the file away and start again.',
+    help: 'Check the path. If it was a pool, restore it from a copy; to begin anew, move it away and make another (pool create).',
   })
 }
 
-function isAbsentOrEmpty(path: string): boolean {
+/** Whether nothing is there: not even an empty file, which may be what is left of a pool. */
+export async function isAbsent(file: string): Promise<boolean> {
   try {
-    return statSync(path).size === 0
+    await stat(file)
+    return false
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
-    throw new CheckpointError('SYSTEM', `The pool ${path} cannot be looked at: ${(error as Error).message}`, {
+    throw new CheckpointError('SYSTEM', `The pool ${file} cannot be looked at: ${(error as Error).message}`, {
       cause: error,
     })
   }
 }
 
-function coded(native: NativeMedium): PoolMedium {
+export function coded(native: NativeMedium): PoolMedium {
   return {
     bytes: native.bytes,
     blockSize: native.blockSize,
@@ -102,7 +105,7 @@ function coded(native: NativeMedium): PoolMedium {
   }
 }
 
-function sync<T>(call: () => T): T {
+export function sync<T>(call: () => T): T {
   try {
     return call()
   } catch (error) {

@@ -1,6 +1,16 @@
 /** What a unit is started with, and what is checked of it before anything is touched. */
 import { parseAddress } from '../address.js'
-import { abortSignal, type Check, callable, invalid, oneOf, sizeFrom, text, wholeNumber } from '../call/check.js'
+import {
+  abortSignal,
+  type Check,
+  callable,
+  invalid,
+  oneOf,
+  sizeFrom,
+  text,
+  trueOrFalse,
+  wholeNumber,
+} from '../call/check.js'
 import { transport } from '../call/options.js'
 import { asOptions, listOf, needed, nested, shape, take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
@@ -11,13 +21,21 @@ import type { Size, Transport } from '../types.js'
 export type PoolOptions =
   /** In memory: it survives its clients, not the unit. */
   | { medium: 'memory'; bytes: Size; maxRegions?: number }
-  /** In a file, made with all its space reserved when it is not there; `bytes` is needed then only. */
-  | { medium: 'file'; path: string; bytes?: Size; maxRegions?: number }
   /**
-   * On a persistent memory device such as /dev/dax0.0, all of it. It becomes a pool when its first 8 KiB are zeros;
-   * regions take multiples of 2 MiB.
+   * In a file. With `create` a new one is made, with all its space reserved, when nothing is there; `bytes` and `maxRegions` are
+   * for that. Without it a missing pool is an error: nobody shall find a new, empty one in the place of his own.
    */
-  | { medium: 'devdax'; path: string; maxRegions?: number }
+  | { medium: 'file'; path: string; create?: boolean; bytes?: Size; maxRegions?: number }
+  /**
+   * On a persistent memory device such as /dev/dax0.0, all of it; regions take multiples of 2 MiB. With `create` it is
+   * made a pool when its first 8 KiB are zeros.
+   */
+  | { medium: 'devdax'; path: string; create?: boolean; maxRegions?: number }
+
+/** How {@link PersistentMemoryUnit.createPool} is called. */
+export interface MakingOptions {
+  signal?: AbortSignal
+}
 
 export type Security =
   /** No authentication; loopback addresses only. The default. */
@@ -62,8 +80,9 @@ export interface UnitOptions {
   /** Aborting it closes the unit, also while it starts. */
   signal?: AbortSignal
   /**
-   * Called with what an operator may want to know. The unit itself prints nothing; without a log its one warning, that it
-   * runs unauthenticated, goes to `process.emitWarning`.
+   * Called with what an operator may want to know: every takeover, fence, loss of an owner, mended copy, refusal and failure,
+   * with names and identities escaped. What it throws or rejects with ends nothing. The unit itself prints nothing; without
+   * a log its one warning, that it runs unauthenticated, goes to `process.emitWarning`.
    */
   log?: UnitLog
 }
@@ -76,13 +95,13 @@ export interface CheckedOptions {
   transport: Transport
   anyAddress: boolean
   limits: { sessions: number; connections: number; handles: number; regionBytes: number | undefined }
-  log: UnitLog
-  /** Somebody reads the log. */
-  logged: boolean
+  log: UnitLog | undefined
 }
+
 export interface CheckedFilePool {
   medium: 'file'
   path: string
+  create: boolean
   bytes?: number
   maxRegions?: number
 }
@@ -90,6 +109,7 @@ export interface CheckedFilePool {
 export interface CheckedDevdaxPool {
   medium: 'devdax'
   path: string
+  create: boolean
   maxRegions?: number
 }
 
@@ -109,12 +129,14 @@ const pools = {
   file: shape<Extract<PoolOptions, { medium: 'file' }>>({
     medium: needed(oneOf('file')),
     path: needed(path),
+    create: trueOrFalse,
     bytes: sizeFrom(1),
     ...table,
   }),
   devdax: shape<Extract<PoolOptions, { medium: 'devdax' }>>({
     medium: needed(oneOf('devdax')),
     path: needed(path),
+    create: trueOrFalse,
     ...table,
   }),
 }
@@ -185,10 +207,16 @@ export function checkOptions(options: unknown): CheckedOptions & { signal: Abort
       handles: limits.handles ?? 4096,
       regionBytes: limits.regionBytes === undefined ? undefined : Number(limits.regionBytes),
     },
-    log: log ?? (() => undefined),
-    logged: log !== undefined,
+    log,
     signal: given.signal,
   }
+}
+
+const makingOptions = shape<MakingOptions>({ signal: abortSignal })
+
+/** @throws CheckpointError `INVALID_ARGUMENT` */
+export function checkMaking(options: unknown, making: unknown): { pool: CheckedOptions['pool'] } & MakingOptions {
+  return { pool: checkedPool(pool(options, 'pool')), ...take(makingOptions, making) }
 }
 
 /** Pools are whole blocks. */
@@ -199,10 +227,10 @@ function checkedPool(given: PoolOptions): CheckedOptions['pool'] {
     case 'memory':
       return { medium: 'memory', bytes: bytes(given.bytes), ...maxRegions }
     case 'devdax':
-      return { medium: 'devdax', path: given.path, ...maxRegions }
+      return { medium: 'devdax', path: given.path, create: given.create ?? false, ...maxRegions }
     default: {
       const size = given.bytes === undefined ? {} : { bytes: bytes(given.bytes) }
-      return { medium: 'file', path: given.path, ...size, ...maxRegions }
+      return { medium: 'file', path: given.path, create: given.create ?? false, ...size, ...maxRegions }
     }
   }
 }

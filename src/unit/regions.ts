@@ -5,12 +5,14 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { maxLeaseMs, minSilenceMs, requireRoom } from '../call/options.js'
 import { CheckpointError } from '../errors.js'
-import type { NativeResponder } from '../native.js'
+import type { NativeResponder, NativeSessionState } from '../native.js'
 import { fromNative } from '../native-error.js'
 import type { NewRegion, RegionChange } from '../pool/pool.js'
 import { labelsProblem, type RegionRecord, type SavedCursor, limits as slotLimits } from '../pool/slot.js'
+import type { RegionEventType } from '../types.js'
 import type { RegionCatalogue } from './catalogue.js'
 import type { LoggedEvent, RegionEventLog, Standing } from './event-log.js'
+import type { UnitEventFacts, UnitJournal } from './journal.js'
 import { KeyLock } from './key-lock.js'
 import { OwnerWatch } from './owner-watch.js'
 import { inheritedOwnerLivesMs, ownerLivesMs } from './ownership.js'
@@ -73,6 +75,7 @@ export class RegionService {
   readonly #owners = new OwnerWatch(() => this.#tellLost())
   /** 1 is the pool's tables. */
   #nextNativeId = 2n
+  readonly #journal: Pick<UnitJournal, 'tell'> | undefined
 
   constructor(
     catalogue: RegionCatalogue,
@@ -80,7 +83,9 @@ export class RegionService {
     sessions: SessionTable,
     events: RegionEventLog,
     maxBytes: number,
+    journal?: Pick<UnitJournal, 'tell'>,
   ) {
+    this.#journal = journal
     this.#catalogue = catalogue
     this.#events = events
     this.#readySince = native(() => responder.leaseTime())
@@ -121,12 +126,16 @@ export class RegionService {
    */
   watch(name: string, since: bigint | undefined, signal: AbortSignal): AsyncIterable<LoggedEvent> {
     checkName(name)
+    const damage = this.#catalogue.get(name) === undefined ? this.#catalogue.damageOf(name) : undefined
+    if (damage !== undefined) throw damage
     return this.#events.watch(name, since, () => this.#standing(name), signal)
   }
 
   /** The owner tells that it has cleared its log. */
   noteCleared(handle: Handle): void {
-    if (this.#live.get(handle.regionId)?.owner === handle) this.#events.add(handle.region, 'cleared', handle.epoch)
+    const record = this.#catalogue.get(handle.region)
+    if (record === undefined || this.#live.get(handle.regionId)?.owner !== handle) return
+    this.#tell('cleared', record, { owner: handle.session.identity })
   }
 
   stopWatches(): void {
@@ -136,6 +145,7 @@ export class RegionService {
 
   /** Whether the region has an owner on record that is silent, stalled or gone. */
   ownerLost(record: RegionRecord, states = this.#sessions.states()): boolean {
+    if (!this.#live.has(record.id)) return record.owner !== undefined
     return record.owner !== undefined && this.#ownerLivesMs(record, states) === 0
   }
 
@@ -179,7 +189,7 @@ export class RegionService {
         await this.#catalogue.remove(record.name)
         throw error
       }
-      this.#events.add(record.name, 'created', record.epoch)
+      this.#tell('created', record, { bytes: BigInt(record.bytes) })
       return record
     })
   }
@@ -199,7 +209,7 @@ export class RegionService {
         this.serve(record)
         throw error
       }
-      this.#events.add(name, 'deleted', record.epoch)
+      this.#tell('deleted', record)
     })
   }
 
@@ -326,6 +336,7 @@ export class RegionService {
     const handle = this.#addHandle(session, record, live, 'readWrite')
     const token = this.#tokenOrUndo(live, handle, request)
     this.#own(record, live, handle)
+    this.#journal?.tell('resumed', { ...factsOf(record), owner: session.identity })
     return { record, handle, token, ownerSecret: secret }
   }
 
@@ -346,10 +357,16 @@ export class RegionService {
     live.lossTold = true
     try {
       await this.#endFormer(taken, live)
+      if (record.owner !== undefined) {
+        this.#journal?.tell('fenced', { ...factsOf(record), owner: record.owner.identity })
+      }
       const handle = this.#addHandle(session, taken, live, 'readWrite')
       const token = this.#tokenOrUndo(live, handle, request)
       this.#own(taken, live, handle)
-      this.#events.add(taken.name, record.owner === undefined ? 'opened' : 'taken-over', epoch)
+      this.#tell(record.owner === undefined ? 'opened' : 'taken-over', taken, {
+        owner: session.identity,
+        ...(record.owner === undefined ? {} : { former: record.owner.identity }),
+      })
       return { record: taken, handle, token, ownerSecret: secret }
     } catch (error) {
       // The epoch has an owner on record who never came to be.
@@ -377,7 +394,7 @@ export class RegionService {
     if (!owned || record === undefined || record.id !== handle.regionId || this.#catalogue.readOnly !== undefined)
       return
     await this.#catalogue.update(record.name, { owner: null })
-    this.#events.add(record.name, 'released', record.epoch)
+    this.#tell('released', record, { owner: handle.session.identity })
   }
 
   async #drop(handle: Handle): Promise<void> {
@@ -417,12 +434,21 @@ export class RegionService {
       if (record.owner === undefined || live === undefined) continue
       const left = this.#ownerLivesMs(record, states)
       if (left > 0) next = Math.min(next, left)
-      else if (!live.lossTold) this.#events.add(record.name, 'owner-lost', record.epoch)
+      else if (!live.lossTold) {
+        const because = lossOf(record, live, live.owner && states.get(live.owner.session.id))
+        this.#tell('owner-lost', record, { owner: record.owner.identity, because })
+      }
       live.lossTold = left === 0
       // It may come back, and be lost again.
       if (left === 0 && live.owner !== undefined) next = Math.min(next, lookAgainMs)
     }
     return next
+  }
+
+  /** Watchers, listeners and the log. */
+  #tell(type: RegionEventType, record: RegionRecord, facts: UnitEventFacts = {}): void {
+    this.#events.add(record.name, type, record.epoch)
+    this.#journal?.tell(type, { ...factsOf(record), ...facts })
   }
 
   #standing(name: string): Standing {
@@ -476,6 +502,8 @@ export class RegionService {
   #find(name: string, regionId: string | undefined): RegionRecord {
     const record = this.#catalogue.get(name)
     if (record === undefined) {
+      const damage = this.#catalogue.damageOf(name)
+      if (damage !== undefined) throw damage
       throw new CheckpointError('REGION_NOT_FOUND', `There is no region named "${name}".`, {
         help: 'Create it, or list the regions there are.',
       })
@@ -536,6 +564,19 @@ function mergedLease(lease: { silenceMs: number; stallMs: number }, change: Leas
 
 function hashOf(secret: Uint8Array): Buffer {
   return createHash('sha256').update(secret).digest()
+}
+
+function factsOf(record: RegionRecord): UnitEventFacts {
+  return { region: record.name, regionId: record.id, epoch: record.epoch }
+}
+
+/** Why an owner counts as lost. */
+function lossOf(record: RegionRecord, live: LiveRegion, session: NativeSessionState | undefined): string {
+  if (live.inherited) return 'it did not come back after the start of the unit'
+  if (session === undefined) return 'its session has ended'
+  if (!session.connected && session.everConnected && session.dataConnections === 0) return 'its connections are closed'
+  if (session.heardMsAgo >= record.lease.silenceMs) return `it was silent for ${Math.round(session.heardMsAgo)} ms`
+  return `its event loop stood still for ${Math.round(session.loopAgeMs)} ms`
 }
 
 function ownerDetails(record: RegionRecord): Record<string, unknown> {

@@ -4,31 +4,47 @@ import { held, holdsProcess } from '../call/hold.js'
 import { takeCall } from '../call/options.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
-import type { NativeResponder } from '../native.js'
+import type { NativeModule, NativeResponder } from '../native.js'
 import { fromNative } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
-import { Pool } from '../pool/pool.js'
+import { Pool, type PoolNotices } from '../pool/pool.js'
+import { TypedEventTarget } from '../typed-events.js'
 import type { CallOptions, Durability, UnitStatus } from '../types.js'
 import { within } from '../within.js'
 import { PoolCatalogue } from './catalogue.js'
 import { ControlServer } from './control-server.js'
 import { type ControlHandlers, controlHandlers } from './control-service.js'
 import { RegionEventLog } from './event-log.js'
+import { type UnitEvent, type UnitEventFacts, type UnitEvents, UnitJournal } from './journal.js'
+import { type MadePool, makePool } from './make-pool.js'
 import { type OpenedMedium, openMedium } from './medium.js'
-import { type CheckedOptions, checkOptions, type UnitOptions } from './options.js'
+import {
+  type CheckedDevdaxPool,
+  type CheckedFilePool,
+  type CheckedOptions,
+  checkMaking,
+  checkOptions,
+  type MakingOptions,
+  type PoolOptions,
+  type UnitOptions,
+} from './options.js'
 import { RegionService } from './regions.js'
 import { SessionTable } from './sessions.js'
 
 type State = UnitStatus['state']
 
 const tokenLifeMs = 10_000
-const reapEveryMs = 1000
+const everyMs = 1000
 /** The responder's number of the pool's tables. */
 const tablesId = 1n
 /** Regions brought into memory at a time when a file pool is opened. */
 const loadsAtOnce = 4
 
-export class PersistentMemoryUnit implements AsyncDisposable {
+/**
+ * Events, each a {@link UnitEvent}: see {@link UnitEvents}. What happened while it started comes in the turn after `start`
+ * has settled, so that nobody misses it who listens at once.
+ */
+export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implements AsyncDisposable {
   readonly #options: CheckedOptions
   /** What was opened, to be closed in reverse. */
   readonly #openings: (() => Promise<void> | void)[] = []
@@ -45,15 +61,26 @@ export class PersistentMemoryUnit implements AsyncDisposable {
   #version = ''
   #closing: Promise<void> | undefined
 
+  readonly #journal: UnitJournal
+  /** Events of the start, until somebody can listen. */
+  #held: UnitEvent[] | undefined = []
+  #failureTold = false
+
   private constructor(options: CheckedOptions) {
+    super()
     this.#options = options
+    this.#journal = new UnitJournal(options.log, (event) => {
+      if (this.#held === undefined) this.dispatchEvent(event)
+      else this.#held.push(event)
+    })
   }
 
   /**
    * Opens or makes the pool and serves it. Settles when clients can use every region.
    *
    * @throws CheckpointError
-   * - `INVALID_ARGUMENT` an option; no pool at the path and no size; another size than the pool has
+   * - `INVALID_ARGUMENT` an option; a new pool without a size; another size than the pool has
+   * - `POOL_NOT_FOUND` nothing is there, and `create` was not asked for
    * - `UNAUTHENTICATED` an address that is not loopback, with nothing configured to keep strangers out
    * - `POOL_IN_USE`, `POOL_DAMAGED`, `POOL_INCOMPATIBLE`, `POOL_FULL` (its space cannot be reserved), `MEDIUM_FAILED`
    * - `ADDRESS_IN_USE`, `NOT_SUPPORTED`, `MEMLOCK_LIMIT`, `OUT_OF_MEMORY`, `SYSTEM`
@@ -74,7 +101,23 @@ export class PersistentMemoryUnit implements AsyncDisposable {
       throw fromNative(error)
     }
     signal?.addEventListener('abort', () => void unit.close().catch(() => undefined), { once: true })
+    setImmediate(() => unit.#release())
     return unit
+  }
+
+  /**
+   * Makes a new, empty pool and no unit. It comes to be whole and durable, or not at all.
+   * @throws CheckpointError `POOL_EXISTS`, `INVALID_ARGUMENT`, `POOL_FULL` when its space cannot be reserved, `POOL_IN_USE`,
+   * `OUT_OF_MEMORY`, `SYSTEM`, `NOT_SUPPORTED` for a pool in memory, `ABORTED`
+   */
+  static createPool(options: PoolOptions, making?: MakingOptions): Promise<MadePool> {
+    return held(PersistentMemoryUnit.#madePool(options, making))
+  }
+
+  static async #madePool(options: PoolOptions, making: MakingOptions | undefined): Promise<MadePool> {
+    const { pool, signal } = checkMaking(options, making)
+    if (pool.medium !== 'memory') return await makePool(loadNative(), pool, signal)
+    throw new CheckpointError('NOT_SUPPORTED', 'A pool in memory is made when its unit starts, and gone with it.')
   }
 
   /** host:port of the control service; what clients connect to. */
@@ -131,8 +174,10 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     this.#version = native.version
     checkAborted(signal)
 
-    this.#medium = await openMedium(native, this.#options.pool)
-    const { native: nativeMedium, medium, fresh, extentAlignment } = this.#medium
+    const { pool: poolOptions } = this.#options
+    if (poolOptions.medium !== 'memory' && poolOptions.create) await this.#makePool(native, poolOptions, signal)
+    this.#medium = await openMedium(native, poolOptions)
+    const { native: nativeMedium, medium } = this.#medium
     this.#openings.push(() => nativeMedium.close())
 
     let ready: (handlers: ControlHandlers) => void = () => undefined
@@ -143,26 +188,29 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     })
     handlers.catch(() => undefined)
     this.#openings.push(() => failed(stopping()))
-    const control = await ControlServer.listen(listen, handlers, () => this.#status())
+    const control = await ControlServer.listen(listen, handlers, () => this.#status(), this.#journal)
     this.#control = control
     this.#address = formatAddress(control.address)
     this.#openings.push(() => this.#closeControl())
     checkAborted(signal)
 
-    const { pool: poolOptions } = this.#options
-    const maxRegions = poolOptions.maxRegions === undefined ? {} : { maxRegions: poolOptions.maxRegions }
+    const notices: PoolNotices = {
+      mended: (what, because, record) =>
+        this.#journal.tell('mended', { what, because, ...(record === undefined ? {} : { region: record.name }) }),
+      failed: (error) => this.#onMediumFailed(fromNative(error)),
+    }
     // Each life of a memory pool is another one: clients tell them apart by its generation.
-    const startsBefore = poolOptions.medium === 'memory' ? BigInt(Date.now()) : 0n
-    const pool = fresh
-      ? await Pool.format(medium, {
-          medium: poolOptions.medium,
-          ...maxRegions,
-          startsBefore,
-          ...(extentAlignment === undefined ? {} : { extentAlignment }),
-        })
-      : await Pool.open(medium)
+    const { maxRegions } = poolOptions
+    const pool =
+      poolOptions.medium === 'memory'
+        ? await Pool.format(medium, {
+            medium: 'memory',
+            startsBefore: BigInt(Date.now()),
+            ...(maxRegions === undefined ? {} : { maxRegions }),
+          })
+        : await Pool.open(medium, notices)
     this.#pool = pool
-    if (!fresh) await this.#load(pool, signal)
+    if (poolOptions.medium !== 'memory') await this.#load(pool, signal)
 
     const responder = new native.Responder(
       nativeMedium,
@@ -175,7 +223,14 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     const sessions = new SessionTable(responder, this.#options.limits)
     const maxRegionBytes = this.#options.limits.regionBytes ?? pool.geometry.poolBytes
     const events = new RegionEventLog(pool.starts)
-    const regions = new RegionService(new PoolCatalogue(pool), responder, sessions, events, maxRegionBytes)
+    const regions = new RegionService(
+      new PoolCatalogue(pool),
+      responder,
+      sessions,
+      events,
+      maxRegionBytes,
+      this.#journal,
+    )
     this.#openings.push(() => regions.stopWatches())
     for (const record of pool.records()) regions.serve(record)
     this.#sessions = sessions
@@ -185,7 +240,7 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     checkAborted(signal)
 
     this.#state = pool.readOnly === undefined ? 'ready' : 'read-only'
-    this.#openings.push(reaper(sessions, regions))
+    this.#openings.push(this.#everySecond(sessions, regions))
     ready(
       controlHandlers({
         regions,
@@ -202,8 +257,9 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     )
     control.setServing(true)
     if (this.#options.anyAddress) this.#warnOpen()
-    if (pool.readOnly !== undefined) this.#options.log('warn', 'the pool is read-only', { because: pool.readOnly })
-    this.#options.log('info', 'ready', { address: this.address, data: this.#dataAddresses, regions: pool.regions })
+    if (pool.readOnly !== undefined) this.#journal.log('warn', 'the pool is read-only', { because: pool.readOnly })
+    this.#tellState(pool.readOnly)
+    this.#journal.log('info', 'ready', { address: this.address, data: this.#dataAddresses, regions: pool.regions })
   }
 
   async #allowed(text: string, what: string): Promise<HostPort> {
@@ -237,7 +293,23 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     return addresses
   }
 
-  /** Brings what regions hold from the medium into memory, before anybody reads it. */
+  async #makePool(
+    native: NativeModule,
+    options: CheckedFilePool | CheckedDevdaxPool,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    try {
+      const { path, bytes, id } = await makePool(native, options, signal)
+      this.#journal.tell('pool-made', { what: path, bytes: BigInt(bytes), because: `asked for; its id is ${id}` })
+    } catch (error) {
+      // It is asked for only in case that there is none; what is there is opened, or refused with what is wrong.
+      if (!(error instanceof CheckpointError && error.code === 'POOL_EXISTS')) throw error
+    }
+  }
+
+  /**
+   * Brings what regions hold from the medium into memory, before anybody reads it. One that cannot be read is set apart.
+   */
   async #load(pool: Pool, signal: AbortSignal | undefined): Promise<void> {
     const records = pool.records()[Symbol.iterator]()
     const worker = async () => {
@@ -248,7 +320,15 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     }
     const started = performance.now()
     await Promise.all(Array.from({ length: loadsAtOnce }, worker))
-    this.#options.log('info', 'pool loaded', {
+    for (const { slot, record, because } of pool.damaged) {
+      const what = `entry ${slot} of the region table`
+      this.#journal.tell('damaged', {
+        what,
+        because,
+        ...(record === undefined ? {} : { region: record.name, regionId: record.id, epoch: record.epoch }),
+      })
+    }
+    this.#journal.log('info', 'pool loaded', {
       regions: pool.regions,
       afterCrash: !pool.wasClean,
       ms: Math.round(performance.now() - started),
@@ -275,7 +355,7 @@ export class PersistentMemoryUnit implements AsyncDisposable {
           const coded = listenError(error, address, 'The data plane')
           // With auto, a machine without a device for verbs is as good as a build without it.
           if (transport !== 'auto' || fabric === 'iwarp') throw coded
-          this.#options.log('info', `no ${fabric} on this address`, {
+          this.#journal.log('info', `no ${fabric} on this address`, {
             address: formatAddress(address),
             because: coded.message,
           })
@@ -304,7 +384,7 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     const warning =
       'No authentication: whoever reaches this unit may read, write and delete everything in it. ' +
       `It listens on ${[this.address, ...this.#dataAddresses].join(', ')}.`
-    if (this.#options.logged) this.#options.log('warn', warning)
+    if (this.#journal.logged) this.#journal.log('warn', warning)
     else process.emitWarning(warning, { code: 'RDMA_CHECKPOINT_UNAUTHENTICATED' })
   }
 
@@ -323,7 +403,10 @@ export class PersistentMemoryUnit implements AsyncDisposable {
       endpoints: this.#endpoints,
       version: this.#version,
       medium: this.#options.pool.medium,
-      counters: new Map(Object.entries(counters).map(([name, value]) => [name, BigInt(value)])),
+      counters: new Map([
+        ...Object.entries(counters).map(([name, value]): [string, bigint] => [name, BigInt(value)]),
+        ['regionsDamaged', BigInt(pool?.damaged.length ?? 0)],
+      ]),
       maxRegions: pool?.geometry.slots ?? 0,
       sessions: this.#sessions?.size ?? 0,
     }
@@ -331,6 +414,7 @@ export class PersistentMemoryUnit implements AsyncDisposable {
 
   async #stop(): Promise<void> {
     this.#state = 'stopping'
+    this.#tellState()
     this.#regions?.stopWatches()
     await this.#closeControl()
     await this.#regions?.idle()
@@ -340,10 +424,11 @@ export class PersistentMemoryUnit implements AsyncDisposable {
       await this.#writeBack()
     } catch (error) {
       failure = error
-      this.#options.log('error', 'not everything could be made durable', { because: fromNative(error).message })
+      this.#journal.log('error', 'not everything could be made durable', { because: fromNative(error).message })
     }
     await this.#undo()
-    this.#options.log('info', 'stopped')
+    this.#journal.settle(true)
+    this.#journal.log('info', 'stopped')
     if (failure !== undefined) throw fromNative(failure)
   }
 
@@ -368,12 +453,58 @@ export class PersistentMemoryUnit implements AsyncDisposable {
     await responder?.stop()
   }
 
+  /** Hands out the events of the start. */
+  #release(): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    for (const event of held) this.dispatchEvent(event)
+  }
+
+  #tellState(because?: string): void {
+    this.#journal.tell('state', { state: this.#state, ...(because === undefined ? {} : { because }) }, 'debug')
+  }
+
+  /** The medium failed: the pool is for reading only until a restart. Told once. */
+  #onMediumFailed(error: CheckpointError): void {
+    if (this.#failureTold) return
+    this.#failureTold = true
+    this.#journal.tell('medium-failed', { error })
+    if (this.#state === 'ready') {
+      this.#journal.tell('state', { state: 'read-only', because: error.message }, 'warn')
+    }
+  }
+
+  /** Forgets clients that are gone, and tells what the data plane has counted. @returns what ends it */
+  #everySecond(sessions: SessionTable, regions: RegionService): () => Promise<void> {
+    let running: Promise<void> = Promise.resolve()
+    const counted = new CountedRefusals()
+    const timer = setInterval(() => {
+      running = running.then(async () => {
+        this.#journal.settle()
+        const counters = this.#responder?.counters()
+        if (counters !== undefined)
+          for (const facts of counted.since(counters)) this.#journal.tell('refused', facts, 'warn')
+        for (const session of sessions.expired()) {
+          this.#journal.log('info', 'a client is gone', { client: session.identity, handles: session.handles.size })
+          await regions.expire(session)
+        }
+      })
+      // The next turn tries again; a responder that is gone means that the unit is stopping.
+      running = running.catch(() => undefined)
+    }, everyMs)
+    timer.unref()
+    return async () => {
+      clearInterval(timer)
+      await running
+    }
+  }
+
   async #undo(): Promise<void> {
     for (let close = this.#openings.pop(); close !== undefined; close = this.#openings.pop()) {
       try {
         await close()
       } catch (error) {
-        this.#options.log('error', 'a part of the unit did not stop in order', { because: fromNative(error).message })
+        this.#journal.log('error', 'a part of the unit did not stop in order', { because: fromNative(error).message })
       }
     }
   }
@@ -381,20 +512,20 @@ export class PersistentMemoryUnit implements AsyncDisposable {
 
 holdsProcess(PersistentMemoryUnit)
 
-/** Forgets clients that are gone. @returns what ends it */
-function reaper(sessions: SessionTable, regions: RegionService): () => Promise<void> {
-  let running: Promise<void> = Promise.resolve()
-  const timer = setInterval(() => {
-    running = running.then(async () => {
-      for (const session of sessions.expired()) await regions.expire(session)
-    })
-    // The next turn tries again; a responder that is gone means that the unit is stopping.
-    running = running.catch(() => undefined)
-  }, reapEveryMs)
-  timer.unref()
-  return async () => {
-    clearInterval(timer)
-    await running
+/** Connections that the data plane turned away or broke, by the differences of its counters. */
+class CountedRefusals {
+  #refused = 0n
+  #violated = 0n
+
+  since({ connectionsRefused = 0n, connectionsViolated = 0n }: Record<string, bigint>): UnitEventFacts[] {
+    const found: UnitEventFacts[] = []
+    const [refused, violated] = [connectionsRefused - this.#refused, connectionsViolated - this.#violated]
+    this.#refused = connectionsRefused
+    this.#violated = connectionsViolated
+    const what = 'connections of the data plane'
+    if (refused > 0n) found.push({ what, because: 'no valid token or hello, or no room', count: Number(refused) })
+    if (violated > 0n) found.push({ what, because: 'they broke the protocol', count: Number(violated) })
+    return found
   }
 }
 

@@ -99,7 +99,7 @@ test('an open that is to create finds what somebody else has made meanwhile', as
 
 test('durable on a file pool: answered as flushed by the unit, there after a restart', async () => {
   await withFolder(async (folder) => {
-    const pool = { medium: 'file', path: path.join(folder, 'pool'), bytes: 16 * MiB } as const
+    const pool = { medium: 'file', path: path.join(folder, 'pool'), bytes: 16 * MiB, create: true } as const
     const unit = await PersistentMemoryUnit.start({ pool })
     const client = await connect(unit.address)
     const region = await client.createRegion('r', { bytes: MiB, mode: 'raw' })

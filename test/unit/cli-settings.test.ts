@@ -4,7 +4,7 @@ import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { gatherSettings, planServe } from '../../src/cli/serve-settings.js'
 import { formatSize, parseSize } from '../../src/cli/sizes.js'
-import { printable } from '../../src/cli/terminal.js'
+import { printable } from '../../src/printable.js'
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'rdma-checkpoint-test-'))
 const config = path.join(folder, 'unit.json')

@@ -7,6 +7,7 @@ import { Pool } from '../../src/pool/pool.js'
 import { encodeSlot, newestCopy, parseSlot, type RegionRecord } from '../../src/pool/slot.js'
 import { seal } from '../../src/pool/structure.js'
 import { encodeSuperblock, parseSuperblock, type Superblock } from '../../src/pool/superblock.js'
+import { PoolCatalogue } from '../../src/unit/catalogue.js'
 import { CrashableMedium, random, region } from './pool-medium.js'
 
 const poolBytes = 1 << 18
@@ -152,7 +153,9 @@ describe('opening a pool', () => {
     expect(error.code).toBe('POOL_DAMAGED')
     expect(error.message).toMatch(/superblock A does not begin with "RDCPPOOL"/)
     expect((await refusal(new Uint8Array(100))).message).toMatch(/100 bytes/)
-    expect((await refusal(new Uint8Array(poolBytes))).message).toMatch(/superblock A is all zeros/)
+    expect((await refusal(new Uint8Array(poolBytes))).message).toMatch(
+      /both superblocks are zeros. Its making was not finished/,
+    )
   })
 
   it('refuses a truncated pool', async () => {
@@ -162,14 +165,80 @@ describe('opening a pool', () => {
     expect(error.message).toMatch(/262144 bytes, and the medium has 258048/)
   })
 
-  it('refuses two bad copies of one entry and names it', async () => {
+  it('sets a region apart whose entry is lost in both copies, serves the others, and lets nothing be made over it', async () => {
     const { medium } = await madePool()
     const image = Uint8Array.from(medium.image)
     image[tableA + 4096 + 300]! ^= 1
     image[tableB + 4096 + 301]! ^= 1
-    const error = await refusal(image)
-    expect(error.code).toBe('POOL_DAMAGED')
-    expect(error.message).toMatch(/entry 1 of the region table is lost: copy A has checksum/)
+    const damaged = new CrashableMedium(image)
+    const opened = await Pool.open(damaged)
+    expect([...opened.records()].map(({ name }) => name)).toEqual(['a'])
+    expect(opened.damaged).toMatchObject([{ slot: 1, because: expect.stringMatching(/^copy A has checksum/) }])
+    await expect(opened.create(region('c'))).rejects.toMatchObject({
+      code: 'POOL_DAMAGED',
+      message: expect.stringMatching(/Entry 1 of the region table is lost/),
+    })
+    await opened.update('a', { epoch: 7n })
+    const catalogue = new PoolCatalogue(opened)
+    expect(catalogue.damageOf('b')).toMatchObject({ code: 'POOL_DAMAGED' })
+    // What is lost stays as it is: it may still be told from by hand.
+    for (const table of [tableA, tableB]) {
+      expect(damaged.image.slice(table + 4096, table + 8192)).toEqual(image.slice(table + 4096, table + 8192))
+    }
+  })
+
+  it('reads again what could not be read at once, and takes the other copy of what still cannot', async () => {
+    const { medium, pool } = await madePool()
+    const blocks = [0, 4096, tableA, tableB, tableA + 4096, tableB + 4096]
+    for (const bad of blocks) {
+      const once = new CrashableMedium(medium.image)
+      let failures = 1
+      once.failReads = (offset, length) => bad >= offset && bad < offset + length && failures-- > 0
+      expect([...(await Pool.open(once)).records()]).toEqual([...pool.records()])
+
+      const always = new CrashableMedium(medium.image)
+      always.failReads = (offset, length) => bad >= offset && bad < offset + length
+      const mended: string[] = []
+      const opened = await Pool.open(always, { mended: (what, because) => mended.push(`${what}: ${because}`) })
+      expect([...opened.records()]).toEqual([...pool.records()])
+      expect(mended).toEqual([
+        expect.stringMatching(/(superblock|entry [01] of the region table): .*cannot be read: EIO/),
+      ])
+    }
+    const both = new CrashableMedium(medium.image)
+    both.failReads = (offset) => offset < 8192
+    await expect(Pool.open(both)).rejects.toMatchObject({
+      code: 'POOL_DAMAGED',
+      message: /superblock B cannot be read/,
+    })
+    const table = new CrashableMedium(medium.image)
+    table.failReads = (offset, length) => [tableA, tableB].some((at) => at >= offset && at < offset + length)
+    const rest = await Pool.open(table)
+    expect([...rest.records()].map(({ name }) => name)).toEqual(['b'])
+    expect(rest.damaged).toMatchObject([{ slot: 0 }])
+  })
+
+  it('sets a region apart whose bytes cannot be read', async () => {
+    const { medium } = await madePool()
+    const opened = await Pool.open(medium)
+    const [{ extents }] = [opened.get('b')!]
+    let reads = 0
+    medium.failReads = (offset) => offset === extents[0]!.offset && ++reads > 0
+    expect(await opened.load(opened.get('a')!)).toBeUndefined()
+    expect(await opened.load(opened.get('b')!)).toMatchObject({ because: 'it cannot be read: EIO' })
+    expect(reads).toBe(2)
+    expect([...opened.records()].map(({ name }) => name)).toEqual(['a'])
+    expect(opened.damageOf('b')).toBeDefined()
+    await expect(opened.create(region('b'))).rejects.toMatchObject({ code: 'REGION_DAMAGED' })
+    // Its space is not given to another.
+    const space = opened.free
+    await expect(opened.create(region('c', space + 4096))).rejects.toMatchObject({ code: 'POOL_FULL' })
+    const made = await opened.create(region('c', space))
+    for (const { offset, length } of made.extents) {
+      expect(offset + length <= extents[0]!.offset || offset >= extents[0]!.offset + extents[0]!.length).toBe(true)
+    }
+    medium.failReads = () => false
+    expect((await Pool.open(new CrashableMedium(medium.image))).damaged).toEqual([])
   })
 
   it.each([
@@ -217,7 +286,7 @@ describe('opening a pool', () => {
     await expect(pool.remove('a')).rejects.toMatchObject({ code: 'POOL_READ_ONLY' })
   })
 
-  it('refuses extents that overlap, leave the pool or are not aligned, and names taken twice', async () => {
+  it('sets regions apart whose extents overlap, leave the pool or are not aligned, and whose names are taken twice', async () => {
     const { medium, pool } = await madePool()
     const [a, b] = ['a', 'b'].map((name) => pool.get(name)!)
     const forgeRecord = (record: RegionRecord) =>
@@ -227,7 +296,10 @@ describe('opening a pool', () => {
         medium.image,
       )
     const cases: [Partial<RegionRecord>, RegExp][] = [
-      [{ extents: [{ offset: a!.extents[0]!.offset + 4096, length: 12288 }] }, /entries 0 and 1 overlap/],
+      [
+        { extents: [{ offset: a!.extents[0]!.offset + 4096, length: 12288 }] },
+        /entries 0 and 1 of the region table overlap/,
+      ],
       [{ extents: [{ offset: 4096, length: 12288 }] }, /outside of the data area/],
       [{ extents: [{ offset: poolBytes - 4096, length: 12288 }] }, /outside of the data area/],
       [{ extents: [{ offset: b!.extents[0]!.offset + 1, length: 12288 }] }, /not aligned/],
@@ -237,9 +309,19 @@ describe('opening a pool', () => {
       [{ id: a!.id }, /both have the id/],
     ]
     for (const [change, message] of cases) {
-      const error = await refusal(forgeRecord({ ...b!, ...change }))
-      expect(error.code).toBe('POOL_DAMAGED')
-      expect(error.message).toMatch(message)
+      const opened = await Pool.open(new CrashableMedium(forgeRecord({ ...b!, ...change })))
+      expect(opened.damaged.at(-1)?.because).toMatch(message)
+      const apart = opened.damaged.map(({ record }) => record?.name)
+      expect(apart).toContain(change.name ?? 'b')
+      expect([...opened.records()].map(({ name }) => name)).toEqual(apart.includes('a') ? [] : ['a'])
+      await expect(opened.create(region(change.name ?? 'b'))).rejects.toMatchObject({ code: 'REGION_DAMAGED' })
+      // What is made beside them is in nobody's space.
+      const made = await opened.create(region('c'))
+      for (const { offset } of made.extents) {
+        expect(a!.extents.some((extent) => offset >= extent.offset && offset < extent.offset + extent.length)).toBe(
+          false,
+        )
+      }
     }
   })
 

@@ -24,6 +24,7 @@ export class CrashableMedium implements PoolMedium {
   readonly image: Uint8Array
   flushCalls = 0
   failFlushes = false
+  failReads: (offset: number, length: number) => boolean = () => false
   readonly #memory: Uint8Array
   readonly #durable: boolean
   #id = 0
@@ -57,6 +58,7 @@ export class CrashableMedium implements PoolMedium {
     await this.#writeBack(this.#blocks(offset, length))
   }
   async load(offset: number, length: number): Promise<void> {
+    if (this.failReads(offset, length)) throw new Error('EIO')
     this.#memory.set(this.image.subarray(offset, offset + length), offset)
   }
 

@@ -50,6 +50,8 @@ export class UnitProcess {
     flags.push('--medium', pool.medium)
     if (pool.medium === 'file') flags.push('--path', pool.path)
     if (pool.bytes !== undefined) flags.push('--bytes', String(pool.bytes))
+    // A size is given where the pool may have to be made.
+    if (pool.medium === 'file' && pool.bytes !== undefined) flags.push('--create')
     const line = [...(options.under ?? []), process.execPath, command, 'serve', ...flags, ...(options.flags ?? [])]
     const child = spawn(line[0] as string, line.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -3,7 +3,9 @@ import { existsSync } from 'node:fs'
 
 const [index, pool, release] = process.argv.slice(2)
 const { PersistentMemoryUnit } = await import(index)
-const unit = await PersistentMemoryUnit.start({ pool: { medium: 'file', path: pool, bytes: 16 * 1024 * 1024 } })
+const unit = await PersistentMemoryUnit.start({
+  pool: { medium: 'file', path: pool, bytes: 16 * 1024 * 1024, create: true },
+})
 process.on('message', (message) => {
   if (message === 'block') {
     process.send('blocking')

@@ -4,7 +4,7 @@ const { PersistentMemoryUnit } = await import(index)
 const bytes = 16 * 1024 * 1024
 const unit = await PersistentMemoryUnit.start({
   listen,
-  pool: pool === 'memory' ? { medium: 'memory', bytes } : { medium: 'file', path: pool, bytes },
+  pool: pool === 'memory' ? { medium: 'memory', bytes } : { medium: 'file', path: pool, bytes, create: true },
 })
 process.send({ address: unit.address })
 process.on('disconnect', () => process.exit(0))

@@ -24,7 +24,7 @@ async function startUnit() {
   const data = ['--data', `${address}:0`, '--transport', 'verbs', '--listen', '127.0.0.1:4000']
   const child = spawn(
     process.execPath,
-    ['dist/cli/main.js', 'serve', '--devdax', device, ...data, '--dangerously-allow-unauthenticated'],
+    ['dist/cli/main.js', 'serve', '--devdax', device, '--create', ...data, '--dangerously-allow-unauthenticated'],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
   await once(createInterface(child.stdout), 'line')
@@ -143,13 +143,13 @@ async function elsewhere(pool, work) {
   }
 }
 await claim('a file pool on the same device is flushed by the unit', () =>
-  elsewhere({ medium: 'file', path: '/tmp/pool', bytes: 8 << 20 }, async (made) => {
+  elsewhere({ medium: 'file', path: '/tmp/pool', bytes: 8 << 20, create: true }, async (made) => {
     const ack = await made.write(0, bytes(100, 1), durable)
     check(ack.method === 'unit-flush', ack)
   }),
 )
 await claim('a memory pool on the same device keeps nothing, with a code', () =>
-  elsewhere({ medium: 'memory', bytes: 8 << 20 }, async (made) => {
+  elsewhere({ medium: 'memory', bytes: 8 << 20, create: true }, async (made) => {
     const error = await made.write(0, bytes(100, 1), durable).catch((thrown) => thrown)
     check(error.code === 'NOT_DURABLE', error)
   }),
