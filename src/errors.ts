@@ -2,6 +2,8 @@
  * The one error class of the package and the list of its codes. `docs/errors.md` explains each; a test keeps the two equal.
  */
 
+import { printsError } from './call/printed.js'
+
 /**
  * What a failed call may have done on the other side.
  * `none`: nothing was changed. `unknown`: it may have taken effect, in whole or in part. `done`: it took effect, but
@@ -73,21 +75,99 @@ export interface CheckpointErrorOptions {
   details?: Readonly<Record<string, unknown>>
 }
 
-/** The one error this package throws. Programs branch on {@link CheckpointError.code}, people read the message. */
-export class CheckpointError extends Error {
-  readonly code: ErrorCode
-  readonly outcome: Outcome
-  readonly retryable: boolean
-  readonly help?: string
-  readonly details?: Readonly<Record<string, unknown>>
+const outcomes: ReadonlySet<unknown> = new Set<Outcome>(['none', 'unknown', 'done'])
+const optionKeys: ReadonlySet<string> = new Set(['cause', 'outcome', 'retryable', 'help', 'details'])
 
+/**
+ * The one error this package throws. Programs branch on {@link CheckpointError.code}, people read the message.
+ *
+ * `structuredClone` and `postMessage` keep all of it but its class, {@link CheckpointError.from} gives that back. (They drop
+ * whatever an object made by `Error` itself has besides message, stack and cause; so this is made otherwise, and
+ * `util.types.isNativeError` says no where `instanceof Error` says yes.) In JSON, numbers of 64 bits are texts, and the stack is
+ * left out.
+ */
+export class CheckpointError extends Error {
+  declare readonly code: ErrorCode
+  declare readonly outcome: Outcome
+  declare readonly retryable: boolean
+  declare readonly help?: string
+  declare readonly details?: Readonly<Record<string, unknown>>
+
+  /** @throws CheckpointError `INVALID_ARGUMENT` for a code that there is not, or options that are none */
   constructor(code: ErrorCode, message: string, options: CheckpointErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause })
-    this.name = 'CheckpointError'
-    this.code = code
-    this.outcome = options.outcome ?? 'none'
-    this.retryable = options.retryable ?? false
-    if (options.help !== undefined) this.help = options.help
-    if (options.details !== undefined) this.details = options.details
+    const problem = problemOf(code, message, options)
+    super(message)
+    if (problem !== undefined) throw new CheckpointError('INVALID_ARGUMENT', problem)
+    const { cause, outcome = 'none', retryable = false, help, details } = options
+    const error: CheckpointError = Object.create(new.target.prototype)
+    Object.assign(error, { name: 'CheckpointError', message, code, outcome, retryable })
+    if (help !== undefined) Object.assign(error, { help })
+    if (details !== undefined) Object.assign(error, { details })
+    // What cannot be cloned would make the whole error one that cannot.
+    if (cause !== undefined)
+      Object.defineProperty(error, 'cause', { value: cause, enumerable: isCloneable(cause), ...open })
+    Error.captureStackTrace(error, new.target)
+    Object.defineProperty(error, 'stack', { enumerable: true })
+    // biome-ignore lint/correctness/noConstructorReturn: an object of this class that Error has not made, as said above.
+    return error
+  }
+
+  /**
+   * The error that was cloned, posted to another thread or written as JSON, with its class; undefined for anything else.
+   */
+  static from(value: unknown): CheckpointError | undefined {
+    if (value instanceof CheckpointError) return value
+    if (typeof value !== 'object' || value === null) return undefined
+    try {
+      const { name, code, message, outcome, retryable, help, details, cause, stack } = value as CheckpointError
+      if (name !== 'CheckpointError') return undefined
+      const error = new CheckpointError(code, message, {
+        outcome,
+        retryable,
+        ...(help === undefined ? {} : { help }),
+        ...(details === undefined ? {} : { details }),
+        ...(cause === undefined ? {} : { cause: CheckpointError.from(cause) ?? cause }),
+      })
+      if (typeof stack === 'string') error.stack = stack
+      return error
+    } catch {
+      return undefined
+    }
+  }
+
+  get [Symbol.toStringTag](): string {
+    return 'Error'
   }
 }
+
+const open = { configurable: true, writable: true } as const
+
+function isCloneable(cause: unknown): boolean {
+  if (typeof cause === 'object')
+    return (
+      cause === null || cause instanceof CheckpointError || Object.prototype.toString.call(cause) === '[object Error]'
+    )
+  return typeof cause !== 'function' && typeof cause !== 'symbol'
+}
+
+function problemOf(code: unknown, message: unknown, options: unknown): string | undefined {
+  if (typeof code !== 'string' || !Object.hasOwn(errorCodes, code)) return 'code must be one of errorCodes.'
+  if (typeof message !== 'string') return `message must be a string; it is of type ${typeof message}.`
+  if (typeof options !== 'object' || options === null) return 'The options must be an object.'
+  try {
+    const unknown = Object.keys(options).find((key) => !optionKeys.has(key))
+    if (unknown !== undefined) {
+      return `There is no option ${JSON.stringify(unknown)}. The options are: ${[...optionKeys].join(', ')}.`
+    }
+    const { outcome, retryable, help, details } = options as CheckpointErrorOptions
+    if (outcome !== undefined && !outcomes.has(outcome)) return 'outcome must be none, unknown or done.'
+    if (retryable !== undefined && typeof retryable !== 'boolean') return 'retryable must be a boolean.'
+    if (help !== undefined && typeof help !== 'string') return 'help must be a string.'
+    if (details !== undefined && (typeof details !== 'object' || details === null)) return 'details must be an object.'
+  } catch {
+    return 'The options cannot be read.'
+  }
+  return undefined
+}
+
+printsError(CheckpointError)

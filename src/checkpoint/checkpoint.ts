@@ -1,4 +1,5 @@
 /** What reading a log gives. */
+import { loggable } from '../call/printed.js'
 import type { Cursor } from '../types.js'
 import type { Found } from './log-view.js'
 import { isDelta } from './restore.js'
@@ -32,7 +33,7 @@ export interface CheckpointInfo extends Omit<Checkpoint<never>, 'value'> {
 export function infoOf(found: Found, region: string): CheckpointInfo {
   const { sequence, epoch, bytes, storedBytes } = found
   const { schema, codec, timeMs, baseSequence } = found.parts[0]
-  const cursor = { region, epoch, sequence }
+  const cursor = loggable({ region, epoch, sequence })
   const info = { sequence, epoch, schema, codec, writtenAt: new Date(timeMs), bytes, storedBytes, cursor }
-  return isDelta(found) ? { ...info, baseSequence } : info
+  return loggable(isDelta(found) ? { ...info, baseSequence } : info)
 }

@@ -1,5 +1,6 @@
 /** Following a log: checkpoints as they are written, by one-sided reads at a pace that adapts to the writer's. */
 import { holdsProcess } from '../call/hold.js'
+import { loggable, printsAs } from '../call/printed.js'
 import { pause } from '../call/timer.js'
 import type { CallOptions, Cursor } from '../types.js'
 import type { Checkpoint } from './checkpoint.js'
@@ -88,21 +89,21 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
 
   /** The place behind the checkpoint that was returned last; before the first, where it was to begin. */
   get cursor(): Cursor {
-    return { region: this.#source.access.id, ...this.#after }
+    return loggable({ region: this.#source.access.id, ...this.#after })
   }
 
   get lag(): Lag {
     const newest = this.#newest
-    if (newest === undefined || compareAge(newest, this.#after) <= 0) return { records: 0n, bytes: 0n, ms: 0 }
+    if (newest === undefined || compareAge(newest, this.#after) <= 0) return loggable({ records: 0n, bytes: 0n, ms: 0 })
     const records = newest.sequence - this.#after.sequence
     const first = newest.parts[0]
     const end = newest.last.position + newest.last.cells
     const begin = this.#source.access.mode === 'append' ? (this.#afterEnd ?? first.position) : first.position
-    return {
+    return loggable({
       records: records > 0n ? records : 1n,
       bytes: BigInt(Math.max(end - begin, 0) * cellBytes),
       ms: Math.max(0, first.timeMs - (this.#afterTimeMs ?? first.timeMs)),
-    }
+    })
   }
 
   /**
@@ -302,6 +303,7 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
   }
 }
 
+printsAs(Follow, ({ cursor, lag }) => ({ cursor, lag }))
 holdsProcess(Follow)
 
 /** When to look again. */

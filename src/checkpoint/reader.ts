@@ -3,12 +3,13 @@
 import { invalid, show } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
 import { cursorName, followOptions, readerOptions, takeCall } from '../call/options.js'
+import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { CallOptions, Cursor } from '../types.js'
 import { AppendView } from './append-view.js'
 import { type Checkpoint, type CheckpointInfo, infoOf } from './checkpoint.js'
-import { type Codec, decodeWith, raw } from './codec.js'
+import { type Codec, codecName, decodeWith, raw } from './codec.js'
 import { Deadline } from './deadline.js'
 import { Follow, type FollowOptions } from './follow.js'
 import { appendGeometry, overwriteGeometry } from './geometry.js'
@@ -42,18 +43,36 @@ const streamChunkBytes = 1024 * 1024
  * checkpoints of another codec.
  */
 export class CheckpointReader<T> {
-  /** @internal */
-  protected readonly access: RegionReadAccess
-  /** @internal */
-  protected readonly view: LogView
-  /** @internal */
-  protected readonly codec: Codec<T>
+  readonly #access: RegionReadAccess
+  readonly #view: LogView
+  readonly #codec: Codec<T>
 
   /** @internal Use `region.checkpoints()` or `region.log()`. */
   constructor(access: RegionReadAccess, codec: Codec<T>) {
-    this.access = access
-    this.codec = codec
-    this.view = openView(access)
+    this.#access = access
+    this.#codec = codec
+    this.#view = openView(access)
+  }
+
+  /** @internal */
+  protected get access(): RegionReadAccess {
+    return this.#access
+  }
+
+  /** @internal */
+  protected get view(): LogView {
+    return this.#view
+  }
+
+  /** @internal */
+  protected get codec(): Codec<T> {
+    return this.#codec
+  }
+
+  /** What it shows of itself where it is printed. @internal */
+  facts(): object {
+    const { name, id, mode } = this.#access
+    return { region: name, id, mode, codec: codecName(this.#codec.id) }
   }
 
   /** The newest whole checkpoint; undefined when the log is empty or cleared. */
@@ -302,7 +321,7 @@ export class CheckpointReader<T> {
   #checkpoint(found: Found, payload: Uint8Array): Checkpoint<T> {
     const { codec, storedBytes: _stored, baseSequence: _base, ...info } = infoOf(found, this.access.id)
     const at = `Checkpoint ${found.sequence} of region ${JSON.stringify(this.access.name)}`
-    return { ...info, value: decodeWith(this.codec, codec, payload, info.schema, at) }
+    return loggable({ ...info, value: decodeWith(this.codec, codec, payload, info.schema, at) })
   }
 
   async #find(sequence: bigint, deadline: Deadline): Promise<Item> {
@@ -386,6 +405,7 @@ export class CheckpointReader<T> {
   }
 }
 
+printsAs(CheckpointReader, (reader) => reader.facts())
 holdsProcess(CheckpointReader)
 
 /** @throws CheckpointError `CURSOR_INVALID` */

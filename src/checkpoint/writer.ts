@@ -2,6 +2,7 @@
  * The one writer behind all logs of a region: a queue of appends, written in order and several at a time, acknowledged in
  * order. When a write fails, or the unit came back without some, it looks for the end of the log again before it goes on.
  */
+import { loggable } from '../call/printed.js'
 import { CheckpointError } from '../errors.js'
 import type { Ack, CallOptions, Durability, WriteOptions } from '../types.js'
 import { AppendPlacement } from './append-placement.js'
@@ -427,7 +428,7 @@ export class LogWriter {
     this.#placement.settled(flight.start, durable)
     this.#newestAcknowledged = sequence
     if (durable) this.#durableSequence = sequence
-    flight.answer.resolve({ ...flight.ack, sequence })
+    flight.answer.resolve(loggable({ ...flight.ack, sequence }))
   }
 
   /** Waits until nothing is in flight, reads the end of the log, and decides what became of what was in flight. */
@@ -505,7 +506,7 @@ export class LogWriter {
     for (const [index, flight] of open.entries()) {
       const { answer, job, ack, header } = flight
       if (there.has(flight) && ack !== undefined) {
-        answer.resolve({ ...ack, sequence: header.sequence })
+        answer.resolve(loggable({ ...ack, sequence: header.sequence }))
       } else if (job !== undefined && !open.slice(index).some((later) => there.has(later))) {
         again.push(job)
       } else {
@@ -628,7 +629,7 @@ export class LogWriter {
     const { access } = this
     if (!this.#loaded) await this.#barrier()
     if (firstSequence <= this.#header.firstSequence) {
-      return { durability: access.strongest, method: 'none', epoch: access.epoch }
+      return loggable({ durability: access.strongest, method: 'none', epoch: access.epoch })
     }
     const generation = this.#header.generation + 1n
     const { position } = this.#placement.next(true)

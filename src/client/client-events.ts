@@ -1,4 +1,5 @@
 /** What a client tells of its connections and of what it owns. */
+import { eventFacts, printsAs } from '../call/printed.js'
 import type { CheckpointError } from '../errors.js'
 
 /**
@@ -63,6 +64,8 @@ export class OwnershipEvent extends Event {
     this.error = detail.error
   }
 }
+
+for (const event of [ConnectionEvent, OwnershipEvent]) printsAs<Event>(event, eventFacts)
 
 /** The events of a client, by their types. */
 export interface ClientEvents {

@@ -5,6 +5,7 @@ import { unitAddresses } from '../address.js'
 import { checkName, requireNotAborted, timeoutOf, wholeNumber } from '../call/check.js'
 import { held, holdsProcess } from '../call/hold.js'
 import { checkRegion, connectOptions, listOptions, openOptions, takeCall, watchOptions } from '../call/options.js'
+import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import { deadlineTimer } from '../call/timer.js'
 import { VerifiedCheckpoints } from '../checkpoint/verified.js'
@@ -274,7 +275,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     this.#requireOpen()
     const reply = await this.#core.session.control.call('Status', {}, call)
     const { id, generation, state, used, bytes, regions, promises, medium, version } = reply
-    return {
+    return loggable({
       id,
       generation,
       state: state as UnitStatus['state'],
@@ -284,7 +285,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
       promises: promises.filter((promise): promise is Durability => promise === 'visible' || promise === 'durable'),
       medium,
       version,
-    }
+    })
   }
 
   /**
@@ -298,6 +299,18 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     this.#ended.abort()
     this.#closing ??= this.#close(call)
     await this.#closing
+  }
+
+  /** What it shows of itself where it is printed. @internal */
+  facts(): object {
+    const { session } = this.#core
+    const closed = this.#closing !== undefined
+    return {
+      unit: session.address,
+      connected: this.connected,
+      closed,
+      regions: [...this.#regions].map(({ name }) => name),
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -380,6 +393,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   }
 }
 
+printsAs(Client, (client) => client.facts())
 holdsProcess(Client, ['allocate', 'tellConnected'])
 
 function oneUnit(units: unknown): string {

@@ -3,6 +3,7 @@
  * their order the calls that had no answer. Region writes, reads and flushes are idempotent, so that repeating is safe; the
  * unit fences the earlier connection of the handle before it answers the new open, so that nothing of it lands later.
  */
+import type { Secret } from '../call/printed.js'
 import { deadlineTimer } from '../call/timer.js'
 import type { Endpoint } from '../control/messages.js'
 import { CheckpointError, type ErrorCode } from '../errors.js'
@@ -32,7 +33,7 @@ import type { Piece, Transfer, TransferOwner } from './transfer.js'
 /** What the control plane answers to an open. */
 export interface Opened {
   handle: bigint
-  token: Uint8Array
+  token: Secret
   endpoints: readonly Endpoint[]
 }
 
@@ -515,7 +516,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
           transport: endpoint.transport,
           host: endpoint.host,
           port: endpoint.port,
-          token: opened.token,
+          token: opened.token.reveal(),
           setupTimeoutMs: attemptMs,
         },
         handler,

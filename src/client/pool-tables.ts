@@ -2,6 +2,7 @@
  * A unit's region table, read by RDMA: one read-only connection for each client, made at the first use. What is read is
  * parsed by the code that the unit itself uses.
  */
+import { Secret } from '../call/printed.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind } from '../native.js'
 import { toRegionInfo } from '../pool/region-info.js'
@@ -105,7 +106,7 @@ export class PoolTables {
           throw new CheckpointError('PROTOCOL_VIOLATION', `The unit announced table entries of ${slotBytes} bytes.`)
         }
         const offsets = [Number(reply.tableOffsetA), Number(reply.tableOffsetB)] as const
-        return { handle, session: id, token, endpoints, offsets, slotBytes, slots }
+        return { handle, session: id, token: new Secret(token), endpoints, offsets, slotBytes, slots }
       },
       async close(opened) {
         await session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: 1_000 })

@@ -1,4 +1,6 @@
 /** RegionInfo from what the control plane says, and the names it uses. */
+
+import { loggable } from '../call/printed.js'
 import type { OnFullName, RegionInfoMessage, RegionModeName } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
 import type { OnFull, RegionInfo, RegionMode } from '../types.js'
@@ -17,7 +19,7 @@ export function toOnFullName(onFull: OnFull): OnFullName {
 export function fromMessage(message: RegionInfoMessage | undefined): RegionInfo {
   if (message === undefined) throw new CheckpointError('PROTOCOL_VIOLATION', 'The unit answered without a region.')
   const { name, id, bytes, epoch, owner, ownerSinceMs, labels, lease, cursors } = message
-  return {
+  return loggable({
     name,
     id,
     bytes,
@@ -27,8 +29,8 @@ export function fromMessage(message: RegionInfoMessage | undefined): RegionInfo 
     ...(owner === '' ? {} : { owner: { identity: owner, since: new Date(Number(ownerSinceMs)) } }),
     lease: { silenceMs: lease?.silenceMs ?? 1_000, stallMs: lease?.stallMs ?? 10_000 },
     labels: Object.fromEntries(labels),
-    cursors: cursors.map(({ name, epoch, sequence }) => ({ name, epoch, sequence })),
-  }
+    cursors: cursors.map(({ name, epoch, sequence }) => loggable({ name, epoch, sequence })),
+  })
 }
 
 function known<K extends string, V>(table: Readonly<Record<K, V>>, key: K, what: string): V {

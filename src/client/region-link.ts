@@ -1,4 +1,5 @@
 /** Opens a region over the control plane, the first time and again, for its data link. */
+import { Secret } from '../call/printed.js'
 import type { Request } from '../control/messages.js'
 import type { CheckpointError } from '../errors.js'
 import type { NativeGrant } from '../native.js'
@@ -17,7 +18,8 @@ export interface OpenedRegion extends Opened {
   info: RegionInfo
   epoch: bigint
   slot: number
-  ownerSecret: Uint8Array
+  /** Told only where this open became the owner. */
+  ownerSecret: Secret | undefined
 }
 
 export interface RegionOpenerEvents {
@@ -64,13 +66,12 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
     return {
       handle,
       session: id,
-      token: reply.token,
+      token: new Secret(reply.token),
       endpoints: reply.endpoints,
       info: fromMessage(reply.region),
       epoch: reply.epoch,
       slot: reply.slot,
-      // Told only where this open became the owner.
-      ownerSecret: reply.ownerSecret.byteLength > 0 ? reply.ownerSecret : (previous?.ownerSecret ?? reply.ownerSecret),
+      ownerSecret: reply.ownerSecret.byteLength > 0 ? new Secret(reply.ownerSecret) : previous?.ownerSecret,
     }
   }
 
@@ -96,6 +97,8 @@ function again(previous: OpenedRegion, session: bigint, mode: OpenMode): Partial
   return {
     regionId: previous.info.id,
     previousHandle: previous.session === session ? previous.handle : 0n,
-    ...(mode === 'READ' ? {} : { ownerSecret: previous.ownerSecret, ownerEpoch: previous.epoch }),
+    ...(mode === 'READ' || previous.ownerSecret === undefined
+      ? {}
+      : { ownerSecret: previous.ownerSecret.reveal(), ownerEpoch: previous.epoch }),
   }
 }

@@ -1,5 +1,6 @@
 /** The life of a region as the unit tells it: one stream of the control plane, made again where it broke. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { loggable } from '../call/printed.js'
 import { eventTypeOf } from '../control/region-message.js'
 import { CheckpointError } from '../errors.js'
 import { fromNative } from '../native-error.js'
@@ -34,7 +35,7 @@ export async function* watchRegion(
         const type = eventTypeOf(message.type)
         if (type === undefined) continue
         const event = { type, revision: since, epoch: message.epoch, at: new Date(Number(message.atMs)) }
-        yield message.snapshot ? { ...event, snapshot: true } : event
+        yield loggable(message.snapshot ? { ...event, snapshot: true } : event)
         if (ended.aborted) return
       }
     } catch (thrown) {

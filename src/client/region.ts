@@ -12,6 +12,7 @@ import {
 } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
 import { takeCall, takeWrite } from '../call/options.js'
+import { loggable, printsAs } from '../call/printed.js'
 import { asList } from '../call/shape.js'
 import type { Codec } from '../checkpoint/codec.js'
 import { type CheckpointLog, type LogOptions, openLog } from '../checkpoint/log.js'
@@ -55,23 +56,21 @@ export interface RegionParts {
  * written may be torn at any byte. Checkpoints tell by their checksums; raw bytes do not.
  */
 export class RegionReader implements AsyncDisposable {
-  /** @internal */
-  protected readonly core: ClientCore
-  /** @internal */
-  protected readonly link: DataLink<OpenedRegion>
-  /** Bytes of the region, as a number. @internal */
-  protected readonly bytes: number
+  // Out of sight of whoever prints a region: they lead to its owner's secret.
+  readonly #core: ClientCore
+  readonly #link: DataLink<OpenedRegion>
+  readonly #bytes: number
   #info: RegionInfo
   #onClosed: (region: RegionReader) => void
   #closing: Promise<void> | undefined
 
   /** @internal Use {@link Client.openRegion}. */
   constructor(parts: RegionParts) {
-    this.core = parts.core
-    this.link = parts.link
+    this.#core = parts.core
+    this.#link = parts.link
     this.#onClosed = parts.onClosed
     this.#info = this.opened.info
-    this.bytes = Number(this.#info.bytes)
+    this.#bytes = Number(this.#info.bytes)
   }
 
   get name(): string {
@@ -166,12 +165,12 @@ export class RegionReader implements AsyncDisposable {
     const { grant, endpoint } = this.link
     if (grant === undefined || endpoint === undefined) throw this.closedError()
     const { transport, host, port } = endpoint
-    return {
+    return loggable({
       base: grant.base,
       length: BigInt(grant.length),
       transport,
       endpoint: `${host.includes(':') ? `[${host}]` : host}:${port}`,
-    }
+    })
   }
 
   /**
@@ -198,6 +197,21 @@ export class RegionReader implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** @internal */
+  protected get core(): ClientCore {
+    return this.#core
+  }
+
+  /** @internal */
+  protected get link(): DataLink<OpenedRegion> {
+    return this.#link
+  }
+
+  /** Bytes of the region, as a number. @internal */
+  protected get bytes(): number {
+    return this.#bytes
   }
 
   /** @internal */
@@ -487,7 +501,7 @@ export class Region extends RegionReader {
   }
 
   #ack(durability: Durability, method: number): Ack {
-    return { durability, method: methods[method] ?? 'none', epoch: this.epoch }
+    return loggable({ durability, method: methods[method] ?? 'none', epoch: this.epoch })
   }
 
   #requireDurable(): void {
@@ -513,7 +527,17 @@ export class Region extends RegionReader {
 }
 
 // A transfer holds by itself, see transfer.ts.
+printsAs(RegionReader, ({ name, id, size, epoch, transport }) => ({ name, id, size, epoch, transport }))
 holdsProcess(RegionReader, ['read', 'readInto', 'check', 'closedError', 'port'])
+printsAs(Region, ({ name, id, size, epoch, transport, fenced, strongest }) => ({
+  name,
+  id,
+  size,
+  epoch,
+  transport,
+  strongest,
+  fenced: fenced.aborted,
+}))
 holdsProcess(Region, ['write', 'writeAll', 'flush', 'log', 'noteCleared'])
 
 interface Checked {

@@ -4,6 +4,7 @@ import { unitAddresses } from '../address.js'
 import { abortSignal, callable, checkName, invalid, milliseconds, oneOf } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
 import { checkRegion, codec, connectOptionFields, lease, schema } from '../call/options.js'
+import { eventFacts, loggable, printsAs } from '../call/printed.js'
 import { needed, nested, type Shape, shape, take } from '../call/shape.js'
 import type { Checkpoint, CheckpointLog, Codec } from '../checkpoint/index.js'
 import { type Client, connect } from '../client/client.js'
@@ -364,7 +365,7 @@ export class ProcessPair<T = Uint8Array>
     }
     region.fenced.addEventListener('abort', () => this.#onFenced(region), { once: true })
     try {
-      await this.#options.onPrimary({ state: checkpoint?.value, checkpoint, log, epoch, signal, handOver })
+      await this.#options.onPrimary(loggable({ state: checkpoint?.value, checkpoint, log, epoch, signal, handOver }))
     } catch (error) {
       if (!isEnd(error, signal)) throw error
       return handedOver ? 'again' : this.#ended(region)
@@ -427,6 +428,8 @@ export class ProcessPair<T = Uint8Array>
   }
 }
 
+printsAs<Event>(PairEvent, eventFacts)
+printsAs(ProcessPair, ({ role, epoch }) => ({ role, epoch }))
 holdsProcess(ProcessPair)
 
 interface Opened {

@@ -3,6 +3,7 @@ import { listenError } from '../address.js'
 import { boundedText, invalid, uint64 } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
 import { takeCall } from '../call/options.js'
+import { eventFacts, loggable, printsAs } from '../call/printed.js'
 import { shape, take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeFailure, NativePeerLink } from '../native.js'
@@ -228,7 +229,7 @@ export class Peer
       outcome: 'none',
     })
     const { state, version, epoch, bootId, progress, clockMs, turnedMs } = block
-    return { state, version, epoch, bootId, progress, loopAgeMs: clockMs - turnedMs, uptimeMs: clockMs }
+    return loggable({ state, version, epoch, bootId, progress, loopAgeMs: clockMs - turnedMs, uptimeMs: clockMs })
   }
 
   /**
@@ -283,6 +284,8 @@ export class Peer
   }
 }
 
+printsAs<Event>(PeerEvent, eventFacts)
+printsAs(Peer, ({ address, bootId, linked }) => ({ address, bootId, linked }))
 holdsProcess(Peer, ['publish', 'report', 'releaseEvents'])
 
 function toError({ code, message, systemError }: NativeFailure): CheckpointError {

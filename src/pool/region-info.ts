@@ -1,9 +1,10 @@
 /** A table entry as users see it. Unit and client both use it: the client reads entries by RDMA. */
+import { loggable } from '../call/printed.js'
 import type { RegionInfo } from '../types.js'
 import type { RegionRecord } from './slot.js'
 
 export function toRegionInfo(record: RegionRecord): RegionInfo {
-  return {
+  return loggable({
     name: record.name,
     id: record.id,
     bytes: BigInt(record.bytes),
@@ -15,6 +16,6 @@ export function toRegionInfo(record: RegionRecord): RegionInfo {
       : { owner: { identity: record.owner.identity, since: new Date(record.owner.sinceMs) } }),
     lease: { ...record.lease },
     labels: record.labels,
-    cursors: record.cursors.map((cursor) => ({ ...cursor })),
-  }
+    cursors: record.cursors.map((cursor) => loggable({ ...cursor })),
+  })
 }

@@ -2,6 +2,7 @@
 import { formatAddress, type HostPort, isLoopback, listenError, parseAddress, resolve } from '../address.js'
 import { held, holdsProcess } from '../call/hold.js'
 import { takeCall } from '../call/options.js'
+import { loggable, printsAs } from '../call/printed.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeModule, NativeResponder } from '../native.js'
@@ -135,7 +136,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
 
   async status(): Promise<UnitStatus> {
     const { id, generation, state, used, bytes, regions, medium, version } = this.#status()
-    return {
+    return loggable({
       id,
       generation,
       state: state as State,
@@ -145,7 +146,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
       promises: this.promises,
       medium,
       version,
-    }
+    })
   }
 
   /**
@@ -510,6 +511,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   }
 }
 
+printsAs(PersistentMemoryUnit, ({ address, dataAddresses, promises }) => ({ address, dataAddresses, promises }))
 holdsProcess(PersistentMemoryUnit)
 
 /** Connections that the data plane turned away or broke, by the differences of its counters. */
