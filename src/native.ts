@@ -38,6 +38,13 @@ export interface NativeModule {
    */
   allocate(bytes: number, lasting: boolean): ArrayBuffer
   /**
+   * Has the kernel end a TCP connection (ETIMEDOUT) whose other end's kernel acknowledges nothing for so long: bytes, or, while it
+   * is idle, probes; an idle one therefore after twice that at most. The other end's process may be as slow as it likes.
+   * @param descriptor of the socket
+   * @param ms 1 to 3,600,000; probes go by whole seconds
+   */
+  boundTcpSilence(descriptor: number, ms: number): void
+  /**
    * RDMA devices as libibverbs lists them.
    * @throws notSupported, with what to install, where the libraries are missing or the fabric was not built
    */

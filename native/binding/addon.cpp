@@ -11,6 +11,7 @@
 #include "binding/responder.h"
 #include "binding/service_manager.h"
 #include "binding/session_channel.h"
+#include "binding/tcp_silence.h"
 
 #ifndef RC_VERSION
 #error "RC_VERSION is the package's version; binding.gyp defines it"
@@ -42,6 +43,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("copyCrc32c", Napi::Function::New<copyCrc32cOf>(env, "copyCrc32c"));
   exports.Set("takeChanges", Napi::Function::New<takeChangesOf>(env, "takeChanges"));
   exports.Set("allocate", Napi::Function::New<allocate>(env, "allocate"));
+  exports.Set("boundTcpSilence", Napi::Function::New<boundTcpSilence>(env, "boundTcpSilence"));
   exports.Set("verbsDevices", Napi::Function::New<verbsDevices>(env, "verbsDevices"));
   exports.Set("notifyServiceManager", Napi::Function::New<notifyServiceManagerOf>(env, "notifyServiceManager"));
   Medium::define(environment, exports);

@@ -15,7 +15,7 @@ export class ConnectionEvent extends Event {
   readonly unit: string
   /** Of `disconnected` and `reconnecting`: which connection it is about. */
   readonly connection: ConnectionKind | undefined
-  /** Of a `data` connection: the region it belongs to. */
+  /** Of a `data` connection: the region it belongs to. Of `control`: the region whose watch alone has ended. */
   readonly region: string | undefined
   /** Of `disconnected`: why the connection ended. Of `reconnecting`: why the last try failed. */
   readonly error: CheckpointError | undefined

@@ -55,7 +55,10 @@ export interface ClientParts {
   openControl(address: string, identity: string): Promise<Control>
 }
 
-const realParts: ClientParts = { native: loadNative, openControl: ControlChannel.open }
+const realParts: ClientParts = {
+  native: loadNative,
+  openControl: (address, identity) => ControlChannel.open(address, identity, loadNative().boundTcpSilence),
+}
 
 /**
  * Connects to a unit.
@@ -246,7 +249,8 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    * with `sinceRevision`, the events after that one come instead. The iteration goes on after a broken connection and a
    * restart of the unit, without a gap or a duplicate; where events are not kept any more (the unit keeps the last 64 of each
    * name, in memory only) it says so by another snapshot. It ends when the signal aborts, or the client is closed.
-   * @throws CheckpointError `INVALID_ARGUMENT`, `CLOSED` at once; `NOT_SUPPORTED` from a unit that has no watch
+   * @throws CheckpointError `INVALID_ARGUMENT`, `CLOSED` at once; `NOT_SUPPORTED` from a unit that has no watch. Once it has begun,
+   * nothing that goes wrong ends it: it is tried again, and {@link ClientEvents} tell.
    */
   watch(
     name: string,
@@ -256,7 +260,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     const { sinceRevision, signal } = take(watchOptions, options)
     this.#requireOpen()
     const ended = signal === undefined ? this.#ended.signal : AbortSignal.any([signal, this.#ended.signal])
-    return watchRegion(this.#core.session, name, sinceRevision, ended)
+    return watchRegion(this.#core.session, this.#core.links.account, name, sinceRevision, ended)
   }
 
   /**

@@ -92,8 +92,9 @@ const connectionCodes: ReadonlySet<number> = new Set([
 /** Of them, those that the operation itself may have caused. */
 const suspectCodes: ReadonlySet<number> = new Set([nativeCode.remoteAccess, nativeCode.protocolViolation])
 
-/** The same as `passing`, of opening again: what stood once shall not end because the machine is short of something for a while. */
-const passingLater: ReadonlySet<ErrorCode> = new Set(['LIMIT_REACHED', 'OUT_OF_MEMORY', 'SYSTEM'])
+/** The same as `passing`, of opening again: what stood once shall not end because the machine is short of something, or another
+ * program answers in the unit's place, for a while. */
+const passingLater: ReadonlySet<ErrorCode> = new Set(['LIMIT_REACHED', 'OUT_OF_MEMORY', 'SYSTEM', 'PROTOCOL_VIOLATION'])
 
 export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, DeadlineUser {
   /** Writes of this handle that are visible and not flushed. */

@@ -2,53 +2,96 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { loggable } from '../call/printed.js'
 import { eventTypeOf } from '../control/region-message.js'
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, type ErrorCode } from '../errors.js'
 import { fromNative } from '../native-error.js'
 import type { RegionEvent } from '../types.js'
 import { Backoff } from './backoff.js'
-import { passing } from './passing-errors.js'
+import type { ConnectionAccount } from './connection-account.js'
 import type { UnitSession } from './unit-session.js'
 
 const firstBackoffMs = 20
+/** A stream that goes on for so long stands, though nothing may happen to the region. */
+const goodMs = 1_000
+/** With what a stream ends as its connection or its session does, which say so themselves. */
+const toldElsewhere: ReadonlySet<ErrorCode> = new Set([
+  'ABORTED',
+  'CONNECTION_REFUSED',
+  'CONNECTION_LOST',
+  'TIMEOUT',
+  'SESSION_EXPIRED',
+  'UNIT_STOPPING',
+])
+/** What no other try mends. A watch that has had an answer ends by none but the client's own end. */
+const final: ReadonlySet<ErrorCode> = new Set([
+  'INVALID_ARGUMENT',
+  'NOT_SUPPORTED',
+  'VERSION_MISMATCH',
+  'UNAUTHENTICATED',
+  'PLATFORM_UNSUPPORTED',
+  'ADDON_NOT_FOUND',
+])
 
 /** @param ended aborts when the watch shall end, quietly */
 export async function* watchRegion(
   session: UnitSession,
+  account: ConnectionAccount,
   name: string,
   sinceRevision: bigint | undefined,
   ended: AbortSignal,
 ): AsyncGenerator<RegionEvent, void, undefined> {
-  let since = sinceRevision
+  const stream = { kind: 'control', region: name } as const
   const backoff = new Backoff(firstBackoffMs)
-  while (!ended.aborted) {
-    let id: bigint | undefined
-    const attempt = new AbortController()
-    // A stream alone would not notice that the unit's machine is gone; the session's heartbeats do.
-    const offDisconnect = session.onDisconnect(() => attempt.abort())
-    const signal = AbortSignal.any([attempt.signal, ended])
-    try {
-      id = await unlessAborted(session.ready(), ended)
-      const request = { session: id, name, ...(since === undefined ? {} : { sinceRevision: since }) }
-      for await (const message of session.control.watchRegion(request, signal)) {
-        backoff.reset()
-        since = message.revision
-        const type = eventTypeOf(message.type)
-        if (type === undefined) continue
-        const event = { type, revision: since, epoch: message.epoch, at: new Date(Number(message.atMs)) }
-        yield loggable(message.snapshot ? { ...event, snapshot: true } : event)
+  let since = sinceRevision
+  let answered = false
+  let attempts = 0
+  const stands = () => {
+    attempts = 0
+    account.stands(stream)
+  }
+  try {
+    while (!ended.aborted) {
+      let id: bigint | undefined
+      let failure: CheckpointError | undefined
+      const attempt = new AbortController()
+      // A stream alone would not notice that the unit's machine is gone; the session's heartbeats do.
+      const offDisconnect = session.onDisconnect(() => attempt.abort())
+      const signal = AbortSignal.any([attempt.signal, ended])
+      let timer: NodeJS.Timeout | undefined
+      try {
+        id = await unlessAborted(session.ready(), ended)
+        timer = setTimeout(stands, goodMs)
+        timer.unref()
+        const request = { session: id, name, ...(since === undefined ? {} : { sinceRevision: since }) }
+        for await (const message of session.control.watchRegion(request, signal)) {
+          backoff.reset()
+          answered = true
+          stands()
+          since = message.revision
+          const type = eventTypeOf(message.type)
+          if (type === undefined) continue
+          const event = { type, revision: since, epoch: message.epoch, at: new Date(Number(message.atMs)) }
+          yield loggable(message.snapshot ? { ...event, snapshot: true } : event)
+          if (ended.aborted) return
+        }
+      } catch (thrown) {
         if (ended.aborted) return
+        failure = fromNative(thrown)
+        if (failure.code === 'SESSION_EXPIRED' && id !== undefined) session.expire(id)
+        if (failure.code === 'CLOSED' || (!answered && final.has(failure.code))) throw failure
+      } finally {
+        clearTimeout(timer)
+        offDisconnect()
+        attempt.abort()
       }
-    } catch (thrown) {
-      const error = fromNative(thrown)
-      if (ended.aborted) return
-      if (error.code === 'SESSION_EXPIRED' && id !== undefined) session.expire(id)
-      // Aborted is an attempt whose session broke. For as long as it takes.
-      if (error.code !== 'ABORTED' && !passing.has(error.code)) throw error
-    } finally {
-      offDisconnect()
-      attempt.abort()
+      const delayMs = backoff.next()
+      if (failure !== undefined && !toldElsewhere.has(failure.code)) {
+        account.lost(stream, failure)
+        account.waits(stream, ++attempts, delayMs, failure)
+      }
+      await sleep(delayMs, undefined, { signal: ended }).catch(() => undefined)
     }
-    await sleep(backoff.next(), undefined, { signal: ended }).catch(() => undefined)
+  } finally {
+    account.gone(stream)
   }
 }
 

@@ -4,7 +4,7 @@
  * unit no longer knows this one.
  */
 import { randomBytes } from 'node:crypto'
-import type { ControlCallOptions } from '../control/channel.js'
+import type { ControlCallOptions, ControlListener } from '../control/channel.js'
 import type {
   ControlCall,
   RegionEventMessage,
@@ -26,6 +26,12 @@ export interface Control {
   readonly address: string
   call<C extends ControlCall>(name: C, request: Request<C>, options?: ControlCallOptions): Promise<Reply<C>>
   watchRegion(request: WatchRegionMessage, signal: AbortSignal): AsyncIterable<RegionEventMessage>
+  /** Told of its connection from now on. */
+  listen(listener: ControlListener): void
+  /** Connects now, if no connection stands or is being made. */
+  connect(): void
+  /** Ends the connection that stands. */
+  renew(why: string): void
   close(): void
 }
 
@@ -59,6 +65,11 @@ export class UnitSession {
   #delayMs = 0
   #attempt = 0
   #endPause: (() => void) | undefined
+  readonly #controlConnection: Connection = { kind: 'control' }
+  readonly #controlBackoff = new Backoff(firstBackoffMs)
+  #controlAttempt = 0
+  #controlDown = false
+  #controlTimer: NodeJS.Timeout | undefined
   #restoring = false
   /** When the connection was made last, on performance.now()'s clock. */
   #stoodAt: number | undefined
@@ -66,6 +77,21 @@ export class UnitSession {
 
   constructor(context: SessionContext) {
     this.#context = context
+    const { account, control } = context
+    control.listen({
+      onStands: () => {
+        this.#controlDown = false
+        account.stands(this.#controlConnection)
+      },
+      onLost: (error) => {
+        this.#controlDown = true
+        this.#controlAttempt = 0
+        this.#controlBackoff.reset()
+        account.lost(this.#controlConnection, error)
+        if (!this.#closed) control.connect()
+      },
+      onFailed: (error) => this.#connectControlLater(error),
+    })
   }
 
   get address(): string {
@@ -147,6 +173,7 @@ export class UnitSession {
     if (this.#closed) return
     this.#closed = true
     this.#endPause?.()
+    clearTimeout(this.#controlTimer)
     const { control } = this.#context
     if (this.#id !== undefined && this.#channel !== undefined) {
       await control.call('CloseSession', { session: this.#id }, { timeoutMs }).catch(() => undefined)
@@ -252,7 +279,19 @@ export class UnitSession {
     if (this.#closed) return
     if (this.#stoodAt !== undefined && performance.now() - this.#stoodAt > goodMs) this.#backoff.reset()
     else this.#delayMs = this.#backoff.next()
+    // Its machine may be gone, or the way there; what stands of the control plane stands no better.
+    if (error.code === 'TIMEOUT') this.#context.control.renew('the unit answers no heartbeat')
     this.#lost(error)
+  }
+
+  /** In the background, so that the next call finds it, whether or not anybody calls. */
+  #connectControlLater(error: CheckpointError): void {
+    if (!this.#controlDown || this.#closed) return
+    clearTimeout(this.#controlTimer)
+    const delayMs = this.#controlBackoff.next()
+    this.#context.account.waits(this.#controlConnection, ++this.#controlAttempt, delayMs, error)
+    this.#controlTimer = setTimeout(() => this.#context.control.connect(), delayMs)
+    this.#controlTimer.unref()
   }
 
   #lost(error: CheckpointError): void {

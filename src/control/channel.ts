@@ -1,11 +1,15 @@
-/** The client's end of the control plane: one gRPC channel to one unit, calls by name, typed, with coded errors. */
+/**
+ * The client's end of the control plane: calls to one unit by name, typed, with coded errors, over one connection that is made again
+ * whenever it is needed and is not there.
+ */
 import type * as Grpc from '@grpc/grpc-js'
 import { unwatchAbort, watchAbort } from '../abort-watch.js'
 import { timeoutOf } from '../call/check.js'
 import { deadlineTimer, longestTimerMs } from '../call/timer.js'
 import { CheckpointError } from '../errors.js'
+import { type BoundSilence, ControlConnection } from './connection.js'
 import type { ControlCall, RegionEventMessage, Reply, Request, WatchRegionMessage } from './messages.js'
-import { loadControlProto } from './proto.js'
+import { type ControlProto, loadControlProto } from './proto.js'
 import { fromStatus } from './status.js'
 
 /** Metadata key under which every call carries who makes it. */
@@ -17,6 +21,14 @@ export interface ControlCallOptions {
   timeoutMs?: number
 }
 
+/** Told of the connection; a connection that never stood is not lost. */
+export interface ControlListener {
+  onStands(): void
+  onLost(error: CheckpointError): void
+  /** One could not be made. */
+  onFailed(error: CheckpointError): void
+}
+
 type Unary = (
   request: unknown,
   metadata: Grpc.Metadata,
@@ -25,36 +37,69 @@ type Unary = (
 ) => Grpc.ClientUnaryCall
 type ServerStreaming = (request: unknown, metadata: Grpc.Metadata) => Grpc.ClientReadableStream<unknown>
 
+/** Calls that may be made twice: they change nothing, or come to the same. */
+const repeatable: ReadonlySet<ControlCall> = new Set<ControlCall>([
+  'Status',
+  'ListRegions',
+  'GetRegion',
+  'OpenSession',
+  'ResumeSession',
+  'CloseSession',
+  'CloseRegion',
+  'OpenTables',
+  'SaveCursor',
+  'NoteCleared',
+])
+/** On so many connections, that ended under it, a repeatable call is tried. */
+const mostConnections = 3
+
 export class ControlChannel {
-  #client: Grpc.Client & Record<string, Unary>
-  #metadata: Grpc.Metadata
+  readonly #proto: ControlProto
+  readonly #metadata: Grpc.Metadata
+  readonly #boundSilence: BoundSilence
+  #connection: ControlConnection | undefined
+  #listener: ControlListener | undefined
   #closed = false
 
   private constructor(
     /** host:port of the unit's control service. */
     readonly address: string,
-    client: Grpc.Client,
+    proto: ControlProto,
     metadata: Grpc.Metadata,
+    boundSilence: BoundSilence,
   ) {
-    this.#client = client as Grpc.Client & Record<string, Unary>
+    this.#proto = proto
     this.#metadata = metadata
+    this.#boundSilence = boundSilence
   }
 
-  /** Makes the channel; gRPC connects at the first call, and again whenever the connection broke. */
-  static async open(address: string, identity: string): Promise<ControlChannel> {
-    const { grpc, Client } = await loadControlProto()
-    const metadata = new grpc.Metadata()
+  /**
+   * Makes the channel; it connects at the first call.
+   * @param boundSilence has the kernel end a connection whose other end is silent; without it, pings notice later
+   */
+  static async open(
+    address: string,
+    identity: string,
+    boundSilence: BoundSilence = () => undefined,
+  ): Promise<ControlChannel> {
+    const proto = await loadControlProto()
+    const metadata = new proto.grpc.Metadata()
     metadata.set(identityKey, encodeURIComponent(identity))
-    // With its scheme said, a host named `unix` or `dns`, say, is one, too.
-    const client = new Client(`dns:///${address}`, grpc.credentials.createInsecure(), {
-      // A unit that restarts is found again within a fraction of a lease.
-      'grpc.initial_reconnect_backoff_ms': 50,
-      'grpc.min_reconnect_backoff_ms': 50,
-      'grpc.max_reconnect_backoff_ms': 1000,
-      // A proxy from the environment has no business between a process and its unit.
-      'grpc.enable_http_proxy': 0,
-    })
-    return new ControlChannel(address, client, metadata)
+    return new ControlChannel(address, proto, metadata, boundSilence)
+  }
+
+  listen(listener: ControlListener): void {
+    this.#listener = listener
+  }
+
+  /** Connects now, if no connection stands or is being made. */
+  connect(): void {
+    if (!this.#closed) this.#current()
+  }
+
+  /** What stands is not to be trusted any more: the unit does not answer elsewhere. */
+  renew(why: string): void {
+    this.#connection?.abort(why)
   }
 
   /**
@@ -62,29 +107,60 @@ export class ControlChannel {
    * sent) or `CONNECTION_LOST`
    */
   async call<C extends ControlCall>(name: C, request: Request<C>, options: ControlCallOptions = {}): Promise<Reply<C>> {
-    if (this.#closed) throw new CheckpointError('CLOSED', `${name}: the channel to ${this.address} was closed.`)
     const { signal } = options
-    if (signal?.aborted) throw new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason })
-    const timeoutMs = timeoutOf(options)
+    const deadline = Date.now() + timeoutOf(options)
+    for (let ended = 0; ; ) {
+      if (this.#closed) throw this.#closedError(name)
+      if (signal?.aborted) throw new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason })
+      const connection = this.#current()
+      try {
+        return await this.#callOn(connection, name, request, signal, deadline)
+      } catch (error) {
+        if (this.#closed || Date.now() >= deadline) throw error
+        if (!(error instanceof CheckpointError) || !connection.over || signal?.aborted) throw error
+        // It was not sent, and its time is not over.
+        if (connection.unanswered) continue
+        const again = repeatable.has(name) || error.outcome === 'none'
+        if (error.code !== 'CONNECTION_LOST' || !connection.stood || !again || ++ended >= mostConnections) throw error
+      }
+    }
+  }
+
+  #callOn<C extends ControlCall>(
+    connection: ControlConnection,
+    name: C,
+    request: Request<C>,
+    signal: AbortSignal | undefined,
+    deadline: number,
+  ): Promise<Reply<C>> {
+    const client = connection.client as Grpc.Client & Record<string, Unary>
+    const left = deadline - Date.now()
     // Both ends of gRPC take what is longer than a timer for none, or for one that is over.
-    const long = timeoutMs > longestTimerMs
-    const callOptions: Grpc.CallOptions = long ? {} : { deadline: Date.now() + timeoutMs }
-    return await new Promise<Reply<C>>((resolve, reject) => {
-      const unary = this.#client[name]
+    const long = left > longestTimerMs
+    return new Promise<Reply<C>>((resolve, reject) => {
+      const unary = client[name]
       if (unary === undefined) {
         reject(new CheckpointError('INTERNAL', `control.proto has no call ${name}.`))
         return
       }
-      const call = unary.call(this.#client, request, this.#metadata, callOptions, (error, reply) => {
+      const callOptions: Grpc.CallOptions = long ? {} : { deadline }
+      const call = unary.call(client, request, this.#metadata, callOptions, (error, reply) => {
         if (signal !== undefined) unwatchAbort(signal, abortable)
+        done()
         timer?.cancel()
         if (error === null) resolve(reply as Reply<C>)
-        else if (signal?.aborted) {
-          reject(new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason, outcome: 'unknown' }))
-        } else reject(fromStatus(error, this.address, name))
+        else reject(fromStatus(error, this.address, name, connection.stood))
       })
-      const timer = long ? deadlineTimer(timeoutMs, () => call.cancel()) : undefined
-      const abortable = { onAbort: () => call.cancel() }
+      const done = connection.track(() => call.cancel())
+      const timer = long ? deadlineTimer(left, () => call.cancel()) : undefined
+      const abortable = {
+        onAbort: () => {
+          unwatchAbort(signal as AbortSignal, abortable)
+          connection.resets.reset(call)
+          const outcome = connection.stood ? 'unknown' : 'none'
+          reject(new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal?.reason, outcome }))
+        },
+      }
       if (signal !== undefined) watchAbort(signal, abortable)
     })
   }
@@ -98,26 +174,54 @@ export class ControlChannel {
     signal: AbortSignal,
   ): AsyncGenerator<RegionEventMessage, void, undefined> {
     const name = 'WatchRegion'
-    if (this.#closed) throw new CheckpointError('CLOSED', `${name}: the channel to ${this.address} was closed.`)
-    if (signal.aborted) throw new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason })
-    const start = this.#client[name] as unknown as ServerStreaming
-    const stream = start.call(this.#client, request, this.#metadata)
+    if (this.#closed) throw this.#closedError(name)
+    const aborted = () => new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason })
+    if (signal.aborted) throw aborted()
+    const connection = this.#current()
+    const start = (connection.client as Grpc.Client & Record<string, unknown>)[name] as ServerStreaming
+    const stream = start.call(connection.client, request, this.#metadata)
     // What comes after the end of the iteration is nobody's.
     stream.on('error', () => undefined)
-    const cancel = () => stream.cancel()
-    signal.addEventListener('abort', cancel)
+    let ended = false
+    stream.on('status', () => {
+      ended = true
+    })
+    const abort = () => stream.destroy(aborted())
+    const done = connection.track(() => stream.cancel())
+    signal.addEventListener('abort', abort)
     try {
       for await (const message of stream) yield message as RegionEventMessage
     } catch (error) {
-      throw fromStatus(error as Grpc.ServiceError, this.address, name)
+      if (error instanceof CheckpointError) throw error
+      throw fromStatus(error as Grpc.ServiceError, this.address, name, connection.stood)
     } finally {
-      signal.removeEventListener('abort', cancel)
-      stream.cancel()
+      signal.removeEventListener('abort', abort)
+      done()
+      if (!ended && !connection.over) connection.resets.reset(stream)
     }
   }
 
   close(): void {
     this.#closed = true
-    this.#client.close()
+    this.#connection?.end('it was closed')
+  }
+
+  #current(): ControlConnection {
+    if (this.#connection !== undefined && !this.#connection.over) return this.#connection
+    const connection = new ControlConnection(this.#proto, this.address, this.#boundSilence, {
+      onReady: () => this.#listener?.onStands(),
+      onOver: (error, stood) => {
+        if (this.#connection === connection) this.#connection = undefined
+        if (this.#closed) return
+        if (stood) this.#listener?.onLost(error)
+        else this.#listener?.onFailed(error)
+      },
+    })
+    this.#connection = connection
+    return connection
+  }
+
+  #closedError(name: string): CheckpointError {
+    return new CheckpointError('CLOSED', `${name}: the channel to ${this.address} was closed.`)
   }
 }

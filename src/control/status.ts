@@ -5,6 +5,7 @@
 import type { Metadata, ServiceError } from '@grpc/grpc-js'
 import { CheckpointError, type ErrorCode, errorCodes, type Outcome } from '../errors.js'
 import type { GrpcModule } from './proto.js'
+import { fromTransport } from './transport-errors.js'
 
 const key = {
   code: 'rdma-checkpoint-code',
@@ -75,8 +76,11 @@ function bounded(message: string): string {
   return message.length <= maxMessage ? message : `${message.slice(0, maxMessage).toWellFormed()}…`
 }
 
-/** The error that the unit threw, or what gRPC itself met on the way there. */
-export function fromStatus(error: ServiceError, address: string, call: string): CheckpointError {
+/**
+ * The error that the unit threw, or what gRPC itself met on the way there.
+ * @param sent as of {@link fromTransport}
+ */
+export function fromStatus(error: ServiceError, address: string, call: string, sent: boolean): CheckpointError {
   const text = (name: string): string | undefined => {
     const value = error.metadata?.get(name)[0]
     return typeof value === 'string' ? value : undefined
@@ -93,50 +97,7 @@ export function fromStatus(error: ServiceError, address: string, call: string): 
       ...(isRecord(details) ? { details } : {}),
     })
   }
-  return fromTransport(error, address, call)
-}
-
-function fromTransport(error: ServiceError, address: string, call: string): CheckpointError {
-  const asked = `${call} at the unit ${address}`
-  switch (error.code) {
-    case 1:
-      return new CheckpointError('ABORTED', `${asked} was aborted.`, { cause: error, outcome: 'unknown' })
-    case 4:
-      return new CheckpointError('TIMEOUT', `${asked} had no answer within its deadline.`, {
-        cause: error,
-        outcome: 'unknown',
-        retryable: true,
-      })
-    case 8:
-      return new CheckpointError('LIMIT_REACHED', `${asked}: ${error.details}`, { cause: error, outcome: 'unknown' })
-    case 12:
-      return new CheckpointError('NOT_SUPPORTED', `${asked} is not known to that version of the unit.`, {
-        cause: error,
-        help: 'Upgrade the unit.',
-      })
-    case 14: {
-      // grpc-js names the connect error here when no connection ever stood, and then nothing was sent.
-      const neverSent = /No connection established|ECONNREFUSED|Name resolution failed|ENOTFOUND|EAI_/.test(
-        error.details,
-      )
-      return new CheckpointError(
-        neverSent ? 'CONNECTION_REFUSED' : 'CONNECTION_LOST',
-        `${asked}: ${error.details}`,
-        neverSent
-          ? { cause: error, outcome: 'none', retryable: true, help: 'Check that the unit runs and its address.' }
-          : { cause: error, outcome: 'unknown', retryable: true },
-      )
-    }
-    default:
-      return new CheckpointError(
-        'PROTOCOL_VIOLATION',
-        `${asked} failed with gRPC status ${error.code}: ${error.details}`,
-        {
-          cause: error,
-          outcome: 'unknown',
-        },
-      )
-  }
+  return fromTransport(error, address, call, sent)
 }
 
 /** JSON in printable ASCII, as metadata values must be; a bigint is its digits and the letter n. */

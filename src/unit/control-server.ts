@@ -44,7 +44,12 @@ export class ControlServer {
   ): Promise<ControlServer> {
     const proto = await loadControlProto()
     const { grpc } = proto
-    const server = new grpc.Server({ 'grpc.max_receive_message_length': 1 << 20 })
+    const server = new grpc.Server({
+      'grpc.max_receive_message_length': 1 << 20,
+      // A client's event loop may stand for long, and its call be under way all the same.
+      'grpc.keepalive_time_ms': 30_000,
+      'grpc.keepalive_timeout_ms': 60_000,
+    })
     const health = new Health(['', serviceName])
     server.addService(proto.health, health.implementation)
     server.addService(proto.service, implementation(proto, handlers, status, journal))

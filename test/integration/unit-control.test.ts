@@ -213,7 +213,7 @@ describe('bytes that are no message', () => {
     return (path: string, bytes: Buffer) =>
       new Promise<Buffer>((resolve, reject) => {
         const answer = (error: grpc.ServiceError | null, reply?: Buffer) =>
-          error ? reject(fromStatus(error, unit.address, path)) : resolve(reply as Buffer)
+          error ? reject(fromStatus(error, unit.address, path, true)) : resolve(reply as Buffer)
         client.makeUnaryRequest(
           path,
           (same: Buffer) => same,

@@ -169,6 +169,9 @@ export class FakeUnit {
       }
       return this.#answer(name)
     }) as Control['call'],
+    listen: () => undefined,
+    connect: () => undefined,
+    renew: () => undefined,
     async *watchRegion() {},
     close: () => undefined,
   }

@@ -4,7 +4,7 @@ import { fromStatus, toStatus } from '../../src/control/status.js'
 import { CheckpointError, type ErrorCode, errorCodes } from '../../src/errors.js'
 
 function across(error: unknown): CheckpointError {
-  return fromStatus(toStatus(grpc, error) as grpc.ServiceError, 'host:1', 'Call')
+  return fromStatus(toStatus(grpc, error) as grpc.ServiceError, 'host:1', 'Call', true)
 }
 
 describe('an error of the unit', () => {
@@ -42,17 +42,49 @@ describe('an error of the unit', () => {
 })
 
 describe('an error of gRPC', () => {
-  const of = (code: number, details: string, metadata = new grpc.Metadata()) =>
-    fromStatus(Object.assign(new Error(details), { code, details, metadata }), 'host:1', 'Call')
+  const of = (code: number, details: string, metadata = new grpc.Metadata(), sent = true) =>
+    fromStatus(Object.assign(new Error(details), { code, details, metadata }), 'host:1', 'Call', sent)
 
   it.each([
-    [1, '', 'ABORTED', 'unknown'],
+    [1, 'Call cancelled', 'CONNECTION_LOST', 'unknown'],
+    [2, 'Received HTTP status code 500', 'PROTOCOL_VIOLATION', 'none'],
     [4, '', 'TIMEOUT', 'unknown'],
+    [7, 'Received HTTP status code 403', 'PROTOCOL_VIOLATION', 'none'],
+    [8, 'Bandwidth exhausted or memory limit exceeded', 'CONNECTION_LOST', 'unknown'],
+    [8, 'Received message larger than max (5000000 vs 4194304)', 'LIMIT_REACHED', 'unknown'],
     [12, '', 'NOT_SUPPORTED', 'none'],
-    [14, 'No connection established. Last error: connect ECONNREFUSED', 'CONNECTION_REFUSED', 'none'],
+    [12, 'Received HTTP status code 404', 'PROTOCOL_VIOLATION', 'none'],
+    [13, 'Received RST_STREAM with code 2 (Internal server error)', 'CONNECTION_LOST', 'unknown'],
+    [
+      13,
+      'Received RST_STREAM with code 2 triggered by internal client error: read EPIPE',
+      'CONNECTION_LOST',
+      'unknown',
+    ],
+    [13, 'Response message parsing error: index out of range', 'PROTOCOL_VIOLATION', 'unknown'],
     [14, 'Connection dropped', 'CONNECTION_LOST', 'unknown'],
-    [13, 'RST_STREAM', 'PROTOCOL_VIOLATION', 'unknown'],
+    [14, 'Stream refused by server', 'CONNECTION_LOST', 'none'],
+    [14, 'read ECONNRESET', 'CONNECTION_LOST', 'unknown'],
+    [16, 'Received HTTP status code 401', 'PROTOCOL_VIOLATION', 'none'],
+    [11, 'of another program', 'PROTOCOL_VIOLATION', 'unknown'],
   ])('%i %s is %s', (status, details, code, outcome) => expect(of(status, details)).toMatchObject({ code, outcome }))
+
+  it('on a connection that never stood has done nothing, whatever it is', () => {
+    for (const [status, code] of [
+      [4, 'TIMEOUT'],
+      [14, 'CONNECTION_REFUSED'],
+      [13, 'PROTOCOL_VIOLATION'],
+    ] as const) {
+      expect(of(status, 'x', new grpc.Metadata(), false)).toMatchObject({ code, outcome: 'none' })
+    }
+  })
+
+  it('that can pass is retryable, and no other', () => {
+    for (let status = 1; status <= 16; status++) {
+      const { code, retryable } = of(status, 'x')
+      expect(retryable).toBe(['CONNECTION_REFUSED', 'CONNECTION_LOST', 'TIMEOUT'].includes(code))
+    }
+  })
 
   it('with hostile metadata is still coded', () => {
     const metadata = new grpc.Metadata()

@@ -1,0 +1,93 @@
+/**
+ * What gRPC itself answers where the unit has said nothing: one table for its statuses and the HTTP/2 errors behind them.
+ * docs/control-protocol.md has it, too. `CONNECTION_REFUSED`, `CONNECTION_LOST` and `TIMEOUT` pass: a session, a watch and a standby
+ * try again for as long as it takes. The others are for a person to mend.
+ */
+import type { ServiceError } from '@grpc/grpc-js'
+import { CheckpointError, type ErrorCode, type Outcome } from '../errors.js'
+
+interface Meaning {
+  /** Of gRPC. */
+  status: number
+  /** Of the status's text; without it every other of that status. */
+  details?: RegExp
+  code: ErrorCode
+  outcome: Outcome
+  says?: string
+  help?: string
+}
+
+const anotherProgram = {
+  code: 'PROTOCOL_VIOLATION',
+  outcome: 'none',
+  says: 'another program than a unit, or a proxy, answered',
+  help: "Check the address: it is that of the unit's control service.",
+} as const
+const lost = { code: 'CONNECTION_LOST', outcome: 'unknown' } as const
+/** The unit's HTTP/2 says that it has not begun with it. */
+const turnedAway = { code: 'CONNECTION_LOST', outcome: 'none' } as const
+
+const table: readonly Meaning[] = [
+  // CANCELLED, and not by this side: RST_STREAM with CANCEL.
+  { status: 1, ...lost },
+  // UNKNOWN and what follows: an HTTP status in place of one of gRPC.
+  { status: 2, details: /HTTP status code/, ...anotherProgram },
+  { status: 4, code: 'TIMEOUT', outcome: 'unknown', says: 'no answer within its deadline' },
+  { status: 7, ...anotherProgram },
+  // RESOURCE_EXHAUSTED: of a message, or RST_STREAM with ENHANCE_YOUR_CALM.
+  {
+    status: 8,
+    details: /message larger|Attempted to send|larger than max/i,
+    code: 'LIMIT_REACHED',
+    outcome: 'unknown',
+  },
+  { status: 8, ...lost },
+  { status: 12, details: /HTTP status code/, ...anotherProgram },
+  {
+    status: 12,
+    code: 'NOT_SUPPORTED',
+    outcome: 'none',
+    says: 'that version of the unit does not know the call',
+    help: 'Upgrade the unit.',
+  },
+  // INTERNAL: RST_STREAM with any other code, a connection that broke in mid-frame.
+  { status: 13, details: /RST_STREAM|ECONN|EPIPE|ETIMEDOUT|socket|session|stream/i, ...lost },
+  { status: 13, details: /HTTP status code/, ...anotherProgram },
+  // UNAVAILABLE.
+  { status: 14, details: /Stream refused by server|before call started/, ...turnedAway },
+  { status: 14, ...lost },
+  { status: 16, ...anotherProgram },
+]
+
+const refused: Omit<Meaning, 'status'> = {
+  code: 'CONNECTION_REFUSED',
+  outcome: 'none',
+  help: 'Check that the unit runs and its address.',
+}
+const passing: ReadonlySet<ErrorCode> = new Set(['CONNECTION_REFUSED', 'CONNECTION_LOST', 'TIMEOUT'])
+
+/** @param sent whether a connection stood on which the call can have been sent */
+export function fromTransport(error: ServiceError, address: string, call: string, sent: boolean): CheckpointError {
+  const { code, outcome, says, help } = meaningOf(error, sent)
+  return new CheckpointError(
+    code,
+    `${call} at the unit ${address}: ${says ?? error.details}${says ? ` (${error.details})` : ''}.`,
+    {
+      cause: error,
+      outcome: sent ? outcome : 'none',
+      ...(passing.has(code) ? { retryable: true } : {}),
+      ...(help === undefined ? {} : { help }),
+    },
+  )
+}
+
+function meaningOf({ code: status, details }: ServiceError, sent: boolean): Omit<Meaning, 'status'> {
+  if (status === 14 && !sent) return refused
+  return (
+    table.find((row) => row.status === status && (row.details === undefined || row.details.test(details))) ?? {
+      code: 'PROTOCOL_VIOLATION',
+      outcome: 'unknown',
+      says: `gRPC status ${status}`,
+    }
+  )
+}
