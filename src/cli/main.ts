@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { CheckpointError } from '../errors.js'
 import type { OnFull, RegionMode } from '../types.js'
+import { serveExitCode } from './exit-codes.js'
 import { flagOf, type SettingName, type SettingValues, settings, variableOf } from './serve-settings.js'
 import { parseSize } from './sizes.js'
 import { endServing, guardStreams, isReaderGone, lostResults } from './standard-streams.js'
@@ -46,7 +47,7 @@ Examples:
   rdma-checkpoint regions create ${defaultAddress} orders --bytes 64MiB --mode append
   rdma-checkpoint checkpoints extract ${defaultAddress} orders --output latest.bin
 
-Exit codes: 0 done, 1 failed, 2 wrong usage. Of a failure one line on stderr says why, with a code. What each code
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 serve needs a person. Of a failure one line on stderr says why, with a code. What each code
 means and what to do is in ${errorsFile}`,
   )
   const json = process.argv.includes('--json')
@@ -65,8 +66,10 @@ means and what to do is in ${errorsFile}`,
     .catch((error: unknown) => {
       // Its reader has seen enough.
       if (isReaderGone(error)) return
-      if (!(error instanceof CommanderError)) process.exitCode = reportError(error, json)
-      else if (error.exitCode === 0) process.exitCode = 0
+      if (!(error instanceof CommanderError)) {
+        const code = reportError(error, json)
+        process.exitCode = serving && code === 1 ? serveExitCode(error) : code
+      } else if (error.exitCode === 0) process.exitCode = 0
       else process.exitCode = json ? reportError(usageError(error), json) : 2
     })
     .finally(() => (serving ? endServing() : undefined))

@@ -38,6 +38,11 @@ export class ServiceManager {
     this.#tell(`READY=1\nSTATUS=${oneLine(status)}`)
   }
 
+  /** One line for `systemctl status`. */
+  tell(status: string): void {
+    this.#tell(`STATUS=${oneLine(status)}`)
+  }
+
   stopping(): void {
     this.#tell('STOPPING=1')
     this.working('Writing back')

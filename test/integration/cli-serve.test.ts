@@ -84,7 +84,7 @@ describe('serve', () => {
     expect(log).toMatch(/"message":"stopped"/)
   })
 
-  it('says in one line what went wrong, with the code, and exits with 1', async () => {
+  it('says in one line what went wrong, with the code', async () => {
     const foreign = path.join(folder, 'foreign')
     writeFileSync(foreign, 'x'.repeat(100_000))
     const { code, stdout, stderr } = await run([
@@ -96,7 +96,7 @@ describe('serve', () => {
       '--listen',
       '127.0.0.1:0',
     ])
-    expect([code, stdout]).toEqual([1, ''])
+    expect([code, stdout]).toEqual([78, ''])
     expect(stderr).toMatch(/^rdma-checkpoint: POOL_DAMAGED: [^\n]+\n$/)
     const json = await run(['serve', '--medium', 'file', '--path', foreign, '--listen', '127.0.0.1:0', '--json'])
     expect(JSON.parse(json.stderr)).toMatchObject({ error: { code: 'POOL_DAMAGED', help: expect.any(String) } })
@@ -108,7 +108,7 @@ describe('serve', () => {
     async () => {
       const open = await run(['serve', '--medium', 'memory', '--bytes', '4MiB', '--listen', '0.0.0.0:0'])
       expect([open.code, open.stderr]).toEqual([
-        1,
+        78,
         expect.stringMatching(/UNAUTHENTICATED.*--dangerously-allow-unauthenticated/),
       ])
     },
@@ -121,6 +121,77 @@ describe('serve', () => {
     let said = ''
     child.stderr.on('data', (chunk) => (said += chunk))
     await expect.poll(() => said, { timeout: 10_000 }).toMatch(/"level":"warn","message":"No authentication/)
+  })
+})
+
+describe('serve under a service manager', () => {
+  // Node has no datagram sockets of the Unix kind; what building needs has.
+  const receiver = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print('listening', flush=True)
+while True:
+    print(s.recv(4096).decode().replace('\\n', ' '), flush=True)
+`
+
+  it('says when it is ready, what it does, and that it is stopping', async () => {
+    const socket = path.join(folder, 'notify')
+    const manager = spawn('python3', ['-c', receiver, socket], { stdio: ['ignore', 'pipe', 'inherit'] })
+    started.push(manager)
+    let heard = ''
+    manager.stdout.on('data', (text) => (heard += text))
+    await expect.poll(() => heard, { timeout: 20_000 }).toMatch(/listening/)
+    const flags = ['--medium', 'memory', '--bytes', '4MiB', '--listen', '127.0.0.1:0', '--log-level', 'error']
+    const unit = spawn(process.execPath, [command, 'serve', ...flags], {
+      env: { ...process.env, NOTIFY_SOCKET: socket },
+    })
+    started.push(unit)
+    const [line] = await once(unit.stdout, 'data')
+    await expect.poll(() => heard, { timeout: 20_000 }).toMatch(/^READY=1 /m)
+    unit.kill('SIGTERM')
+    expect((await once(unit, 'close'))[0]).toBe(0)
+    await expect
+      .poll(() => heard, { timeout: 20_000 })
+      .toMatch(/^STOPPING=1\nSTATUS=Writing back\nEXTEND_TIMEOUT_USEC=/m)
+    const { address } = JSON.parse(String(line))
+    expect(heard).toMatch(
+      new RegExp(
+        `^listening\\nSTATUS=Opening the pool\\nEXTEND_TIMEOUT_USEC=\\d+\\nREADY=1 STATUS=Serving on ${address}$`,
+        'm',
+      ),
+    )
+  })
+
+  it('serves all the same when nobody is there to be told', async () => {
+    const flags = ['--medium', 'memory', '--bytes', '4MiB', '--listen', '127.0.0.1:0']
+    const unit = spawn(process.execPath, [command, 'serve', ...flags], {
+      env: { ...process.env, NOTIFY_SOCKET: path.join(folder, 'nobody') },
+    })
+    started.push(unit)
+    let log = ''
+    unit.stderr.on('data', (text) => (log += text))
+    await once(unit.stdout, 'data')
+    unit.kill('SIGTERM')
+    expect((await once(unit, 'close'))[0]).toBe(0)
+    expect(log).toMatch(/"level":"warn","message":"the service manager could not be told"/)
+  })
+
+  it('ends with 78 where a restart would not help, and with 1 where it may', async () => {
+    const missing = await run([
+      'serve',
+      '--medium',
+      'file',
+      '--path',
+      path.join(folder, 'none'),
+      '--listen',
+      '127.0.0.1:0',
+    ])
+    expect([missing.code, missing.stderr]).toEqual([78, expect.stringMatching(/POOL_NOT_FOUND/)])
+    const unit = await UnitProcess.start({ pool: { medium: 'memory', bytes: 4 << 20 } })
+    const taken = await run(['serve', '--medium', 'memory', '--bytes', '4MiB', '--listen', unit.address])
+    expect([taken.code, taken.stderr]).toEqual([1, expect.stringMatching(/ADDRESS_IN_USE/)])
+    await unit.kill('SIGTERM')
   })
 })
 
