@@ -19,7 +19,16 @@ export { Client, connect } from './client/client.js'
 export { type ClientEvents, ConnectionEvent, type ConnectionKind, OwnershipEvent } from './client/client-events.js'
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
-export { PairEvent, type PairOptions, type Primary, ProcessPair, type Role } from './failover/index.js'
+export {
+  PairEvent,
+  type PairEvents,
+  type PairOptions,
+  type Primary,
+  ProcessPair,
+  type Role,
+  WaitingEvent,
+  type WaitingReason,
+} from './failover/index.js'
 export { earlyPeer } from './peer/early-link.js'
 export type { PeerOptions } from './peer/options.js'
 export { Peer, PeerEvent, type PeerReport, type PeerStatus, type PeerUpdate } from './peer/peer.js'

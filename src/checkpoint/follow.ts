@@ -1,4 +1,5 @@
 /** Following a log: checkpoints as they are written, by one-sided reads at a pace that adapts to the writer's. */
+import { unwatchAbort, watchAbort } from '../abort-watch.js'
 import { holdsProcess } from '../call/hold.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { pause } from '../call/timer.js'
@@ -76,6 +77,8 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
   #newest: Found | undefined
   #measuredAt = 0
   readonly #onAbort = () => this.#stop.abort(this.#signal?.reason)
+  /** The region takes no more calls. */
+  readonly #onEnded = { onAbort: () => this.#stop.abort() }
 
   /** @internal Use `reader.follow()`. */
   constructor(source: FollowSource<T>, from: 'oldest' | 'latest' | 'cursor', signal: AbortSignal | undefined) {
@@ -85,6 +88,9 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
     this.#run = this.#checkpoints()
     signal?.addEventListener('abort', this.#onAbort)
     if (signal?.aborted) this.#onAbort()
+    const { ended } = source.access
+    if (ended?.aborted) this.#stop.abort()
+    else if (ended !== undefined) watchAbort(ended, this.#onEnded)
   }
 
   /** The place behind the checkpoint that was returned last; before the first, where it was to begin. */
@@ -123,7 +129,8 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
       const returned = this.#returned
       this.#end()
       if (returned) return { done: true, value: undefined }
-      throw error
+      const { ended } = this.#source.access
+      throw ended?.aborted && !this.#signal?.aborted ? ended.reason : error
     }
   }
 
@@ -145,6 +152,8 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
   #end(): void {
     this.#returned = true
     this.#signal?.removeEventListener('abort', this.#onAbort)
+    const { ended } = this.#source.access
+    if (ended !== undefined) unwatchAbort(ended, this.#onEnded)
     this.#stop.abort()
   }
 

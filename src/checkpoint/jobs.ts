@@ -1,72 +1,74 @@
 /** What waits in a writer's queue, and the promise each caller holds. */
-
+import { type Abortable, unwatchAbort, watchAbort } from '../abort-watch.js'
 import { defaultTimeoutMs, timeoutOf } from '../call/check.js'
 import { hold, release } from '../call/hold.js'
-import { deadlineTimer, type Timer } from '../call/timer.js'
 import { CheckpointError, type Outcome } from '../errors.js'
-import type { Ack, Durability, WriteOptions } from '../types.js'
+import type { Ack, CallOptions, Durability, WriteOptions } from '../types.js'
 import type { ChainLink } from './delta-chain.js'
 import type { RegionWriteAccess } from './region-access.js'
 
 export type Appended = Ack & { sequence: bigint }
 export type Staging = ReturnType<RegionWriteAccess['staging']>
 
-/** The promise of one append, which holds the process until it is settled. The caller's signal and timeout end it early, but never the write that is on its way. */
-export class Answer {
-  readonly promise: Promise<Appended>
-  readonly durability: Durability
+/**
+ * The promise of one call that waits in the queue, which holds the process until it is settled. The caller's signal, its deadline and
+ * the end of the region settle it early; what is on its way meanwhile stays on its way.
+ */
+export class Waiting<R> implements Abortable {
+  readonly promise: Promise<R>
   readonly signal: AbortSignal | undefined
-  /** When a call that has to wait for space gives up, in ms of performance.now(). */
-  readonly expires: number
-  /** For the write itself: at least the default, since it cannot be taken back. */
-  readonly writeTimeoutMs: number
-  /** Part of it is on its way. */
-  sent = false
+  /** In ms of performance.now(). */
+  readonly calledAt = performance.now()
+  /** When it gives up; Infinity for never. */
+  expires: number
   settled = false
-  #resolve: (appended: Appended) => void = () => {}
+  readonly #what: string
+  readonly #onEnd: () => void
+  #resolve: (result: R) => void = () => {}
   #reject: (error: unknown) => void = () => {}
-  #timer: Timer | undefined
-  readonly #onAbort = () => {
-    this.reject(
-      new CheckpointError('ABORTED', 'The append was aborted.', {
-        outcome: this.#outcome(),
-        cause: this.signal?.reason,
-      }),
-    )
-  }
 
-  /** @param options checked ones */
-  constructor(options: WriteOptions, durability: Durability, onEnd: () => void) {
-    const { signal } = options
-    const timeoutMs = timeoutOf(options)
-    if (signal?.aborted) throw new CheckpointError('ABORTED', 'The append was aborted.', { cause: signal.reason })
-    this.durability = durability
+  /**
+   * @param what it is, for messages: "The append"
+   * @param timeoutMs Infinity for none
+   */
+  constructor(what: string, signal: AbortSignal | undefined, timeoutMs: number, onEnd: () => void) {
+    if (signal?.aborted) throw new CheckpointError('ABORTED', `${what} was aborted.`, { cause: signal.reason })
+    this.#what = what
     this.signal = signal
-    this.expires = performance.now() + timeoutMs
-    this.writeTimeoutMs = Math.max(timeoutMs, defaultTimeoutMs)
+    this.expires = this.calledAt + timeoutMs
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
     })
     this.#onEnd = onEnd
-    signal?.addEventListener('abort', this.#onAbort)
-    if (options.timeoutMs !== undefined) this.#timer = deadlineTimer(timeoutMs, () => this.expire())
+    if (signal !== undefined) watchAbort(signal, this)
     hold()
   }
 
-  readonly #onEnd: () => void
+  /** Of a failure from here on. */
+  get outcome(): Outcome {
+    return 'none'
+  }
 
-  expire(): void {
+  onAbort(): void {
+    const { outcome } = this
+    this.reject(new CheckpointError('ABORTED', `${this.#what} was aborted.`, { outcome, cause: this.signal?.reason }))
+  }
+
+  /** Its time is over. @param lost why, where the connection does not stand */
+  expire(lost?: (call: string, outcome: Outcome) => CheckpointError | undefined): void {
+    const { outcome } = this
     this.reject(
-      new CheckpointError('TIMEOUT', 'The deadline of the append passed.', {
-        outcome: this.#outcome(),
-        retryable: !this.sent,
-      }),
+      lost?.(this.#what, outcome) ??
+        new CheckpointError('TIMEOUT', `The deadline of ${uncapitalized(this.#what)} passed.`, {
+          outcome,
+          retryable: outcome === 'none',
+        }),
     )
   }
 
-  resolve(appended: Appended): void {
-    if (this.#end()) this.#resolve(appended)
+  resolve(result: R): void {
+    if (this.#end()) this.#resolve(result)
   }
 
   reject(error: unknown): void {
@@ -77,13 +79,44 @@ export class Answer {
     if (this.settled) return false
     this.settled = true
     release()
-    this.#timer?.cancel()
-    this.signal?.removeEventListener('abort', this.#onAbort)
+    if (this.signal !== undefined) unwatchAbort(this.signal, this)
     this.#onEnd()
     return true
   }
+}
 
-  #outcome(): Outcome {
+/** The promise of one append. */
+export class Answer extends Waiting<Appended> {
+  readonly durability: Durability
+  /** For the write itself: at least the default, since it cannot be taken back. */
+  readonly writeTimeoutMs: number
+  /** It may be in the log from now on. */
+  sent = false
+
+  /** @param options checked ones */
+  constructor(options: WriteOptions, durability: Durability, onEnd: () => void) {
+    const timeoutMs = timeoutOf(options)
+    super('The append', options.signal, timeoutMs, onEnd)
+    this.durability = durability
+    this.writeTimeoutMs = Math.max(timeoutMs, defaultTimeoutMs)
+  }
+
+  override get outcome(): Outcome {
+    return this.sent ? 'unknown' : 'none'
+  }
+}
+
+/** The promise of a clear. */
+export class Clearing extends Waiting<Ack> {
+  /** The log header is on its way. */
+  sent = false
+
+  /** @param options checked ones */
+  constructor(options: CallOptions, onEnd: () => void) {
+    super('The clear', options.signal, timeoutOf(options), onEnd)
+  }
+
+  override get outcome(): Outcome {
     return this.sent ? 'unknown' : 'none'
   }
 }
@@ -105,6 +138,8 @@ export interface RecordJob {
 export interface StreamJob {
   readonly kind: 'stream'
   readonly answer: Answer
+  /** Without a deadline of the caller's: how long its source, or the unit, may go without a step. */
+  readonly patienceMs: number | undefined
   readonly chunks: AsyncIterable<Uint8Array>
   /** Undefined when it is not known before the end. */
   readonly totalBytes: number | undefined
@@ -115,9 +150,12 @@ export interface StreamJob {
 /** Reached when everything before it has been sent, or waits for space. */
 export interface BarrierJob {
   readonly kind: 'barrier'
+  readonly answer: Waiting<void> | Clearing
+  /** What is done then is the answer's to tell. */
   readonly reached: () => void
-  readonly failed: (error: unknown) => void
 }
+
+export type Unanswered = Answer | Clearing | Waiting<void>
 
 export type Job = RecordJob | StreamJob | BarrierJob
 
@@ -132,4 +170,8 @@ export function withOutcome(cause: unknown, outcome: Outcome): unknown {
     ...(help === undefined ? {} : { help }),
     ...(details === undefined ? {} : { details }),
   })
+}
+
+function uncapitalized(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1)
 }

@@ -48,7 +48,7 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
 
   /** @internal Use `region.log()`. */
   constructor(access: RegionWriteAccess, codec: Codec<T>, schema: number, delta?: { readonly fullEvery: number }) {
-    super(access, codec)
+    super(access.forReaders ?? access, codec)
     let writer = writers.get(access)
     if (writer === undefined) {
       writer = new LogWriter(access)
@@ -138,6 +138,24 @@ function requireIterable(chunks: unknown): void {
   }
   if (!iterable)
     throw invalid(`The chunks of a streamed checkpoint must be an async iterable; they are ${show(chunks)}.`)
+}
+
+/**
+ * Takes no more calls on the access's logs, and waits, at most so long, for those that can still be answered; the others reject
+ * with the reason. Never rejects.
+ */
+export async function closeLogs(access: RegionWriteAccess, reason: CheckpointError, timeoutMs: number): Promise<void> {
+  await writers.get(access)?.close(reason, timeoutMs)
+}
+
+/** The region has ended: every call on its logs that has no answer rejects with that. */
+export function failLogs(access: RegionWriteAccess, error: CheckpointError): void {
+  writers.get(access)?.fail(error)
+}
+
+/** The connection of the access has broken: its `brokenAt` says when. */
+export function noteBroken(access: RegionWriteAccess): void {
+  writers.get(access)?.noteBroken()
 }
 
 function openChain({ mode, onFull, name }: RegionWriteAccess, fullEvery: number): DeltaChain {

@@ -2,6 +2,7 @@
  * What the checkpoint formats need of a region: the client's Region implements it, tests use one in memory. It keeps
  * this folder free of the client.
  */
+import type { CheckpointError, Outcome } from '../errors.js'
 import type { Ack, CallOptions, Durability, RegionInfo, WriteOptions } from '../types.js'
 import type { VerifiedCheckpoints } from './verified.js'
 
@@ -23,6 +24,8 @@ export interface RegionReadAccess {
   /** Shared by all accesses of a client. */
   readonly verified?: VerifiedCheckpoints
   saveCursor(cursor: { name: string; epoch: bigint; sequence: bigint }, options?: CallOptions): Promise<void>
+  /** Aborts when the region takes no more calls: closed, fenced, deleted. The reason is the error that says so. */
+  readonly ended?: AbortSignal
 }
 
 export interface RegionWriteAccess extends RegionReadAccess {
@@ -45,6 +48,16 @@ export interface RegionWriteAccess extends RegionReadAccess {
     options: WriteOptions & { alsoFlush?: readonly { offset: number; length: number }[] },
   ): Promise<Ack>
   flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack>
+  /** For the log's readers, whose calls end when the region begins to be closed; by default this access itself. */
+  readonly forReaders?: RegionReadAccess
+  /** How long a call waits for a connection, in ms. */
+  readonly retryMs?: number
+  /** Since when there is none, in ms of performance.now(). */
+  readonly brokenAt?: number | undefined
+  /** For a call whose time is over: why, if there is no connection; undefined when there is. */
+  lost?(call: string, outcome: Outcome): CheckpointError | undefined
+  /** The log has records of a later epoch: this access is of an owner that was fenced. */
+  foundFenced?(epoch: bigint): void
   /** The log was cleared: for those who watch the region. Best effort, and not waited for. */
   noteCleared?(): void
   /** Page-aligned memory for staging, reused: call release once nothing refers to it. */

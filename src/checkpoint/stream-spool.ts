@@ -22,6 +22,8 @@ export interface SpoolTarget {
   failure(): unknown
   inFlight(): number
   change(): Promise<void>
+  /** A chunk has come. */
+  progress(): void
 }
 
 /** Cells of a stream of known length with all its headers. */
@@ -42,10 +44,16 @@ export class StreamSpool {
   #cells = 0
   #running = true
   #interrupt: () => void = () => {}
+  #askedAt: number | undefined
 
   constructor(job: StreamJob, target: SpoolTarget) {
     this.#job = job
     this.#target = target
+  }
+
+  /** When its source was asked for the chunk that it has not yielded yet, in ms of performance.now(). */
+  get askedAt(): number | undefined {
+    return this.#askedAt
   }
 
   /** True when the last part was sent; false when the caller's promise was settled before. */
@@ -60,8 +68,11 @@ export class StreamSpool {
       while (!answer.settled) {
         const next = await new Promise<IteratorResult<Uint8Array> | undefined>((resolve, reject) => {
           this.#interrupt = () => resolve(undefined)
+          this.#askedAt = performance.now()
           Promise.resolve(iterator.next()).then(resolve, reject)
         })
+        this.#askedAt = undefined
+        this.#target.progress()
         if (next === undefined) {
           this.#check()
           return false
@@ -78,7 +89,9 @@ export class StreamSpool {
       return false
     } finally {
       this.#running = false
+      this.#askedAt = undefined
       this.#staging?.release()
+      // Not waited for: a source that hangs answers this no sooner.
       if (!ended) void leave(iterator)
     }
   }

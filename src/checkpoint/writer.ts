@@ -2,7 +2,9 @@
  * The one writer behind all logs of a region: a queue of appends, written in order and several at a time, acknowledged in
  * order. When a write fails, or the unit came back without some, it looks for the end of the log again before it goes on.
  */
+import { defaultTimeoutMs } from '../call/check.js'
 import { loggable } from '../call/printed.js'
+import { deadlineTimer, longestTimerMs, type Timer } from '../call/timer.js'
 import { CheckpointError } from '../errors.js'
 import type { Ack, CallOptions, Durability, WriteOptions } from '../types.js'
 import { AppendPlacement } from './append-placement.js'
@@ -11,7 +13,18 @@ import { Deadline } from './deadline.js'
 import { deltaHeaderBytes, writeDeltaHeader } from './delta.js'
 import { type ChainLink, type DeltaChain, makeLink } from './delta-chain.js'
 import { cellBytes, cellsOf, type Geometry, geometryOf, logHeaderBytes, recordHeaderBytes } from './geometry.js'
-import { Answer, type Appended, type Job, type RecordJob, type Staging, withOutcome } from './jobs.js'
+import {
+  Answer,
+  type Appended,
+  Clearing,
+  type Job,
+  type RecordJob,
+  type Staging,
+  type StreamJob,
+  type Unanswered,
+  Waiting,
+  withOutcome,
+} from './jobs.js'
 import { copyOffset, type LogHeader, writeLogHeader } from './log-header.js'
 import { type Age, type LogView, largestAssembledBytes } from './log-view.js'
 import { OverwritePlacement } from './overwrite-placement.js'
@@ -54,6 +67,14 @@ export type RecordContent = Pick<
 > & { baseSequence?: bigint }
 
 const longestPollMs = 50
+/**
+ * Of a close: a stream whose source yields nothing at so many looks in a row is not waited for. Looks, not time: an event loop that
+ * was blocked has kept the source from it, too.
+ */
+const mostIdleLooks = 8
+const lookMs = 25
+/** For a look at the saved cursors while the region is being closed. */
+const lastLookMs = 1_000
 
 export class LogWriter {
   readonly access: RegionWriteAccess
@@ -81,6 +102,21 @@ export class LogWriter {
   #cursors: readonly Age[] = []
   #waiters: (() => void)[] = []
   #clearing: Promise<unknown> = Promise.resolve()
+  /** Those whose turn it was: they write the log header, one after the other. */
+  readonly #clears = new Set<Clearing>()
+  /** What was in flight when a write failed, while it is found out what became of it. */
+  #suspects: readonly Flight[] = []
+  #streaming: { job: StreamJob; spool: StreamSpool } | undefined
+  /** Nothing new is taken; what can still be done is. */
+  #closing: CheckpointError | undefined
+  /** The region has ended: nothing is done any more. */
+  #failure: CheckpointError | undefined
+  /** Since the failure something was not acknowledged, and so nothing behind it is. */
+  #broken = false
+  /** Calls without an answer. */
+  #pending = 0
+  #timer: Timer | undefined
+  #due = Number.POSITIVE_INFINITY
 
   constructor(access: RegionWriteAccess) {
     if (access.mode === 'raw') {
@@ -177,43 +213,95 @@ export class LogWriter {
     options: WriteOptions,
   ): Promise<Appended> {
     const answer = this.answer(options)
-    this.#enqueue({ kind: 'stream', answer, chunks, totalBytes, codec, schema })
+    const patienceMs = options.timeoutMs === undefined ? defaultTimeoutMs : undefined
+    this.#enqueue({ kind: 'stream', answer, patienceMs, chunks, totalBytes, codec, schema })
     return answer.promise
   }
 
   /** The newest checkpoint that the log had when its end was last looked for. */
   async end(): Promise<Age | undefined> {
+    this.#requireOpen()
     await this.#barrier()
     const newest = this.#newestFound
     return newest === undefined || newest.sequence < this.#header.firstSequence ? undefined : newest
   }
 
   /** Records below `before`, or all appended so far, are gone when this resolves. */
-  async clear(before: bigint | undefined, options: CallOptions): Promise<Ack> {
+  clear(before: bigint | undefined, options: CallOptions): Promise<Ack> {
+    this.#requireOpen()
     const deadline = new Deadline(options)
-    let firstSequence = 0n
-    await this.#barrier(() => {
-      firstSequence = before === undefined || before > this.#nextSequence ? this.#nextSequence : before
-    })
-    const cleared = this.#clearing.then(() => this.#writeHeader(firstSequence, deadline))
-    this.#clearing = cleared.catch(() => {})
-    return cleared
+    const answer = this.#expect(new Clearing(options, () => this.#onSettled()))
+    const reached = () => {
+      const firstSequence = before === undefined || before > this.#nextSequence ? this.#nextSequence : before
+      this.#clears.add(answer)
+      this.#clearing = this.#clearing.then(async () => {
+        try {
+          if (!answer.settled) answer.resolve(await this.#writeHeader(firstSequence, deadline, answer))
+        } catch (error) {
+          answer.reject(error)
+        } finally {
+          this.#clears.delete(answer)
+          this.#wake()
+        }
+      })
+    }
+    this.#enqueue({ kind: 'barrier', answer, reached })
+    return answer.promise
   }
 
-  #barrier(then: () => void = () => {}): Promise<void> {
-    return new Promise((resolve, failed) => {
-      const reached = () => {
-        then()
-        resolve()
-      }
-      this.#enqueue({ kind: 'barrier', reached, failed })
-    })
+  /**
+   * Takes nothing new, and waits, at most so long, for what can still be done. What waits for space, or for a source that
+   * yields nothing, ends at once; then everything does.
+   */
+  async close(reason: CheckpointError, timeoutMs: number): Promise<void> {
+    this.#closing ??= reason
+    this.#wake()
+    const end = performance.now() + timeoutMs
+    let [asked, looks, looked] = [0, 0, 0]
+    for (;;) {
+      const now = performance.now()
+      if (this.#failure !== undefined || !this.#isBusy() || now >= end) break
+      const askedAt = this.#streaming?.spool.askedAt
+      if (askedAt === undefined || askedAt !== asked) [asked, looks, looked] = [askedAt ?? 0, 0, now]
+      else if (now - looked >= lookMs) [looks, looked] = [looks + 1, now]
+      if (looks >= mostIdleLooks) this.#streaming?.job.answer.reject(withOutcome(this.#closing, 'none'))
+      await this.#change(Math.min(end - now, this.#streaming === undefined ? longestTimerMs : lookMs))
+    }
+    this.fail(this.#closing)
+  }
+
+  /** The region has ended, as the error says: so does every call that has no answer, now. */
+  fail(error: CheckpointError): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    // What is in flight is told by its write, which ends now, too.
+    for (const { answer } of this.#suspects) answer.reject(withOutcome(error, 'unknown'))
+    this.#streaming?.job.answer.reject(withOutcome(error, 'none'))
+    for (const clear of [...this.#clears]) if (!clear.sent) clear.reject(withOutcome(error, 'none'))
+    this.#rejectQueue(error)
+    this.#wake()
+  }
+
+  #barrier(): Promise<void> {
+    const answer = this.#expect(new Waiting<void>('The call', undefined, defaultTimeoutMs, () => this.#onSettled()))
+    this.#enqueue({ kind: 'barrier', answer, reached: () => answer.resolve() })
+    return answer.promise
+  }
+
+  #requireOpen(): void {
+    const ended = this.#failure ?? this.#closing
+    if (ended !== undefined) throw withOutcome(ended, 'none')
+  }
+
+  #isBusy(): boolean {
+    return this.#pumping || this.#queue.length > 0 || this.#flights.length > 0 || this.#clears.size > 0
   }
 
   answer(options: WriteOptions): Answer {
     const durability = options.durability ?? this.access.strongest
     this.requireDurability(durability)
-    return new Answer(options, durability, () => this.#wake())
+    this.#requireOpen()
+    return this.#expect(new Answer(options, durability, () => this.#onSettled()))
   }
 
   /** @throws CheckpointError `NOT_DURABLE` */
@@ -234,9 +322,69 @@ export class LogWriter {
     )
   }
 
+  /** Has the time of a call that has just come kept. */
+  #expect<W extends Unanswered>(waiting: W): W {
+    this.#pending++
+    const end = this.#endOf(waiting)
+    if (end < this.#due) this.#setTimer(end)
+    return waiting
+  }
+
+  #onSettled(): void {
+    this.#pending--
+    this.#wake()
+  }
+
+  /** As of calls on the region: without a connection none waits for longer than it takes to give one up. */
+  #endOf({ expires, calledAt }: Unanswered): number {
+    const { brokenAt, retryMs } = this.access
+    return brokenAt === undefined || retryMs === undefined
+      ? expires
+      : Math.min(expires, Math.max(brokenAt, calledAt) + retryMs)
+  }
+
+  /** The connection has broken. */
+  noteBroken(): void {
+    if (this.#pending > 0) this.#sweep()
+  }
+
+  #setTimer(due: number): void {
+    this.#timer?.cancel()
+    this.#due = due
+    this.#timer = deadlineTimer(due - performance.now(), () => this.#sweep())?.unref()
+  }
+
+  /** Ends the calls whose time is over. */
+  #sweep(): void {
+    const now = performance.now()
+    let next = Number.POSITIVE_INFINITY
+    for (const waiting of this.#unanswered()) {
+      if (waiting.settled) continue
+      const end = this.#endOf(waiting)
+      if (end > now) next = Math.min(next, end)
+      else waiting.expire((call, outcome) => this.access.lost?.(call, outcome))
+    }
+    this.#setTimer(next)
+  }
+
+  /** One may turn up more than once. */
+  *#unanswered(): Iterable<Unanswered> {
+    for (const { answer } of this.#queue.slice()) yield answer
+    for (const { answer } of [...this.#flights, ...this.#suspects]) yield answer
+    if (this.#streaming !== undefined) yield this.#streaming.job.answer
+    yield* [...this.#clears]
+  }
+
   #enqueue(job: Job): void {
     this.#queue.push(job)
     this.#kick()
+  }
+
+  #rejectQueue(error: unknown): void {
+    for (const job of this.#queue.splice(0)) {
+      job.answer.reject(withOutcome(error, 'none'))
+      if (job.kind === 'record') job.staging.release()
+    }
   }
 
   #kick(): void {
@@ -248,18 +396,18 @@ export class LogWriter {
   /** Runs to its first wait at once, so that an append that nothing holds up is sent before its promise is returned. */
   async #pump(): Promise<void> {
     try {
-      while (this.#queue.length > 0 || this.#troubled()) {
+      while (this.#failure === undefined && (this.#queue.length > 0 || this.#troubled())) {
         if (this.#troubled() || !this.#loaded || this.access.rollbacks !== this.#rollbacks) {
           await this.#recover()
           continue
         }
         const job = this.#queue[0] as Job
-        if (job.kind === 'barrier') {
-          this.#queue.shift()
-          job.reached()
-        } else if (job.answer.settled) {
+        if (job.answer.settled) {
           this.#queue.shift()
           if (job.kind === 'record') job.staging.release()
+        } else if (job.kind === 'barrier') {
+          this.#queue.shift()
+          job.reached()
         } else if (job.kind === 'stream') {
           this.#queue.shift()
           await this.#runStream(job)
@@ -272,6 +420,8 @@ export class LogWriter {
       }
     } finally {
       this.#pumping = false
+      if (this.#failure !== undefined) this.#rejectQueue(this.#failure)
+      this.#wake()
     }
   }
 
@@ -391,7 +541,8 @@ export class LogWriter {
       done: false,
     }
     this.#flights.push(flight)
-    answer.sent = true
+    // Of a stream that has no end nothing is in the log.
+    if (ends) answer.sent = true
     const record = staging.bytes.subarray(0, recordHeaderBytes + fields.payloadBytes)
     const ranges = [...this.#split(header.position, record), ...companions]
     const options: Parameters<RegionWriteAccess['writeAll']>[1] = { durability, timeoutMs: answer.writeTimeoutMs }
@@ -415,9 +566,25 @@ export class LogWriter {
   #land(flight: Flight, result: { ack?: Ack; error?: unknown }): void {
     flight.done = true
     Object.assign(flight, result)
-    if (this.#troubled()) this.#kick()
+    this.#renew(flight.answer)
+    if (this.#failure !== undefined) this.#settleAtTheEnd(this.#failure)
+    else if (this.#troubled()) this.#kick()
     else while (this.#flights[0]?.done) this.#acknowledge(this.#flights.shift() as Flight)
     this.#wake()
+  }
+
+  /** Without another look at the log: what was answered before the first failure is acknowledged. */
+  #settleAtTheEnd(failure: CheckpointError): void {
+    for (let flight = this.#flights[0]; flight?.done; flight = this.#flights[0]) {
+      this.#flights.shift()
+      const { error, answer, rollbacks, staging } = flight
+      this.#broken ||= error !== undefined || rollbacks !== this.access.rollbacks
+      if (!this.#broken) this.#acknowledge(flight)
+      else {
+        answer.reject(withOutcome(error ?? failure, flight.ends ? 'unknown' : 'none'))
+        if (error === undefined) staging.release()
+      }
+    }
   }
 
   #acknowledge(flight: Flight): void {
@@ -439,6 +606,7 @@ export class LogWriter {
     this.#loaded = false
     this.#era++
     for (const { error, answer } of suspects) if (error !== undefined) answer.reject(withOutcome(error, 'unknown'))
+    this.#suspects = suspects
     try {
       await this.#load()
       // The unit may go again meanwhile.
@@ -450,11 +618,9 @@ export class LogWriter {
         answer.reject(withOutcome(error, 'unknown'))
         if (failed === undefined) staging.release()
       }
-      for (const job of this.#queue.splice(0)) {
-        if (job.kind === 'barrier') job.failed(withOutcome(error, 'none'))
-        else job.answer.reject(withOutcome(error, 'none'))
-        if (job.kind === 'record') job.staging.release()
-      }
+      this.#rejectQueue(error)
+    } finally {
+      this.#suspects = []
     }
     this.#wake()
   }
@@ -467,6 +633,7 @@ export class LogWriter {
       !this.#wrote && access.durableWhenOpened === true,
     )
     if (newest !== undefined && newest.epoch > access.epoch) {
+      access.foundFenced?.(newest.epoch)
       throw new CheckpointError(
         'FENCED',
         `Epoch ${newest.epoch} writes this log, and this owner has ${access.epoch}.`,
@@ -557,18 +724,25 @@ export class LogWriter {
   }
 
   async #awaitSpace(answer: Answer, cells: number): Promise<void> {
-    const options: CallOptions = answer.signal === undefined ? {} : { signal: answer.signal }
     if (this.#troubled()) return
     for (let delay = 1; !answer.settled; delay = Math.min(delay * 2, longestPollMs)) {
-      for (const job of this.#queue) if (job.kind === 'barrier') job.reached()
+      const barriers = this.#queue.filter(({ kind }) => kind === 'barrier')
       this.#queue = this.#queue.filter(({ kind }) => kind !== 'barrier')
+      for (const job of barriers) if (job.kind === 'barrier' && !job.answer.settled) job.reached()
+      const closing = this.#closing
       try {
-        this.#cursors = (await this.access.metadata(options)).cursors
+        this.#cursors = await this.#lookAtCursors(answer)
       } catch (error) {
-        answer.reject(withOutcome(error, 'none'))
+        // It was in the middle of a look that it was told to hurry.
+        if (closing === undefined && this.#closing !== undefined) continue
+        answer.reject(withOutcome(closing ?? error, 'none'))
         return
       }
-      if (!this.#isCrowded(cells) || this.#troubled()) return
+      if (answer.settled || !this.#isCrowded(cells) || this.#troubled()) return
+      if (closing !== undefined) {
+        answer.reject(withOutcome(closing, 'none'))
+        return
+      }
       if (this.access.onFull === 'fail') {
         answer.reject(
           new CheckpointError(
@@ -581,8 +755,24 @@ export class LogWriter {
         )
         return
       }
-      if (performance.now() > answer.expires) return answer.expire()
-      await this.#change(delay)
+      if (this.#closing === undefined) await this.#change(delay)
+    }
+  }
+
+  /** Given up when the answer is, or when the region begins to be closed. */
+  async #lookAtCursors(answer: Answer): Promise<readonly Age[]> {
+    const over = new AbortController()
+    const closing = this.#closing
+    const waiter = () => {
+      if (answer.settled || this.#closing !== closing) over.abort()
+      else this.#waiters.push(waiter)
+    }
+    this.#waiters.push(waiter)
+    try {
+      const limit = closing === undefined ? {} : { timeoutMs: lastLookMs }
+      return (await this.access.metadata({ signal: over.signal, ...limit })).cursors
+    } finally {
+      this.#waiters = this.#waiters.filter((other) => other !== waiter)
     }
   }
 
@@ -602,7 +792,7 @@ export class LogWriter {
       },
       failure: () => {
         if (!this.#interrupted()) return undefined
-        return this.#flights.find(({ error }) => error !== undefined)?.error ?? rolledBack()
+        return this.#failure ?? this.#flights.find(({ error }) => error !== undefined)?.error ?? rolledBack()
       },
       send: (content, staging) => {
         const header = this.send(content, sequence, answer, staging, undefined, start)
@@ -610,7 +800,10 @@ export class LogWriter {
       },
       inFlight: () => this.#flights.reduce((sum, { header }) => sum + header.payloadBytes, 0),
       change: () => this.#change(),
+      progress: () => this.#renew(answer),
     })
+    this.#streaming = { job, spool }
+    this.#renew(answer)
     try {
       const done = await spool.run(totalBytes)
       if (!done && start !== undefined) this.#loaded = false
@@ -618,14 +811,22 @@ export class LogWriter {
       // The parts written so far have no end, so that nobody takes them for a checkpoint; they are overwritten.
       if (start !== undefined) this.#loaded = false
       answer.reject(withOutcome(error, 'none'))
+    } finally {
+      this.#streaming = undefined
     }
   }
 
-  #interrupted(): boolean {
-    return !this.#loaded || this.#troubled() || this.access.rollbacks !== this.#rollbacks
+  /** A stream without a deadline of its own has the default from step to step. */
+  #renew(answer: Answer): void {
+    const patienceMs = this.#streaming?.job.answer === answer ? this.#streaming.job.patienceMs : undefined
+    if (patienceMs !== undefined) answer.expires = performance.now() + patienceMs
   }
 
-  async #writeHeader(firstSequence: bigint, deadline: Deadline): Promise<Ack> {
+  #interrupted(): boolean {
+    return this.#failure !== undefined || !this.#loaded || this.#troubled() || this.access.rollbacks !== this.#rollbacks
+  }
+
+  async #writeHeader(firstSequence: bigint, deadline: Deadline, answer: Clearing): Promise<Ack> {
     const { access } = this
     if (!this.#loaded) await this.#barrier()
     if (firstSequence <= this.#header.firstSequence) {
@@ -639,6 +840,7 @@ export class LogWriter {
     writeLogHeader(bytes, header, this.#geometry, this.#instance, this.#crc32c)
     try {
       const options = { ...deadline.rest(), durability: access.strongest }
+      answer.sent = true
       const ack = await access.writeAll([{ offset: copyOffset(generation), bytes }], options)
       this.#header = header
       // Not when it failed: it may still be sent from there.

@@ -1,12 +1,21 @@
 /** A region as the checkpoint formats need it. */
 import type { RegionReadAccess, RegionWriteAccess } from '../checkpoint/region-access.js'
 import type { VerifiedCheckpoints } from '../checkpoint/verified.js'
-import type { Ack, CallOptions, Durability, OnFull, Range, RegionInfo, RegionMode, WriteOptions } from '../types.js'
+import type { CheckpointError, Outcome } from '../errors.js'
+import type {
+  Ack,
+  CallOptions,
+  Durability,
+  OnFull,
+  Range,
+  RegionInfo,
+  RegionMode,
+  Size,
+  WriteOptions,
+} from '../types.js'
 import type { ClientCore } from './client-core.js'
 
 interface ReadableRegion {
-  readInto(ranges: readonly Range[], options?: CallOptions): Promise<void>
-  metadata(options?: CallOptions): Promise<RegionInfo>
   /** @internal */
   readonly unitStart: bigint | undefined
 }
@@ -14,20 +23,33 @@ interface WritableRegion {
   readonly epoch: bigint
   readonly strongest: Durability
   readonly rollbacks: number
-  flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack>
   noteCleared(): void
 }
-type WriteRanges = (
-  ranges: readonly Range[],
-  alsoFlush: readonly { offset: number; length: number }[],
-  options: WriteOptions,
-) => Promise<Ack>
 
 export interface PortParts {
   region: ReadableRegion
   info: RegionInfo
   core: ClientCore
   saveCursor: RegionReadAccess['saveCursor']
+  /** Aborts when the region takes no more calls. */
+  ended: AbortSignal
+  look(ranges: readonly Range[], options: CallOptions | undefined, use: 'look' | 'log'): Promise<void>
+  metadata(options: CallOptions | undefined, use: 'look' | 'log'): Promise<RegionInfo>
+}
+
+/** Calls of the log go on until what it has taken is done, also while the region is being closed. */
+export interface WritePortParts {
+  region: WritableRegion
+  writeRanges(
+    ranges: readonly Range[],
+    alsoFlush: readonly { offset: Size; length: Size }[],
+    options: WriteOptions,
+  ): Promise<Ack>
+  flush(ranges: readonly { offset: Size; length: Size }[], options: CallOptions | undefined): Promise<Ack>
+  retryMs: number
+  brokenAt(): number | undefined
+  lost(call: string, outcome: Outcome): CheckpointError | undefined
+  foundFenced(epoch: bigint): void
 }
 
 export class RegionReadPort implements RegionReadAccess {
@@ -37,30 +59,34 @@ export class RegionReadPort implements RegionReadAccess {
   readonly mode: RegionMode
   readonly onFull: OnFull
   readonly saveCursor: RegionReadAccess['saveCursor']
+  readonly ended: AbortSignal
   protected readonly core: ClientCore
-  #region: ReadableRegion
+  protected readonly use: 'look' | 'log' = 'look'
+  #parts: PortParts
 
-  constructor({ region, info, core, saveCursor }: PortParts) {
+  constructor(parts: PortParts) {
+    const { info, core, saveCursor, ended } = parts
     this.name = info.name
     this.id = info.id
     this.bytes = Number(info.bytes)
     this.mode = info.mode
     this.onFull = info.onFull
     this.saveCursor = saveCursor
+    this.ended = ended
     this.core = core
-    this.#region = region
+    this.#parts = parts
   }
 
   readInto(ranges: readonly { offset: number; bytes: Uint8Array }[], options?: CallOptions): Promise<void> {
-    return this.#region.readInto(ranges, options)
+    return this.#parts.look(ranges, options, this.use)
   }
 
   metadata(options?: CallOptions): Promise<RegionInfo> {
-    return this.#region.metadata(options)
+    return this.#parts.metadata(options, this.use)
   }
 
   get unitStart(): bigint | undefined {
-    return this.#region.unitStart
+    return this.#parts.region.unitStart
   }
 
   get verified(): VerifiedCheckpoints {
@@ -74,13 +100,16 @@ export class RegionReadPort implements RegionReadAccess {
 
 export class RegionWritePort extends RegionReadPort implements RegionWriteAccess {
   readonly durableWhenOpened = true
+  readonly forReaders: RegionReadAccess
+  protected override readonly use = 'log'
+  #log: WritePortParts
   #region: WritableRegion
-  #writeRanges: WriteRanges
 
-  constructor(parts: PortParts, region: WritableRegion, writeRanges: WriteRanges) {
+  constructor(parts: PortParts, log: WritePortParts) {
     super(parts)
-    this.#region = region
-    this.#writeRanges = writeRanges
+    this.forReaders = new RegionReadPort(parts)
+    this.#log = log
+    this.#region = log.region
   }
 
   get epoch(): bigint {
@@ -99,11 +128,27 @@ export class RegionWritePort extends RegionReadPort implements RegionWriteAccess
     ranges: readonly { offset: number; bytes: Uint8Array }[],
     options: WriteOptions & { alsoFlush?: readonly { offset: number; length: number }[] },
   ): Promise<Ack> {
-    return this.#writeRanges(ranges, options.alsoFlush ?? [], options)
+    return this.#log.writeRanges(ranges, options.alsoFlush ?? [], options)
   }
 
   flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack> {
-    return this.#region.flush(ranges, options)
+    return this.#log.flush(ranges, options)
+  }
+
+  get retryMs(): number {
+    return this.#log.retryMs
+  }
+
+  get brokenAt(): number | undefined {
+    return this.#log.brokenAt()
+  }
+
+  lost(call: string, outcome: Outcome): CheckpointError | undefined {
+    return this.#log.lost(call, outcome)
+  }
+
+  foundFenced(epoch: bigint): void {
+    this.#log.foundFenced(epoch)
   }
 
   noteCleared(): void {

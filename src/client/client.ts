@@ -39,7 +39,7 @@ import { PollTurn } from './poll-turn.js'
 import { PoolTables } from './pool-tables.js'
 import { Region, RegionReader } from './region.js'
 import { fromMessage, toModeName, toOnFullName } from './region-info.js'
-import { type OpenMode, RegionOpener } from './region-link.js'
+import { type OpenedRegion, type OpenMode, RegionOpener } from './region-link.js'
 import { watchRegion } from './region-watch.js'
 import { allocateRegistered, StagingMemory } from './registered-memory.js'
 import { type Control, UnitSession } from './unit-session.js'
@@ -141,6 +141,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   #engine: EngineLease
   #regions = new Set<RegionReader>()
   #opening = new Set<Promise<unknown>>()
+  #openingLinks = new Set<DataLink<OpenedRegion>>()
   #closing: Promise<void> | undefined
   #ended = new AbortController()
 
@@ -324,10 +325,11 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   async #close(call: CallOptions): Promise<void> {
     const timeoutMs = timeoutOf(call)
     const { session, tables } = this.#core
+    for (const link of this.#openingLinks) link.abandon(closedError())
     await Promise.allSettled(this.#opening)
     await Promise.all([...this.#regions].map((region) => region.closeWithin(timeoutMs)))
-    await tables.close(1_000)
-    await session.close(Math.min(timeoutMs, 2_000))
+    // With the session the unit ends what is left of it.
+    await Promise.all([tables.close(1_000), session.close(Math.min(timeoutMs, 2_000))])
     await this.#engine.release()
   }
 
@@ -371,7 +373,12 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   ): Promise<RegionReader> {
     const opener = new RegionOpener(this.#core.session, name, mode, lease)
     const link = new DataLink(this.#core.links, opener)
-    await link.open(call.signal, deadlineOf(call))
+    this.#openingLinks.add(link)
+    try {
+      await link.open(call.signal, deadlineOf(call))
+    } finally {
+      this.#openingLinks.delete(link)
+    }
     if (durability === 'durable' && !link.durablePromised) {
       await link.close(0)
       throw new CheckpointError('NOT_DURABLE', `Durable was asked of region '${name}', and its pool cannot keep it.`, {
@@ -393,12 +400,16 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   }
 
   #requireOpen(): void {
-    if (this.#closing !== undefined) throw new CheckpointError('CLOSED', 'The client has been closed.')
+    if (this.#closing !== undefined) throw closedError()
   }
 }
 
 printsAs(Client, (client) => client.facts())
 holdsProcess(Client, ['allocate', 'tellConnected'])
+
+function closedError(): CheckpointError {
+  return new CheckpointError('CLOSED', 'The client has been closed.')
+}
 
 function oneUnit(units: unknown): string {
   const [address, ...others] = unitAddresses(units)

@@ -6,7 +6,7 @@
 import type { Secret } from '../call/printed.js'
 import { deadlineTimer } from '../call/timer.js'
 import type { Endpoint } from '../control/messages.js'
-import { CheckpointError, type ErrorCode } from '../errors.js'
+import { CheckpointError, type ErrorCode, type Outcome } from '../errors.js'
 import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } from '../native.js'
 import { operationUntil } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
@@ -28,7 +28,7 @@ import {
 } from './link-errors.js'
 import { passing } from './passing-errors.js'
 import type { PollTurn } from './poll-turn.js'
-import type { Piece, Transfer, TransferOwner } from './transfer.js'
+import type { Piece, Transfer, TransferOwner, TransferUse } from './transfer.js'
 
 /** What the control plane answers to an open. */
 export interface Opened {
@@ -51,6 +51,8 @@ export interface LinkOpener<T extends Opened> {
   /** The unit came back without writes of this handle that had been visible but not flushed. */
   onWritesLost(error: CheckpointError): void
   onOpened(opened: T, grant: NativeGrant): void
+  /** The connection has broken, and is to be made again. */
+  onBroken?(): void
 }
 
 /** What all links of one client share. */
@@ -118,6 +120,9 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   #nextId = 1
   #queue: Transfer[] = []
   #failure: CheckpointError | undefined
+  /** What calls are refused with once a close has begun. */
+  #refusal: CheckpointError | undefined
+  /** Of those that have begun before, only the answers are waited for. */
   #closing = false
   #closed: Promise<void> | undefined
   #connecting = false
@@ -157,6 +162,10 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     void this.#connect()
     try {
       await opening
+    } catch (error) {
+      // The unit may have opened it, and would keep it for this session.
+      void this.close(1)
+      throw error
     } finally {
       timer?.cancel()
       signal?.removeEventListener('abort', abort)
@@ -171,9 +180,19 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     return ((this.grant?.promises ?? 0) & promiseDurable) !== 0
   }
 
-  /** It takes calls; its connection may be broken at the moment. */
-  get usable(): boolean {
-    return this.#failure === undefined && !this.#closing
+  /** What a call is refused with, if it is; the connection may be broken at the moment. */
+  refusalOf(use: TransferUse): CheckpointError | undefined {
+    return this.#failure ?? (use === 'log' && !this.#closing ? undefined : this.#refusal)
+  }
+
+  /** Since when there has been no connection, on performance.now()'s clock; undefined while there is one. */
+  get brokenAt(): number | undefined {
+    return this.#channel === undefined ? this.#brokenAt : undefined
+  }
+
+  /** For a call whose time is over: that there is no connection, if so. */
+  lost(call: string, outcome: Outcome): CheckpointError | undefined {
+    return this.#channel === undefined ? connectionLostError(call, outcome, this.#lastError) : undefined
   }
 
   get pending(): boolean {
@@ -186,13 +205,9 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
 
   /** Hands a checked call over. Its promise tells the rest. */
   submit(transfer: Transfer): void {
-    const ended = this.#failure
+    const ended = this.refusalOf(transfer.use)
     if (ended !== undefined) {
       transfer.fail(retold(ended, 'none'))
-      return
-    }
-    if (this.#closing) {
-      transfer.fail(closedError(this.#opener.what))
       return
     }
     this.#context.deadlines.watch(transfer.deadline)
@@ -238,6 +253,20 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     this.#end(fencedError(this.#opener.what, epoch))
   }
 
+  /** Takes no more calls but those of its region's log. Reading checkpoints ends at once; other calls are still answered. */
+  refuse(reason: CheckpointError): void {
+    if (this.#refusal !== undefined || this.#failure !== undefined) return
+    this.#refusal = reason
+    for (const transfer of new Set(this.#transfers())) {
+      if (transfer.use === 'look') transfer.giveUp(retold(reason, transfer.outcome))
+    }
+  }
+
+  /** Ends it now; calls without an answer reject with that. */
+  abandon(reason: CheckpointError): void {
+    this.#end(reason)
+  }
+
   /** Waits for pending calls, at most so long, and closes the connection and the handle. */
   close(timeoutMs: number): Promise<void> {
     this.#closed ??= this.#close(timeoutMs)
@@ -245,22 +274,23 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   }
 
   async #close(timeoutMs: number): Promise<void> {
+    this.refuse(closedError(this.#opener.what))
     this.#closing = true
     if (this.pending && this.#failure === undefined) {
       await bounded(timeoutMs, (done) => {
         this.#whenIdle = done
       })
     }
-    const failed = this.#failure !== undefined
-    const closed = closedError(this.#opener.what)
-    this.#end(closed)
+    this.#end(this.#refusal ?? closedError(this.#opener.what))
     if (this.#channel !== undefined) {
       await bounded(1_000, (done) => {
         this.#whenClosed = done
         this.#channel?.close()
       })
     }
-    if (this.opened !== undefined && !failed) await this.#opener.close(this.opened).catch(() => undefined)
+    // Of a handle that was fenced, or whose region is gone, the unit has nothing left.
+    const gone = this.#failure?.code === 'FENCED' || this.#failure?.code === 'REGION_NOT_FOUND'
+    if (this.opened !== undefined && !gone) await this.#opener.close(this.opened).catch(() => undefined)
   }
 
   // BudgetUser
@@ -570,6 +600,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     this.#whenClosed?.()
     if (this.#failure !== undefined) return
     if (!this.#closing) this.#context.account.lost(this.#connection, error)
+    this.#opener.onBroken?.()
     if (this.pending) this.#waitForConnection()
     void this.#reconnect()
   }

@@ -1,5 +1,5 @@
 /** What the calls on a data link fail with, and what an error of the unit's says about the link. */
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, type Outcome } from '../errors.js'
 import type { Transfer } from './transfer.js'
 
 /** @param what of the link's: "region 'orders'" */
@@ -37,7 +37,7 @@ export function timedOutError(transfer: Transfer): CheckpointError {
 /** @param last why the last try failed */
 export function connectionLostError(
   call: string,
-  outcome: 'none' | 'unknown',
+  outcome: Outcome,
   last: CheckpointError | undefined,
 ): CheckpointError {
   const because = last === undefined ? '' : ` Last: ${last.message}`

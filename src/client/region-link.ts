@@ -1,15 +1,21 @@
 /** Opens a region over the control plane, the first time and again, for its data link. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Secret } from '../call/printed.js'
 import type { Request } from '../control/messages.js'
-import type { CheckpointError } from '../errors.js'
+import { CheckpointError } from '../errors.js'
 import type { NativeGrant } from '../native.js'
 import type { Lease, RegionInfo } from '../types.js'
+import { Backoff } from './backoff.js'
 import type { LinkOpener, Opened } from './data-link.js'
+import { passing } from './passing-errors.js'
 import { fromMessage } from './region-info.js'
 import type { UnitSession } from './unit-session.js'
 
 /** A unit answers a new owner when what was left is durable, which may take seconds if it is a large region whole. */
 const takeMs = 60_000
+/** Whoever closes a region does not wait for longer that the unit has heard of it. */
+const closeMs = 1_000
+const firstBackoffMs = 50
 
 export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'
 
@@ -26,6 +32,7 @@ export interface RegionOpenerEvents {
   onFailed(error: CheckpointError): void
   onWritesLost(error: CheckpointError): void
   onOpened(opened: OpenedRegion, grant: NativeGrant): void
+  onBroken(): void
   onFenced(epoch: bigint): void
 }
 
@@ -77,7 +84,33 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
 
   async close(opened: OpenedRegion): Promise<void> {
     this.#session.offFence(opened.handle)
-    await this.#session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: 1_000 })
+    try {
+      await this.#tellClosed(opened)
+    } catch (error) {
+      if (isPassing(error)) void this.#tellClosedLater(opened)
+    }
+  }
+
+  async #tellClosed({ session, handle }: OpenedRegion): Promise<void> {
+    await this.#session.callAs(session, 'CloseRegion', { handle }, { timeoutMs: closeMs })
+  }
+
+  /**
+   * For as long as the session lives its heartbeats keep what it has open: a unit that has not heard of the close would refuse the
+   * region to everybody else.
+   */
+  async #tellClosedLater(opened: OpenedRegion): Promise<void> {
+    const backoff = new Backoff(firstBackoffMs)
+    for (;;) {
+      await sleep(backoff.next(), undefined, { ref: false })
+      try {
+        // In another session there are no handles of this one.
+        if ((await this.#session.ready()) === opened.session) await this.#tellClosed(opened)
+        return
+      } catch (error) {
+        if (!isPassing(error)) return
+      }
+    }
   }
 
   onFailed(error: CheckpointError): void {
@@ -88,9 +121,17 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
     this.#events?.onWritesLost(error)
   }
 
+  onBroken(): void {
+    this.#events?.onBroken()
+  }
+
   onOpened(opened: OpenedRegion, grant: NativeGrant): void {
     this.#events?.onOpened(opened, grant)
   }
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof CheckpointError && passing.has(error.code) && error.code !== 'SESSION_EXPIRED'
 }
 
 function again(previous: OpenedRegion, session: bigint, mode: OpenMode): Partial<Request<'OpenRegion'>> {

@@ -1,5 +1,6 @@
 /** An open region: what a reader can do, and what its writer can do besides. */
 
+import { unwatchAbort, watchAbort } from '../abort-watch.js'
 import {
   checkBytes,
   checkRange,
@@ -14,8 +15,9 @@ import { holdsProcess } from '../call/hold.js'
 import { takeCall, takeWrite } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { asList } from '../call/shape.js'
+import { deadlineTimer } from '../call/timer.js'
 import type { Codec } from '../checkpoint/codec.js'
-import { type CheckpointLog, type LogOptions, openLog } from '../checkpoint/log.js'
+import { type CheckpointLog, closeLogs, failLogs, type LogOptions, noteBroken, openLog } from '../checkpoint/log.js'
 import { type CheckpointReader, openReader } from '../checkpoint/reader.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
@@ -31,12 +33,13 @@ import type {
   Transport,
   WriteOptions,
 } from '../types.js'
-import { RegionReadPort, RegionWritePort } from './checkpoint-port.js'
+import { type PortParts, RegionReadPort, RegionWritePort } from './checkpoint-port.js'
 import type { ClientCore } from './client-core.js'
 import type { DataLink } from './data-link.js'
 import type { Interval } from './dirty-ranges.js'
+import { retold } from './link-errors.js'
 import type { OpenedRegion, RegionOpener } from './region-link.js'
-import { Transfer } from './transfer.js'
+import { Transfer, type TransferUse } from './transfer.js'
 
 const methods: readonly DurableMethod[] = ['none', 'flush-verb', 'unit-flush', 'read-after-write']
 const nothing: readonly never[] = []
@@ -63,6 +66,13 @@ export class RegionReader implements AsyncDisposable {
   #info: RegionInfo
   #onClosed: (region: RegionReader) => void
   #closing: Promise<void> | undefined
+  /** Why it is being closed. */
+  #reason: CheckpointError | undefined
+  /** What waits, and not for the unit, ends with that. */
+  #ended = new AbortController()
+  /** Control calls of this handle that a close waits for. */
+  #calls = new Set<Promise<unknown>>()
+  #givenUp = new AbortController()
 
   /** @internal Use {@link Client.openRegion}. */
   constructor(parts: RegionParts) {
@@ -71,6 +81,34 @@ export class RegionReader implements AsyncDisposable {
     this.#onClosed = parts.onClosed
     this.#info = this.opened.info
     this.#bytes = Number(this.#info.bytes)
+    parts.opener.tell({
+      onFailed: (error) => this.onFailed(error),
+      onWritesLost: (error) => this.onWritesLost(error),
+      onOpened: () => undefined,
+      onBroken: () => this.onBroken(),
+      onFenced: (epoch) => this.link.fence(epoch),
+    })
+  }
+
+  /** Aborts when the handle takes no more calls: it is being closed, was fenced, its region is gone. @internal */
+  get ended(): AbortSignal {
+    return this.#ended.signal
+  }
+
+  /** The link has ended for good. @internal */
+  protected onFailed(error: CheckpointError): void {
+    this.#ended.abort(error)
+  }
+
+  /** The connection has broken, and is to be made again. @internal */
+  protected onBroken(): void {}
+
+  /** @internal */
+  protected onWritesLost(_error: CheckpointError): void {}
+
+  /** Takes no new calls of its logs any more, and waits, at most so long, for those that can be answered. @internal */
+  protected closeLogs(_reason: CheckpointError, _timeoutMs: number): Promise<void> {
+    return Promise.resolve()
   }
 
   get name(): string {
@@ -127,18 +165,23 @@ export class RegionReader implements AsyncDisposable {
    * @throws CheckpointError as {@link read}
    */
   readInto(ranges: Range | readonly Range[], options?: CallOptions): Promise<void> {
+    return this.#readInto(ranges, options, 'call')
+  }
+
+  #readInto(ranges: Range | readonly Range[], options: CallOptions | undefined, use: TransferUse): Promise<void> {
     try {
       const call = takeCall(options)
       const { offsets, buffers, copies } = this.check(oneOrMore(ranges), 'read')
-      if (copies === undefined) return this.#read(offsets, buffers, call, () => undefined) as Promise<void>
-      return this.#read(offsets, buffers, call, () => {
+      if (copies === undefined) return this.#read(offsets, buffers, call, () => undefined, use) as Promise<void>
+      const fill = () => {
         for (const { target, copy } of copies) {
           if (target.byteLength !== copy.byteLength) {
             throw invalid('The memory to read into changed its size during the read.')
           }
           target.set(copy)
         }
-      }) as Promise<void>
+      }
+      return this.#read(offsets, buffers, call, fill, use) as Promise<void>
     } catch (error) {
       return Promise.reject(error)
     }
@@ -152,10 +195,14 @@ export class RegionReader implements AsyncDisposable {
    */
   async metadata(options?: CallOptions): Promise<RegionInfo> {
     const call = takeCall(options)
-    if (this.#closing !== undefined) throw this.closedError()
+    this.#requireOpen()
+    return await unlessEnded(this.#ended.signal, this.#metadata(call))
+  }
+
+  #metadata(call: CallOptions): Promise<RegionInfo> {
     const deadline = performance.now() + timeoutOf(call)
     const { slot, info } = this.opened
-    return await this.core.tables.read(slot, { name: this.name, id: info.id }, call.signal, deadline)
+    return this.core.tables.read(slot, { name: this.name, id: info.id }, call.signal, deadline)
   }
 
   /** Where the region lies for the data plane, on the connection that stands now. */
@@ -182,18 +229,50 @@ export class RegionReader implements AsyncDisposable {
   }
 
   /**
-   * Waits for pending calls, 30 s at most, and closes the connection. Idempotent; never rejects. Later calls reject with
-   * `CLOSED`.
+   * Closes the connection. Idempotent; never rejects. Waits, 30 s at most, for pending calls that the unit can answer, appends
+   * among them. What waits for something else rejects with `CLOSED` at once, as later calls do: an append for space in the
+   * region, a streamed one for a source that yields nothing for 200 ms, a reader for the next checkpoint.
    */
   close(): Promise<void> {
     return this.closeWithin(closeTimeoutMs)
   }
 
-  /** @internal Waits for pending calls at most so long. */
-  closeWithin(timeoutMs: number): Promise<void> {
-    this.#closing ??= this.link.close(timeoutMs).finally(() => this.#onClosed(this))
-    return this.#closing
+  /** @internal Waits for pending calls at most so long. @param reason what later calls reject with */
+  closeWithin(timeoutMs: number, reason: CheckpointError = this.closedError()): Promise<void> {
+    if (this.#closing === undefined) {
+      this.#closing = this.#close(timeoutMs, reason)
+      return this.#closing
+    }
+    // One that has more patience is under way.
+    const timer = deadlineTimer(timeoutMs, () => this.#giveUp())
+    return this.#closing.finally(() => timer?.cancel())
   }
+
+  async #close(timeoutMs: number, reason: CheckpointError): Promise<void> {
+    const end = performance.now() + timeoutMs
+    this.#reason = reason
+    this.link.refuse(reason)
+    this.#ended.abort(reason)
+    const timer = deadlineTimer(timeoutMs, () => this.#giveUp())
+    try {
+      await Promise.all([this.closeLogs(reason, timeoutMs), Promise.allSettled(this.#calls)])
+      await this.link.close(Math.max(1, end - performance.now()))
+    } finally {
+      timer?.cancel()
+      this.#onClosed(this)
+    }
+  }
+
+  /** Of a close: what has no answer by now gets none. */
+  #giveUp(): void {
+    const reason = this.#reason ?? this.closedError()
+    this.#givenUp.abort(reason)
+    this.failLogs(reason)
+    this.link.abandon(reason)
+  }
+
+  /** @internal */
+  protected failLogs(_error: CheckpointError): void {}
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
@@ -226,21 +305,46 @@ export class RegionReader implements AsyncDisposable {
   }
 
   /** What the checkpoint formats are given. @internal */
-  protected port() {
-    return { region: this, info: this.#info, core: this.core, saveCursor: this.#saveCursor }
+  protected port(): PortParts {
+    return {
+      region: this,
+      info: this.#info,
+      core: this.core,
+      saveCursor: this.#saveCursor,
+      ended: this.#ended.signal,
+      look: (ranges, options, use) => this.#readInto(ranges, options, use),
+      metadata: (options, use) => {
+        const reading = this.#metadata(takeCall(options))
+        return use === 'log' ? reading : unlessEnded(this.#ended.signal, reading)
+      },
+    }
   }
 
   #saveCursor = async (
     cursor: { name: string; epoch: bigint; sequence: bigint },
     options?: CallOptions,
   ): Promise<void> => {
+    this.#requireOpen()
     const { name, epoch, sequence } = cursor
     const request = {
       region: this.name,
       regionId: this.id,
       cursor: { name, epoch, sequence },
     }
-    await this.core.session.call('SaveCursor', request, options)
+    const saving = this.core.session.call('SaveCursor', request, options)
+    const call = unlessEnded(this.#givenUp.signal, saving)
+    this.#calls.add(call)
+    try {
+      await call
+    } finally {
+      this.#calls.delete(call)
+    }
+  }
+
+  /** @throws CheckpointError what calls are refused with, if they are */
+  #requireOpen(): void {
+    const ended = this.link.failure ?? this.#reason
+    if (ended !== undefined) throw retold(ended, 'none')
   }
 
   /** Offsets and memory of a vectored call, checked; empty ranges are left out. @internal */
@@ -278,10 +382,12 @@ export class RegionReader implements AsyncDisposable {
     buffers: readonly Uint8Array[],
     options: CallOptions,
     result: () => unknown,
+    use: TransferUse = 'call',
   ): Promise<unknown> {
     const kind = operationKind.read
     const name = `A read of region '${this.name}'`
     const transfer = newTransfer(this.link, name, kind, 0, offsets, buffers, undefined, options, result)
+    transfer.use = use
     submit(this.link, transfer)
     return transfer.promise
   }
@@ -319,7 +425,7 @@ export class Region extends RegionReader {
   #fenced = new AbortController()
   #lostWrites = new AbortController()
   #durability: Durability | undefined
-  #opener: RegionOpener
+  #onEvent: RegionParts['onEvent']
   #logAccess: RegionWritePort | undefined
 
   /** @internal Use {@link Client.createRegion} or {@link Client.openRegion}. */
@@ -327,27 +433,36 @@ export class Region extends RegionReader {
     super(parts)
     this.fenced = this.#fenced.signal
     this.#durability = parts.durability
-    this.#opener = parts.opener
-    const tellFenced = (error: CheckpointError) => {
-      if (this.#fenced.signal.aborted) return
-      this.#fenced.abort(error)
-      parts.onEvent('fenced', this.epoch, error)
-    }
-    this.#opener.tell({
-      onFailed: (error) => {
-        if (error.code === 'FENCED') tellFenced(error)
-      },
-      onWritesLost: (error) => {
-        const told = this.#lostWrites
-        this.#lostWrites = new AbortController()
-        told.abort(error)
-        parts.onEvent('lost-writes', this.epoch, error)
-      },
-      onOpened: () => undefined,
-      onFenced: (epoch) => this.link.fence(epoch),
-    })
+    this.#onEvent = parts.onEvent
     const { failure } = this.link
-    if (failure?.code === 'FENCED') tellFenced(failure)
+    if (failure !== undefined) this.onFailed(failure)
+  }
+
+  protected override onFailed(error: CheckpointError): void {
+    super.onFailed(error)
+    this.failLogs(error)
+    if (error.code !== 'FENCED' || this.#fenced.signal.aborted) return
+    this.#fenced.abort(error)
+    this.#onEvent('fenced', this.epoch, error)
+  }
+
+  protected override onBroken(): void {
+    if (this.#logAccess !== undefined) noteBroken(this.#logAccess)
+  }
+
+  protected override onWritesLost(error: CheckpointError): void {
+    const told = this.#lostWrites
+    this.#lostWrites = new AbortController()
+    told.abort(error)
+    this.#onEvent('lost-writes', this.epoch, error)
+  }
+
+  protected override async closeLogs(reason: CheckpointError, timeoutMs: number): Promise<void> {
+    if (this.#logAccess !== undefined) await closeLogs(this.#logAccess, reason, timeoutMs)
+  }
+
+  protected override failLogs(error: CheckpointError): void {
+    if (this.#logAccess !== undefined) failLogs(this.#logAccess, error)
   }
 
   /**
@@ -396,7 +511,7 @@ export class Region extends RegionReader {
    */
   writeAll(ranges: readonly Range[], options?: WriteOptions): Promise<Ack> {
     try {
-      return this.#writeRanges(asList(ranges, 'ranges'), nothing, takeWrite(options))
+      return this.#writeRanges(asList(ranges, 'ranges'), nothing, takeWrite(options), 'call')
     } catch (error) {
       return Promise.reject(error)
     }
@@ -409,6 +524,14 @@ export class Region extends RegionReader {
    * otherwise as {@link write}
    */
   flush(ranges?: readonly { offset: Size; length: Size }[], options?: CallOptions): Promise<Ack> {
+    return this.#flush(ranges, options, 'call')
+  }
+
+  #flush(
+    ranges: readonly { offset: Size; length: Size }[] | undefined,
+    options: CallOptions | undefined,
+    use: TransferUse,
+  ): Promise<Ack> {
     try {
       const call = takeCall(options)
       const intervals = ranges === undefined ? undefined : this.#intervals(asList(ranges, 'ranges'))
@@ -435,6 +558,7 @@ export class Region extends RegionReader {
         transfer = make(flatten(intervals))
         this.link.cover(transfer, nothing, intervals)
       }
+      transfer.use = use
       submit(this.link, transfer, transfer.flushRanges?.length === 0)
       return transfer.promise as Promise<Ack>
     } catch (error) {
@@ -448,7 +572,15 @@ export class Region extends RegionReader {
    */
   log<T = Uint8Array>(options?: LogOptions<T>): CheckpointLog<T> {
     // One for all, since logs of one access share their writer.
-    this.#logAccess ??= new RegionWritePort(this.port(), this, this.#writeRanges)
+    this.#logAccess ??= new RegionWritePort(this.port(), {
+      region: this,
+      writeRanges: (ranges, alsoFlush, call) => this.#writeRanges(ranges, alsoFlush, call, 'log'),
+      flush: (ranges, call) => this.#flush(ranges, call, 'log'),
+      retryMs: this.core.links.retryMs,
+      brokenAt: () => this.link.brokenAt,
+      lost: (call, outcome) => this.link.lost(call, outcome),
+      foundFenced: (epoch) => this.link.fence(epoch),
+    })
     return openLog<T>(this.#logAccess, options)
   }
 
@@ -464,11 +596,13 @@ export class Region extends RegionReader {
     ranges: readonly unknown[],
     alsoFlush: readonly { offset: Size; length: Size }[],
     options: WriteOptions,
+    use: TransferUse,
   ): Promise<Ack> => {
     try {
       requireNotAborted(options)
       const { offsets, buffers } = this.check(ranges, 'write')
-      return this.#write(offsets, buffers, alsoFlush.length === 0 ? nothing : this.#intervals(alsoFlush), options)
+      const flushed = alsoFlush.length === 0 ? nothing : this.#intervals(alsoFlush)
+      return this.#write(offsets, buffers, flushed, options, use)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -479,6 +613,7 @@ export class Region extends RegionReader {
     buffers: readonly Uint8Array[],
     alsoFlush: readonly Interval[],
     options: WriteOptions,
+    use: TransferUse = 'call',
   ): Promise<Ack> {
     const durability = options.durability ?? this.#durability ?? this.strongest
     const durable = durability === 'durable'
@@ -495,6 +630,7 @@ export class Region extends RegionReader {
       options,
       (method) => this.#ack(durability, method),
     )
+    transfer.use = use
     if (durable && !this.link.dirty.empty) this.link.cover(transfer, ownIntervals(offsets, buffers), alsoFlush)
     submit(this.link, transfer)
     return transfer.promise as Promise<Ack>
@@ -548,6 +684,16 @@ interface Checked {
 
 const closeTimeoutMs = 30_000
 
+/** The same, unless the signal aborts first: then the reason of that. */
+function unlessEnded<T>(ended: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const call = { onAbort: () => reject(ended.reason) }
+    if (ended.aborted) call.onAbort()
+    else watchAbort(ended, call)
+    promise.then(resolve, reject).finally(() => unwatchAbort(ended, call))
+  })
+}
+
 function newTransfer(
   link: DataLink<OpenedRegion>,
   what: string,
@@ -569,7 +715,7 @@ function newTransfer(
 
 /** A call that moves nothing is answered without the unit, unless the handle has ended. */
 function submit(link: DataLink<OpenedRegion>, transfer: Transfer, nothingToDo = isEmpty(transfer)): void {
-  if (nothingToDo && link.usable) transfer.succeed()
+  if (nothingToDo && link.refusalOf(transfer.use) === undefined) transfer.succeed()
   else link.submit(transfer)
 }
 

@@ -42,8 +42,15 @@ const start: Position = { range: 0, byte: 0, flushed: false }
 /** Ranges of one piece of a call that is cut up; keeps single operations from becoming arbitrarily large lists. */
 export const maxPieceRanges = 1024
 
+/**
+ * Whose call it is, which decides what the close of its region does to it. `call`: the user's own; a close waits for it. `look`: a
+ * step of reading checkpoints; it ends at once. `log`: of the region's log, which goes on until it has sent what it had taken.
+ */
+export type TransferUse = 'call' | 'look' | 'log'
+
 export class Transfer implements Abortable {
   readonly promise: Promise<unknown>
+  use: TransferUse = 'call'
   /** Something of it may have reached the unit. */
   posted = false
   settled = false

@@ -116,7 +116,8 @@ export class ControlChannel {
       try {
         return await this.#callOn(connection, name, request, signal, deadline)
       } catch (error) {
-        if (this.#closed || Date.now() >= deadline) throw error
+        if (this.#closed) throw this.#closedError(name, error)
+        if (Date.now() >= deadline) throw error
         if (!(error instanceof CheckpointError) || !connection.over || signal?.aborted) throw error
         // It was not sent, and its time is not over.
         if (connection.unanswered) continue
@@ -201,9 +202,10 @@ export class ControlChannel {
     }
   }
 
+  /** Calls without an answer reject with `CLOSED`. */
   close(): void {
     this.#closed = true
-    this.#connection?.end('it was closed')
+    this.#connection?.abort('it was closed')
   }
 
   #current(): ControlConnection {
@@ -221,7 +223,12 @@ export class ControlChannel {
     return connection
   }
 
-  #closedError(name: string): CheckpointError {
-    return new CheckpointError('CLOSED', `${name}: the channel to ${this.address} was closed.`)
+  /** @param error of a call that was under way */
+  #closedError(name: string, error?: unknown): CheckpointError {
+    const outcome = error instanceof CheckpointError ? error.outcome : 'none'
+    return new CheckpointError('CLOSED', `${name}: the channel to ${this.address} was closed.`, {
+      outcome,
+      cause: error,
+    })
   }
 }

@@ -1,1 +1,2 @@
-export { PairEvent, type PairOptions, type Primary, ProcessPair, type Role } from './process-pair.js'
+export { PairEvent, type PairEvents, type Role, WaitingEvent, type WaitingReason } from './pair-events.js'
+export { type PairOptions, type Primary, ProcessPair } from './process-pair.js'

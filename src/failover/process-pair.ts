@@ -4,7 +4,7 @@ import { unitAddresses } from '../address.js'
 import { abortSignal, callable, checkName, invalid, milliseconds, oneOf } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
 import { checkRegion, codec, connectOptionFields, lease, schema } from '../call/options.js'
-import { eventFacts, loggable, printsAs } from '../call/printed.js'
+import { loggable, printsAs } from '../call/printed.js'
 import { needed, nested, type Shape, shape, take } from '../call/shape.js'
 import type { Checkpoint, CheckpointLog, Codec } from '../checkpoint/index.js'
 import { type Client, connect } from '../client/client.js'
@@ -13,9 +13,9 @@ import { CheckpointError, type ErrorCode } from '../errors.js'
 import { TypedEventTarget } from '../typed-events.js'
 import type { ConnectOptions, Lease, RegionEvent, RegionEventType, RegionOptions } from '../types.js'
 import { restored } from './following.js'
+import { PairEvent, type PairEvents, Patience, type Role, retoldEvent } from './pair-events.js'
 import { Standby } from './standby.js'
-
-export type Role = 'joining' | 'standby' | 'primary' | 'stopped'
+import { Term } from './term.js'
 
 /** What a process is given as long as it is primary. */
 export interface Primary<T> {
@@ -30,13 +30,17 @@ export interface Primary<T> {
    * lower ones: a process that was stopped and goes on does not know yet that it was fenced.
    */
   readonly epoch: bigint
-  /** Aborts when this process is not primary any more: it was fenced (the reason is `FENCED`), stopped, or has handed over. */
+  /**
+   * Aborts when this process is not primary any more. The reason says why: `FENCED`, another process has the region; `CLOSED`, it
+   * was handed over; that of `run()`'s signal, this process is to stop; or why else the region is not its own any more, as
+   * `REGION_NOT_FOUND`.
+   */
   readonly signal: AbortSignal
   /**
-   * Gives the region up in order: waits for appends under way, and then lets a standby take it at once. Afterwards the log
-   * rejects with `CLOSED`; return from `onPrimary`, and this process is a standby. If nobody takes the region within 5 s, it
-   * may become primary again.
-   * @throws CheckpointError `FENCED`
+   * Gives the region up in order, so that a standby takes it at once. `signal` aborts first. Appends that were called before are
+   * done and acknowledged; later ones reject with `CLOSED`, the reason of the signal. Resolves when the region is given up:
+   * return from `onPrimary`, and this process is a standby. If nobody takes the region within 5 s, it may become primary again.
+   * @throws CheckpointError `FENCED` when another process has the region; `CLOSED` when the work had ended before
    */
   handOver(): Promise<void>
 }
@@ -62,9 +66,12 @@ export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
   followMs?: number
   /**
    * The work of the primary, begun once the state is restored. When it resolves, the work is done: the region is given up in
-   * order and `run()` resolves. When it rejects, the region is given up and `run()` rejects with the same. After a fence, a stop
-   * or `handOver()`, its end is waited for, and it may reject with `FENCED`, `CLOSED`, `ABORTED`, an AbortError or the reason of
-   * its signal.
+   * order and `run()` resolves. When it rejects, the region is given up and `run()` rejects with the same.
+   *
+   * Once its signal has aborted, its end is waited for. After a fence or `handOver()` this process is then a standby again, whether
+   * it resolved or rejected: what it rejects with is told by an `error` event, unless it only says that the term is over (`FENCED`,
+   * `CLOSED`, `ABORTED`, an AbortError, the reason of the signal, or an error with one of them as its cause). After a stop `run()`
+   * resolves, and rejects with anything but those.
    */
   onPrimary(primary: Primary<T>): Promise<void>
   /**
@@ -73,28 +80,6 @@ export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
    * a crash of the unit may have taken what was no more than visible.
    */
   onStandby?(checkpoint: Checkpoint<T>): void
-}
-
-/** `role`, `epoch` and `error` of a {@link ProcessPair}. */
-export class PairEvent extends Event {
-  readonly role: Role
-  readonly epoch: bigint
-  /** Of `error` events: what went wrong and is tried again, or why this process was fenced. */
-  readonly error: unknown
-  /**
-   * Of the `role` event that says `primary`: milliseconds from the moment it knew that the region could be had until it had it,
-   * and from then until the state was restored, which is now.
-   */
-  readonly took: { openMs: number; restoreMs: number } | undefined
-
-  /** @internal */
-  constructor(type: 'role' | 'epoch' | 'error', detail: Pick<PairEvent, 'role' | 'epoch'> & Partial<PairEvent>) {
-    super(type)
-    this.role = detail.role
-    this.epoch = detail.epoch
-    this.error = detail.error
-    this.took = detail.took
-  }
 }
 
 const { signal: _, ...connectFields } = connectOptionFields
@@ -131,18 +116,17 @@ const final: ReadonlySet<ErrorCode> = new Set([
   'REGION_TOO_SMALL',
   'POOL_FULL',
   'POOL_READ_ONLY',
-  'LIMIT_REACHED',
   'MEDIUM_FAILED',
   'CODEC_MISMATCH',
   'CHECKPOINT_DAMAGED',
   'INTERNAL',
 ])
-/** What work under way rejects with when its process is not primary any more. */
-const expectedAtTheEnd: ReadonlySet<ErrorCode> = new Set(['FENCED', 'CLOSED', 'ABORTED'])
 const pauseMs = 200
 /** How long a process that has handed over leaves the region to the others. */
 const handOverMs = 5_000
 const warmMs = 1_000
+/** A shorter outage, or end of the work, is not worth telling. */
+const shortMs = 1_000
 
 /**
  * Keeps one of several processes primary. Each runs the same program with the same region:
@@ -161,15 +145,13 @@ const warmMs = 1_000
  *
  * The first to open the region is primary. The others watch it, and when the primary is dead, silent or stalled (see the
  * region's lease), or hands over, exactly one of them takes it, restores the state and runs its `onPrimary`.
- * Events, each a {@link PairEvent}: `role`, `epoch` (the region has another owner), `error`.
+ * Events, see {@link PairEvents}: `role`, `epoch`, `error`, `waiting`, and those of its client's connections.
  */
-export class ProcessPair<T = Uint8Array>
-  extends TypedEventTarget<{ role: PairEvent; epoch: PairEvent; error: PairEvent }>
-  implements AsyncDisposable
-{
+export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> implements AsyncDisposable {
   readonly #units: string | readonly string[]
   readonly #options: PairOptions<T>
   readonly #stop = new AbortController()
+  readonly #patience = new Patience((event) => this.dispatchEvent(event))
   #role: Role = 'joining'
   #epoch = 0n
   #running: Promise<void> | undefined
@@ -202,8 +184,8 @@ export class ProcessPair<T = Uint8Array>
   }
 
   /**
-   * Takes part until the work is done, the signal aborts or the pair is disposed of. An outage of the unit does not end it:
-   * `error` events tell of it, and it tries again.
+   * Takes part until the work is done, the signal aborts or the pair is disposed of. Neither an outage of the unit nor a fence
+   * ends it: events tell of them, and it goes on.
    * @throws CheckpointError what another try cannot mend, and what `onPrimary` rejects with
    */
   run(options: { signal?: AbortSignal } = {}): Promise<void> {
@@ -219,6 +201,7 @@ export class ProcessPair<T = Uint8Array>
     if (signal?.aborted) stop()
     this.#running = this.#run().finally(() => {
       signal?.removeEventListener('abort', stop)
+      this.#patience.end()
       this.#become('stopped')
     })
     return this.#running
@@ -234,6 +217,7 @@ export class ProcessPair<T = Uint8Array>
   async #run(): Promise<void> {
     const client = await this.#untilStopped(() => this.#connect())
     if (client === undefined) return
+    this.#relay(client)
     try {
       while (!this.#stop.signal.aborted) {
         this.#become('joining')
@@ -257,17 +241,43 @@ export class ProcessPair<T = Uint8Array>
     })
   }
 
+  #relay(client: Client): void {
+    const tell = (event: Parameters<typeof retoldEvent>[0]) => this.dispatchEvent(retoldEvent(event))
+    for (const type of ['connected', 'disconnected', 'reconnecting', 'restored', 'lost-writes', 'fenced'] as const) {
+      client.addEventListener(type, tell)
+    }
+    const waits = ({ error }: { error: unknown }) =>
+      this.#patience.begin('unit', this.#unitIsAway(error), error, shortMs)
+    client.addEventListener('disconnected', waits)
+    client.addEventListener('reconnecting', waits)
+    client.addEventListener('restored', () => this.#patience.end('unit'))
+  }
+
+  #unitIsAway(error: unknown): string {
+    const unit = typeof this.#units === 'string' ? this.#units : this.#units.join()
+    return `waiting for the unit ${unit}: ${error instanceof Error ? error.message : String(error)}`
+  }
+
   /** Waits its turn. @returns undefined when it is to stop */
   async #obtain(client: Client): Promise<Opened | undefined> {
-    const { signal } = this.#stop
     const first = this.#handedOver === undefined ? await this.#open(client) : 'busy'
     if (first !== 'busy') return first
     this.#become('standby')
     const standby = this.#follow(client)
+    try {
+      return await this.#untilStopped(() => this.#awaitVacancy(client, standby))
+    } finally {
+      standby?.stop()
+    }
+  }
+
+  async #awaitVacancy(client: Client, standby: Standby<T> | undefined): Promise<Opened | undefined> {
+    const { signal } = this.#stop
     const watch = new AbortController()
     try {
       const events = client.watch(this.#options.region, { signal: AbortSignal.any([signal, watch.signal]) })
       for await (const event of orAfter(events, () => this.#holdMs())) {
+        this.#patience.end('unit')
         if (event !== undefined) this.#noteEpoch(event.epoch)
         if (event !== undefined && (!vacant.has(event.type) || this.#leavesToOthers(event))) continue
         this.#handedOver = undefined
@@ -277,9 +287,9 @@ export class ProcessPair<T = Uint8Array>
         this.#known = standby?.stop() ?? this.#known
         return opened
       }
-      return undefined
+      if (signal.aborted) return undefined
+      throw new CheckpointError('CONNECTION_LOST', 'The watch of the region has ended.', { retryable: true })
     } finally {
-      standby?.stop()
       // To end the watch is some work, which a new primary does while it waits for its first reads.
       setImmediate(() => watch.abort())
     }
@@ -325,7 +335,8 @@ export class ProcessPair<T = Uint8Array>
       })
       if (this.#known?.cursor.region !== region.id) this.#known = undefined
       const checkpoint = await this.#restore(log)
-      if (checkpoint === 'failed' || region.fenced.aborted || this.#stop.signal.aborted) return this.#ended(region)
+      if (this.#stop.signal.aborted) return 'done'
+      if (checkpoint === 'failed' || region.ended.aborted) return this.#again(region)
       this.#known = undefined
       this.#noteEpoch(region.epoch)
       this.#become('primary', { openMs, restoreMs: performance.now() - openedAt })
@@ -344,7 +355,7 @@ export class ProcessPair<T = Uint8Array>
         if (standby !== 'cold') onStandby?.(read)
       })
     } catch (error) {
-      if (!(error instanceof CheckpointError) || final.has(error.code)) throw error
+      if (this.#isFinal(error)) throw error
       this.#tellError(error)
       await sleep(pauseMs, undefined, { signal: this.#stop.signal }).catch(() => undefined)
       return 'failed'
@@ -352,36 +363,59 @@ export class ProcessPair<T = Uint8Array>
   }
 
   async #work(region: Region, log: CheckpointLog<T>, checkpoint: Checkpoint<T> | undefined): Promise<'done' | 'again'> {
-    const over = new AbortController()
-    const signal = AbortSignal.any([region.fenced, this.#stop.signal, over.signal])
     const { epoch } = region
-    let handedOver = false
-    const handOver = async () => {
-      if (region.fenced.aborted) throw region.fenced.reason
-      handedOver = true
+    const leave = () => {
       this.#handedOver = { epoch, until: performance.now() + handOverMs }
-      await region.close()
-      over.abort(new CheckpointError('CLOSED', `Region '${region.name}' was handed over.`))
     }
-    region.fenced.addEventListener('abort', () => this.#onFenced(region), { once: true })
+    const term = new Term(region, this.#stop.signal, leave)
+    const { signal } = term
+    const onOver = () => this.#onOver(region, term)
+    signal.addEventListener('abort', onOver)
+    if (signal.aborted) onOver()
     try {
-      await this.#options.onPrimary(loggable({ state: checkpoint?.value, checkpoint, log, epoch, signal, handOver }))
-    } catch (error) {
-      if (!isEnd(error, signal)) throw error
-      return handedOver ? 'again' : this.#ended(region)
+      const handOver = () => term.handOver()
+      await term.run(() =>
+        this.#options.onPrimary(loggable({ state: checkpoint?.value, checkpoint, log, epoch, signal, handOver })),
+      )
+    } finally {
+      signal.removeEventListener('abort', onOver)
+      this.#patience.end('work')
     }
-    if (handedOver) return 'again'
-    return region.fenced.aborted ? this.#ended(region) : 'done'
-  }
-
-  #ended(region: Region): 'done' | 'again' {
-    if (this.#stop.signal.aborted) return 'done'
-    this.#onFenced(region)
+    const { failure } = term
+    if (term.isOver || this.#stop.signal.aborted) {
+      if (failure !== undefined && !term.isEnd(failure.error)) {
+        if (!term.isOver) throw failure.error
+        this.#tellError(failure.error)
+      }
+      return this.#again(region)
+    }
+    if (failure === undefined) return 'done'
+    if (!term.isFence(failure.error)) throw failure.error
+    // Of another region of this process, most likely: whoever takes over takes all of them, in whatever order.
+    this.#tellError(failure.error)
+    leave()
     return 'again'
   }
 
-  #onFenced(region: Region): void {
-    if (this.#role === 'primary') this.#become('joining')
+  /** This process is not primary any more, though its work may not have ended yet. */
+  #onOver(region: Region, { signal, isOver }: Term): void {
+    if (isOver) {
+      if (this.#role === 'primary') this.#become('joining')
+      this.#noteFence(region)
+    }
+    const next = isOver && !this.#stop.signal.aborted ? 'is no standby' : 'does not stop'
+    const reason: unknown = signal.reason
+    const why = reason instanceof Error ? `${reason.message} ` : ''
+    this.#patience.begin('work', `${why}Until onPrimary has ended, this process ${next}.`, reason, shortMs)
+  }
+
+  #again(region: Region): 'done' | 'again' {
+    if (this.#stop.signal.aborted) return 'done'
+    this.#noteFence(region)
+    return 'again'
+  }
+
+  #noteFence(region: Region): void {
     const reason: unknown = region.fenced.reason
     const epoch = reason instanceof CheckpointError ? reason.details?.epoch : undefined
     if (typeof epoch === 'bigint') this.#noteEpoch(epoch)
@@ -400,15 +434,24 @@ export class ProcessPair<T = Uint8Array>
     const { signal } = this.#stop
     while (!signal.aborted) {
       try {
-        return await attempt()
+        const result = await attempt()
+        this.#patience.end('unit')
+        return result
       } catch (error) {
         if (signal.aborted) return undefined
-        if (!(error instanceof CheckpointError) || final.has(error.code)) throw error
+        if (this.#isFinal(error)) throw error
         this.#tellError(error)
+        this.#patience.begin('unit', this.#unitIsAway(error), error)
       }
       await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
     }
     return undefined
+  }
+
+  /** Of errors that another try cannot mend; a region that was deleted is made again where that is asked for. */
+  #isFinal(error: unknown): boolean {
+    if (!(error instanceof CheckpointError)) return true
+    return final.has(error.code) && !(error.code === 'REGION_NOT_FOUND' && this.#options.create !== undefined)
   }
 
   #become(role: Role, took?: PairEvent['took']): void {
@@ -428,7 +471,6 @@ export class ProcessPair<T = Uint8Array>
   }
 }
 
-printsAs<Event>(PairEvent, eventFacts)
 printsAs(ProcessPair, ({ role, epoch }) => ({ role, epoch }))
 holdsProcess(ProcessPair)
 
@@ -436,14 +478,6 @@ interface Opened {
   region: Region
   openMs: number
   openedAt: number
-}
-
-/** Whether work rejects because its process is not primary any more. The call that fails is often faster than the signal. */
-function isEnd(error: unknown, signal: AbortSignal): boolean {
-  if (error instanceof CheckpointError && error.code === 'FENCED') return true
-  if (!signal.aborted) return false
-  if (error instanceof CheckpointError) return expectedAtTheEnd.has(error.code)
-  return error === signal.reason || (error instanceof Error && error.name === 'AbortError')
 }
 
 /** The same, with an undefined in between where none has come for so long. What is under way at its end is the caller's. */

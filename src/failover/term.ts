@@ -1,0 +1,97 @@
+/** The time for which a process is primary: its work, and the ways in which it comes to an end. */
+import type { Region } from '../client/region.js'
+import { CheckpointError, type ErrorCode } from '../errors.js'
+
+/** What calls of work under way reject with when its process is not primary any more. */
+const expectedAtTheEnd: ReadonlySet<ErrorCode> = new Set(['FENCED', 'CLOSED', 'ABORTED'])
+const closeMs = 30_000
+/** Of a chain of causes. */
+const mostCauses = 16
+
+export class Term {
+  /** Aborts when this process is not primary any more, or is to stop. */
+  readonly signal: AbortSignal
+  /** What the work rejected with. */
+  failure: { readonly error: unknown } | undefined
+  readonly #region: Region
+  readonly #leave: () => void
+  readonly #over = new AbortController()
+  #handedOver: Promise<void> | undefined
+  #worked = false
+
+  /** @param leave the region is left to others for a while from now on */
+  constructor(region: Region, stop: AbortSignal, leave: () => void) {
+    this.#region = region
+    this.#leave = leave
+    this.signal = AbortSignal.any([this.#over.signal, region.ended, stop])
+  }
+
+  /** The region has been handed over, or is not this process's any more. */
+  get isOver(): boolean {
+    return this.#over.signal.aborted || this.#region.ended.aborted
+  }
+
+  /** Never rejects; resolves when the work has ended, and with it a hand-over. */
+  async run(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.failure = { error }
+    }
+    this.#worked = true
+    await this.#handedOver?.catch(() => undefined)
+  }
+
+  /** @throws CheckpointError `FENCED`, `CLOSED` */
+  handOver(): Promise<void> {
+    if (this.#handedOver === undefined) {
+      this.#handedOver = this.#giveUp()
+      // Whoever does not wait for it hears of a fence by an event.
+      this.#handedOver.catch(() => undefined)
+    }
+    return this.#handedOver
+  }
+
+  async #giveUp(): Promise<void> {
+    const region = this.#region
+    if (region.ended.aborted) throw region.ended.reason
+    if (this.#worked) {
+      throw new CheckpointError(
+        'CLOSED',
+        `Region '${region.name}' cannot be handed over: the work of epoch ${region.epoch} has ended.`,
+      )
+    }
+    this.#leave()
+    // First, so that nobody who looks at it before each append makes one that is refused.
+    const reason = new CheckpointError('CLOSED', `Region '${region.name}' was handed over.`)
+    this.#over.abort(reason)
+    await region.closeWithin(closeMs, reason)
+    if (region.fenced.aborted) throw region.fenced.reason
+    this.#leave()
+  }
+
+  /** Whether an error, or what caused it, only says that the term is over. */
+  isEnd(error: unknown): boolean {
+    const reason: unknown = this.signal.reason
+    return causes(error).some((cause) => {
+      if (cause === reason) return true
+      if (!(cause instanceof CheckpointError)) return cause instanceof Error && cause.name === 'AbortError'
+      return expectedAtTheEnd.has(cause.code) || (reason instanceof CheckpointError && cause.code === reason.code)
+    })
+  }
+
+  /** Whether an error, or what caused it, says that a region was taken from this process. */
+  isFence(error: unknown): boolean {
+    return causes(error).some((cause) => cause instanceof CheckpointError && cause.code === 'FENCED')
+  }
+}
+
+/** The error and what caused it. */
+function causes(error: unknown): unknown[] {
+  const chain: unknown[] = []
+  for (let cause = error; cause !== undefined && chain.length < mostCauses; ) {
+    chain.push(cause)
+    cause = cause instanceof Error ? cause.cause : undefined
+  }
+  return chain
+}
