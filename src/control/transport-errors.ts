@@ -40,6 +40,8 @@ const table: readonly Meaning[] = [
     details: /message larger|Attempted to send|larger than max/i,
     code: 'LIMIT_REACHED',
     outcome: 'unknown',
+    says: 'a message was too large',
+    help: "Check the address: another program than a unit may have answered; a unit's answers are smaller.",
   },
   { status: 8, ...lost },
   { status: 12, details: /HTTP status code/, ...anotherProgram },
@@ -64,14 +66,22 @@ const refused: Omit<Meaning, 'status'> = {
   outcome: 'none',
   help: 'Check that the unit runs and its address.',
 }
+/** What listens there ended the connection, or began it with something else than HTTP/2. */
+const otherProtocol: Omit<Meaning, 'status'> = {
+  ...refused,
+  says: 'what listens there does not answer as a unit does',
+  help: "Check the address: it is that of the unit's control service, and no proxy may be in between.",
+}
 const passing: ReadonlySet<ErrorCode> = new Set(['CONNECTION_REFUSED', 'CONNECTION_LOST', 'TIMEOUT'])
 
 /** @param sent whether a connection stood on which the call can have been sent */
 export function fromTransport(error: ServiceError, address: string, call: string, sent: boolean): CheckpointError {
   const { code, outcome, says, help } = meaningOf(error, sent)
+  // grpc-js ends some texts with a note that is empty.
+  const details = error.details.replace(/\.? Resolution note:\s*$/, '')
   return new CheckpointError(
     code,
-    `${call} at the unit ${address}: ${says ?? error.details}${says ? ` (${error.details})` : ''}.`,
+    `${call} at the unit ${address}: ${says ?? details}${says ? ` (${details})` : ''}.`,
     {
       cause: error,
       outcome: sent ? outcome : 'none',
@@ -82,7 +92,7 @@ export function fromTransport(error: ServiceError, address: string, call: string
 }
 
 function meaningOf({ code: status, details }: ServiceError, sent: boolean): Omit<Meaning, 'status'> {
-  if (status === 14 && !sent) return refused
+  if (status === 14 && !sent) return /Protocol error/.test(details) ? otherProtocol : refused
   return (
     table.find((row) => row.status === status && (row.details === undefined || row.details.test(details))) ?? {
       code: 'PROTOCOL_VIOLATION',

@@ -1,6 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
+import { createServer as createHttp2Server } from 'node:http2'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -220,6 +223,33 @@ describe('the command line', () => {
     const { code, stdout, stderr } = await run([...args, '--json'])
     expect([code, stdout]).toEqual([2, ''])
     expect(JSON.parse(stderr)).toEqual({ error: { code: 'USAGE', message: expect.stringMatching(complaint) } })
+  })
+
+  it.each([
+    [
+      'HTTP/1.1',
+      () => createHttpServer((_, answer) => answer.writeHead(404).end('not here')),
+      /CONNECTION_REFUSED: .*does not answer as a unit/,
+    ],
+    [
+      'HTTP/2',
+      () => createHttp2Server((_, answer) => answer.writeHead(404).end('not here')),
+      /PROTOCOL_VIOLATION: .*another program.*404/,
+    ],
+    [
+      'neither',
+      () => createServer((socket) => socket.end('SSH-2.0-OpenSSH\r\n')),
+      /CONNECTION_REFUSED: .*does not answer as a unit/,
+    ],
+  ] as const)('tells of a server that speaks %s and is no unit', async (_, make, complaint) => {
+    const server: Server = make()
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const { code, stdout, stderr } = await run(['status', `127.0.0.1:${port}`, '--timeout', '20000'])
+    expect([code, stdout, stderr]).toEqual([1, '', expect.stringMatching(complaint)])
+    expect(stderr).toMatch(/Check the address/)
+    server.close()
   })
 
   it('names the file that explains the error codes', async () => {
