@@ -5,6 +5,7 @@ export {
   CheckpointLog,
   CheckpointReader,
   type Codec,
+  type CodecOf,
   type Follow,
   type FollowOptions,
   json,

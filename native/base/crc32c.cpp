@@ -1,13 +1,14 @@
-// crc32c.cpp -- table-driven CRC32C (eight tables, eight bytes a step), the Arm instruction where the compiler may use
-// it, and the choice among the implementations. Pure functions, any thread; the tables are constants.
+// crc32c.cpp -- table-driven CRC32C (eight tables, eight bytes a step), the Arm instruction where the
+// processor has it, and the choice among the implementations. Pure functions, any thread; the tables are constants.
 #include "crc32c.h"
 
 #include <array>
 #include <bit>
 #include <cstring>
 
-#if defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
-#include <arm_acle.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace rdmacp {
@@ -86,12 +87,18 @@ template <bool kCopy, class Step8, class Step1>
   return run<true>(state, target, source, length, tableStep8, tableStep1);
 }
 
-#if defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
+#if defined(__aarch64__)
+// By assembly, since the first version of the architecture has no such instruction and compilers stay with it: whether the
+// processor has it is known at run time.
 inline std::uint32_t armStep8(std::uint32_t state, std::uint64_t word) {
-  return __crc32cd(state, word);
+  std::uint32_t next;
+  __asm__(".arch_extension crc\n\tcrc32cx %w0, %w1, %x2" : "=r"(next) : "r"(state), "r"(word));
+  return next;
 }
 inline std::uint32_t armStep1(std::uint32_t state, std::uint8_t value) {
-  return __crc32cb(state, value);
+  std::uint32_t next;
+  __asm__(".arch_extension crc\n\tcrc32cb %w0, %w1, %w2" : "=r"(next) : "r"(state), "r"(std::uint32_t{value}));
+  return next;
 }
 
 std::uint32_t armChecksum(std::uint32_t state, const std::byte* source, std::size_t length) {
@@ -107,12 +114,11 @@ const Implementation& choose() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul")) return *sse42Implementation();
 #endif
-#if defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
+#if defined(__aarch64__)
   static constexpr Implementation arm{"arm64", armChecksum, armCopy};
-  return arm;
-#else
-  return tableImplementation();
+  if ((::getauxval(AT_HWCAP) & HWCAP_CRC32) != 0) return arm;
 #endif
+  return tableImplementation();
 }
 
 }  // namespace

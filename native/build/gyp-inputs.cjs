@@ -14,16 +14,29 @@ function list() {
     .sort()
 }
 
+const isPortable = (file) => file.startsWith('native/portable/')
 const isSse42 = (file) => file.endsWith('_sse42.cpp')
 const isBinding = (file) => file.startsWith('native/binding/')
 
 const questions = {
   /** Every file of the addon that takes the common flags. */
-  addon: () => list().filter((file) => !isSse42(file)),
+  addon: () => list().filter((file) => !isSse42(file) && !isPortable(file)),
   /** The same without Node-API: what the native tests link. */
-  native: () => list().filter((file) => !isSse42(file) && !isBinding(file)),
+  native: () => list().filter((file) => !isSse42(file) && !isBinding(file) && !isPortable(file)),
   /** Files that take -msse4.2 -mpclmul; each guards itself with #if defined(__x86_64__). */
   sse42: () => list().filter(isSse42),
+  /** What a prebuild is linked with, too, and the flags that put it before the C library's newer symbols. */
+  portable: () => list().filter(isPortable),
+  'portable-flags': () => {
+    const source = fs.readFileSync(path.join(root, 'native/portable/glibc_2_28.cpp'), 'utf8')
+    const wrapped = [...source.matchAll(/\b__wrap_(\w+)/g)].map(([, name]) => name)
+    const exported = path.join(root, 'native/portable/exports.map')
+    return [
+      '-static-libstdc++',
+      `-Wl,--version-script=${exported}`,
+      ...new Set(wrapped.map((name) => `-Wl,--wrap=${name}`)),
+    ]
+  },
   version: () => [require(path.join(root, 'package.json')).version],
   'node-addon-api': () => [path.dirname(require.resolve('node-addon-api'))],
   /** Where the addon's last configure found node_api.h. */

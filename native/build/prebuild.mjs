@@ -18,6 +18,7 @@ for (const name of ['package.json', 'binding.gyp', 'native', 'node_modules']) {
 process.env.JOBS ??= 'max'
 const nodeDirectory = localNodeDirectory()
 if (nodeDirectory) process.env.npm_config_nodedir ??= nodeDirectory
+process.env.RC_PORTABLE = '1'
 process.env.RC_TEST_ADDON = '0'
 process.env.RC_ASAN_ADDON = '0'
 rmSync(path.join(root, 'prebuilds', `${process.platform}-${process.arch}`), { recursive: true, force: true })

@@ -31,14 +31,21 @@ export const raw: Codec<Uint8Array> = {
 
 const encoder = new TextEncoder()
 
+/** A codec of values of any type, and a function that gives it for values of one: `json`, or `json<State>()`. */
+export interface CodecOf extends Codec<unknown> {
+  /** The same codec. What it decodes is taken for a T without being checked. */
+  <T>(): Codec<T>
+}
+
 /**
  * JSON in UTF-8. What JSON would change or drop in silence is refused with `INVALID_ARGUMENT`, and the message names its path:
  * NaN and infinities, undefined in an array or by itself, functions, symbols, bigints, Maps, Sets, typed arrays, instances of
  * classes, circles. Taken are null, booleans, finite numbers, strings, and arrays and plain objects of them; fields of an object
  * that are undefined are left out. An object with a `toJSON` method, as Date has, is written as what that returns, and is read
  * as that: a Date as its text. -0 is written as 0.
+ * In TypeScript `json<State>()` says what is in the region.
  */
-export const json: Codec<unknown> = {
+export const json: CodecOf = withType({
   id: 1,
   encode(value) {
     let text: string | undefined
@@ -67,13 +74,13 @@ export const json: Codec<unknown> = {
       throw new CheckpointError('CODEC_MISMATCH', 'The bytes are no JSON in UTF-8.', { cause })
     }
   },
-}
+})
 
 /**
  * The structured clone format of `node:v8`: maps, sets, typed arrays, cycles. Use it only where everyone who can write the
- * region is trusted; the format is not made for hostile input.
+ * region is trusted; the format is not made for hostile input. In TypeScript `v8Codec<State>()` says what is in the region.
  */
-export const v8Codec: Codec<unknown> = {
+export const v8Codec: CodecOf = withType({
   id: 2,
   encode(value) {
     try {
@@ -93,13 +100,18 @@ export const v8Codec: Codec<unknown> = {
       throw new CheckpointError('CODEC_MISMATCH', 'The bytes are nothing that node:v8 has serialized.', { cause })
     }
   },
-}
+})
 
 declare module 'node:v8' {
   interface DefaultSerializer {
     /** Documented, and not in the types. */
     _writeHostObject(view: ArrayBufferView): void
   }
+}
+
+function withType(codec: Codec<unknown>): CodecOf {
+  const typed: CodecOf = Object.assign(<T>(): Codec<T> => typed as Codec<unknown> as Codec<T>, codec)
+  return typed
 }
 
 /** Node's own writes a view whose memory is gone as an empty one. */

@@ -176,17 +176,38 @@ function withoutLibibverbs(): string[] | undefined {
 }
 
 describe('the prebuild', () => {
-  const floors = { GLIBC: '2.34', GLIBCXX: '3.4.30', CXXABI: '1.3.13' }
-
-  test.each(Object.entries(floors))('needs no symbol of %s later than %s', (library, floor) => {
-    const symbols = execFileSync('objdump', ['-T', path.join(prebuilds, 'rdma-checkpoint.glibc.node')], {
+  const objdump = (flag: string) =>
+    execFileSync('objdump', [flag, path.join(prebuilds, 'rdma-checkpoint.glibc.node')], {
       encoding: 'utf8',
       maxBuffer: 64 << 20,
     })
-    const needed = [...symbols.matchAll(new RegExp(`\\(?\\b${library}_([0-9.]+)`, 'g'))].map((match) => match[1] ?? '')
+  const versions = (library: string) =>
+    [...objdump('-T').matchAll(new RegExp(`\\b${library}_([0-9.]+)`, 'g'))].map((match) => match[1] ?? '')
+
+  // glibc 2.28 is that of RHEL 8 and Debian 10. libgcc_s is the unwinder that Node itself has loaded.
+  test.each([
+    ['GLIBC', '2.28'],
+    ['GCC', '4.8'],
+  ])('needs no symbol of %s later than %s', (library, floor) => {
+    const needed = versions(library)
     expect(needed.length).toBeGreaterThan(0)
-    const later = needed.filter((version) => isLater(version, floor))
-    expect(new Set(later)).toEqual(new Set())
+    expect(new Set(needed.filter((version) => isLater(version, floor)))).toEqual(new Set())
+  })
+
+  test('has the C++ library in it, and shows nothing of it', () => {
+    expect([...versions('GLIBCXX'), ...versions('CXXABI')]).toEqual([])
+    const needed = [...objdump('-p').matchAll(/NEEDED\s+(\S+)/g)].map((match) => match[1] ?? '')
+    for (const library of needed) expect(library).toMatch(/^(libc|libm|libgcc_s|libpthread|libdl|ld-linux[\w-]*)\.so/)
+    const shown = objdump('-T')
+      .split('\n')
+      .filter((line) => / g +D[FO] (?!\*UND\*)/.test(line))
+      .map((line) => line.split(/\s+/).at(-1))
+    expect(
+      shown.filter(
+        (name) =>
+          !/^(napi_register_module_v1|node_api_module_get_api_version_v1|__bss_start|_edata|_end)$/.test(name ?? ''),
+      ),
+    ).toEqual([])
   })
 
   test('has none of the faults of the test builds', () => {
