@@ -143,6 +143,52 @@ test('an append of a fenced writer that begins later, fails, and is nowhere', ()
   expect(story.read(record(1, 1), record(1, 2)).broken).toEqual([])
 })
 
+/** One append done, one under way; then a hands over. */
+function handingOver(): { story: Story; late: number } {
+  const story = new Story().owned('a', 1).append('a', 1, 1)
+  const late = story.call('a', 1)
+  return { story: story.add({ type: 'hand-over', epoch: 1 }, 'a'), late }
+}
+const handedOver = { type: 'handed-over', epoch: 1, code: null }
+
+test('a hand-over that waits for what was called before it, and refuses what comes later', () => {
+  const { story, late } = handingOver()
+  story.fail('a', story.call('a', 1), 'none')
+  story.acknowledge('a', late, 2).add(handedOver, 'a').owned('b', 2).restored('b', 2, record(1, 2))
+  story.fail('a', story.call('a', 1), 'none')
+  expect(story.append('b', 2, 3).broken).toEqual([])
+})
+
+test('an append that failed in a hand-over during which the region was taken', () => {
+  const { story, late } = handingOver()
+  story.owned('b', 2).fail('a', late, 'none')
+  expect(story.add({ ...handedOver, code: 'FENCED' }, 'a').broken).toEqual([])
+})
+
+const badHandOvers: [string, (story: Story, late: number) => unknown][] = [
+  ['what was called before fails', (story, late) => story.fail('a', late, 'none').add(handedOver, 'a')],
+  ['what was called before has no answer', (story) => story.add(handedOver, 'a')],
+  ['what was called before is answered later', (story, late) => story.add(handedOver, 'a').acknowledge('a', late, 2)],
+  [
+    'what is called later is done',
+    (story, late) => story.acknowledge('a', late, 2).add(handedOver, 'a').append('a', 1, 3),
+  ],
+  [
+    'what is called later is in the log',
+    (story, late) => {
+      story.acknowledge('a', late, 2).add(handedOver, 'a')
+      const later = story.call('a', 1)
+      story.read(record(1, 1), record(1, 2), record(1, 3, later))
+    },
+  ],
+]
+
+test.each(badHandOvers)('a hand-over in which %s', (_, tell) => {
+  const { story, late } = handingOver()
+  tell(story, late)
+  expect(story.broken).toContain('hand-over')
+})
+
 test('what the ring dropped by right, and a lap that follow reported', () => {
   const story = new Story().owned('a', 1)
   story.keptBytes = 500

@@ -10,6 +10,8 @@ export type Rule =
   | 'ownership'
   /** Something of a writer landed after a takeover above it had answered. */
   | 'fence'
+  /** A hand-over left an append without success that was called before it, or took one that was called later. */
+  | 'hand-over'
   /** A checkpoint that was acknowledged, or that somebody had read, is not there. */
   | 'lost'
   /** Acknowledged, read or restored against the order of real time. */
@@ -32,6 +34,7 @@ export function check(history: History): Violation[] {
     ...contents(facts),
     ...fencedBeganLater(facts),
     ...fencedBytes(facts),
+    ...handedOver(facts),
     ...readsInOrder(facts),
     ...kept(facts),
     ...frozen(facts),
@@ -165,6 +168,32 @@ function* fencedBytes({ snapshots, owners, appends }: Facts): Generator<Violatio
       yield {
         rule: 'fence',
         text: `bytes of the region changed after epoch ${epoch} was answered, before its first append`,
+      }
+    }
+  }
+}
+
+/** What its owner had called before is acknowledged before a hand-over is answered, and what it calls afterwards is refused. */
+function* handedOver(facts: Facts): Generator<Violation> {
+  const seen = new Set(facts.sightings.map(({ found }) => found.hash))
+  for (const { by, epoch, began, at } of facts.handOvers) {
+    for (const append of facts.appends) {
+      if (append.by !== by || append.epoch !== epoch) continue
+      const { acknowledgedAt, failedAt } = append
+      if (append.at > at) {
+        if (acknowledgedAt === undefined && !seen.has(append.hash)) continue
+        yield { rule: 'hand-over', text: `${name(append)} began after epoch ${epoch} was handed over, and was done` }
+      } else if (append.at < began) {
+        if (acknowledgedAt !== undefined && acknowledgedAt < at) continue
+        // Taken by somebody else meanwhile, or before the unit died.
+        const settledAt = failedAt ?? acknowledgedAt ?? at
+        if (facts.highestOwnedBefore(settledAt) > epoch && settledAt < at) continue
+        if (failedAt !== undefined && (failedAt < began || facts.killedWithin(append.at, failedAt))) continue
+        const how = failedAt === undefined ? 'had no answer when it was' : 'failed'
+        yield {
+          rule: 'hand-over',
+          text: `${name(append)} was called before epoch ${epoch} was handed over, and ${how}`,
+        }
       }
     }
   }

@@ -103,6 +103,10 @@ export class Contender extends Helper {
     this.tell({ takeOver: true })
   }
 
+  handOver(): void {
+    this.tell({ handOver: true })
+  }
+
   stop(): void {
     this.stopped = true
     this.process.kill('SIGSTOP')

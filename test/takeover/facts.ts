@@ -44,6 +44,14 @@ export interface Look {
   newest: Found | undefined
 }
 
+/** One that was answered without an error. */
+export interface HandOver {
+  by: string
+  epoch: number
+  began: number
+  at: number
+}
+
 /** A record takes no more beyond its payload: a header, and what fills its last cell. */
 const overheadBytes = 256
 /** What an iteration gives was read a while ago. */
@@ -65,6 +73,7 @@ export class Facts {
   readonly looks: Look[]
   readonly snapshots: Snapshot[]
   readonly restorations: Restored[]
+  readonly handOvers: HandOver[] = []
   readonly iterations = new Map<string, (Followed | Lapped)[]>()
   readonly sightings: Sighting[] = []
   readonly #kills: number[]
@@ -103,6 +112,11 @@ export class Facts {
     }
     this.snapshots = all('snapshot')
     this.restorations = all('restored')
+    const begun = all('hand-over')
+    for (const { by, epoch, at, code } of all('handed-over')) {
+      const call = begun.find((other) => other.by === by && other.epoch === epoch)
+      if (call !== undefined && code === null) this.handOvers.push({ by, epoch, began: call.at, at })
+    }
     this.reads = all('read').sort((a, b) => a.began - b.began)
     this.looks = [
       ...this.reads.map(({ began, at, records }) => ({ began, at, newest: records.at(-1) })),

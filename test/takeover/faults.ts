@@ -4,8 +4,10 @@ import type { Random } from '../fault/support/random.mjs'
 import type { Contender } from './contender.js'
 import type { Host } from './namespaces.js'
 
-/** Killed, stopped for as long as it takes, cut off from the network, stopped over and over, or taken from alive. */
-export type Fault = 'kill' | 'stop' | 'cut' | 'slow' | 'take'
+/**
+ * Killed, stopped for as long as it takes, cut off from the network, stopped over and over, taken from alive, or told to hand over.
+ */
+export type Fault = 'kill' | 'stop' | 'cut' | 'slow' | 'take' | 'hand-over'
 
 export interface Victim {
   owner: Contender
@@ -13,6 +15,16 @@ export interface Victim {
   host: Host | undefined
   /** Those that could take the region from it. */
   standbys: readonly Contender[]
+}
+
+/** Those that leave its region to whoever is told to have it, and to nobody else if that one dies. */
+export const deliberate: ReadonlySet<Fault> = new Set(['take'])
+
+/** Whether it can be done to that owner. A fault that needs something says so here. */
+export function possible(fault: Fault, { owner, host, standbys }: Victim): boolean {
+  if (fault === 'take') return standbys.some(({ style }) => style === 'open')
+  if (fault === 'hand-over') return owner.style === 'pair'
+  return fault !== 'cut' || host !== undefined
 }
 
 /** Begins; what it returns undoes it. */
@@ -31,6 +43,9 @@ export function afflict(fault: Fault, { owner, host, standbys }: Victim, random:
       return async () => host.join()
     case 'slow':
       return pulses(owner, random)
+    case 'hand-over':
+      owner.handOver()
+      return async () => {}
     case 'take': {
       random.pick(standbys.filter(({ style }) => style === 'open')).takeOver()
       return async () => {}

@@ -80,6 +80,17 @@ export interface Snapshot extends Recorded {
   began: number
   hash: string
 }
+/** The owner of that epoch is about to hand it over. */
+export interface HandOver extends Recorded {
+  type: 'hand-over'
+  epoch: number
+}
+/** The hand-over was answered: with the code of its error, or null. */
+export interface HandedOver extends Recorded {
+  type: 'handed-over'
+  epoch: number
+  code: string | null
+}
 export interface UnitKilled extends Recorded {
   type: 'unit-killed'
 }
@@ -100,6 +111,8 @@ export type HistoryEvent =
   | Read
   | Latest
   | Snapshot
+  | HandOver
+  | HandedOver
   | UnitKilled
   | Note
 

@@ -6,7 +6,7 @@ import type { Random } from '../fault/support/random.mjs'
 import { UnitProcess, type UnitProcessOptions } from '../fault/support/unit-process.js'
 import { Chronicle } from './chronicle.js'
 import { type Assignment, Contender, Helper, until } from './contender.js'
-import { afflict, type Fault } from './faults.js'
+import { afflict, deliberate, type Fault, possible } from './faults.js'
 import type { Host, Namespaces } from './namespaces.js'
 import { Observer } from './observer.js'
 import type { StormReport } from './storm.js'
@@ -197,18 +197,18 @@ export class Season {
     const { contender: owner, host } = place
     const epoch = owner.epoch
     const standbys = this.#places.map(({ contender }) => contender).filter(({ role }) => role === 'standby')
-    const able = standbys.some(({ style }) => style === 'open') ? faults : faults.filter((fault) => fault !== 'take')
-    const fault = random.pick(able)
+    const victim = { owner, host, standbys }
+    const fault = random.pick(faults.filter((one) => possible(one, victim)))
     this.#record.add({ type: 'note', text: `${fault} ${owner.id}, owner of ${epoch}` })
-    const undo = afflict(fault, { owner, host, standbys }, random)
+    const undo = afflict(fault, victim, random)
     if (this.#options.unitDies && random.chance(0.5)) {
-      this.#unitReturns = this.#killUnit(random.integer(0, 400), report)
+      this.#unitReturns = this.#restartUnit(random.integer(0, 400), report)
       this.#unitReturns.catch((error: unknown) => {
         this.#unitFailure = error
       })
     }
     // Nobody else takes a living owner's region when the one that was told to dies.
-    const mayDie = fault !== 'take'
+    const mayDie = !deliberate.has(fault)
     const disturbance = random.chance(0.2) ? this.#disturb(random.pick(standbys), mayDie) : undefined
     const next = await this.#wait(`an owner after the ${fault} of epoch ${epoch}`, () => {
       const now = this.#owner()?.contender
@@ -284,14 +284,20 @@ export class Season {
     })
   }
 
-  async #killUnit(afterMs: number, report: StormReport): Promise<void> {
+  /** Killed, or stopped in order: then what is visible is durable, so that the checker is not told of a death. */
+  async #restartUnit(afterMs: number, report: StormReport): Promise<void> {
     await sleep(afterMs)
-    this.#record.add({ type: 'unit-killed' })
-    await this.#unit.kill()
-    this.#record.add({ type: 'unit-killed' })
+    if (this.#random.chance(0.3)) {
+      await this.#unit.stop()
+      report.unitStops++
+    } else {
+      this.#record.add({ type: 'unit-killed' })
+      await this.#unit.kill()
+      this.#record.add({ type: 'unit-killed' })
+      report.unitKills++
+    }
     await sleep(this.#random.integer(0, 200))
     this.#unit = await this.#startUnit()
-    report.unitKills++
   }
 
   /** Nobody appends any more, and the follower comes to the end. */

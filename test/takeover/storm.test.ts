@@ -30,7 +30,7 @@ async function weather(options: Omit<StormOptions, 'seed'>): Promise<StormReport
   const faults = Object.entries(report.byFault).map(([fault, count]) => `${count} ${fault}`)
   console.log(
     `${options.name}: ${report.takeovers} takeovers (${faults.join(', ')}) and ${report.others} besides, ` +
-      `${report.unitKills} deaths of the unit; ${report.appends} appends of ${Math.round(report.bytes / 1e6)} MB, ` +
+      `${report.unitKills} deaths of the unit, ${report.unitStops} stops; ${report.appends} appends of ${Math.round(report.bytes / 1e6)} MB, ` +
       `${report.acknowledged} acknowledged, ${report.late} of them late; ${report.followed} followed, ${report.laps} laps, ${report.readings} readings; ` +
       `${Math.round((performance.now() - began) / 1000)} s`,
   )
@@ -45,8 +45,9 @@ async function withstand(options: Omit<StormOptions, 'seed'>): Promise<void> {
   expect(report.followed).toBeGreaterThan(options.takeovers)
 }
 
-test('owners that are killed, stopped, slow, or taken over alive', async () => {
-  await withstand({ name: 'storm', takeovers: share(0.5), faults: ['kill', 'stop', 'slow', 'take'] })
+test('owners that are killed, stopped, slow, taken over alive, or hand over under load', async () => {
+  const faults = ['kill', 'stop', 'slow', 'take', 'hand-over', 'hand-over'] as const
+  await withstand({ name: 'storm', takeovers: share(0.5), faults })
 })
 
 const cutOff = `owners that are cut off from the network${refused === undefined ? '' : ` (${refused})`}`
@@ -54,8 +55,9 @@ test.skipIf(refused !== undefined)(cutOff, async () => {
   await withstand({ name: 'cut', takeovers: share(0.3), faults: ['cut', 'cut', 'kill', 'stop', 'slow'], network: true })
 })
 
-test('the same with a unit that is killed and started again in between', async () => {
-  await withstand({ name: 'unit', takeovers: share(0.2), faults: ['kill', 'stop', 'slow', 'take'], unitDies: true })
+test('the same with a unit that is killed, or stopped, and started again in between', async () => {
+  const faults = ['kill', 'stop', 'slow', 'take', 'hand-over', 'hand-over'] as const
+  await withstand({ name: 'unit', takeovers: share(0.2), faults, unitDies: true })
 })
 
 test('the control: where the unit does not fence, the checker sees the writer that was stopped and goes on', async () => {

@@ -28,6 +28,8 @@ export interface StormReport {
   others: number
   byFault: Record<string, number>
   unitKills: number
+  /** Orderly ones, between which and the next start it was away for a while. */
+  unitStops: number
   appends: number
   acknowledged: number
   /** Acknowledgements of what had landed that reached a stopped owner after the takeover. */
@@ -54,6 +56,7 @@ export async function storm(options: StormOptions): Promise<StormReport> {
     others: 0,
     byFault: {},
     unitKills: 0,
+    unitStops: 0,
     appends: 0,
     acknowledged: 0,
     late: 0,

@@ -1,6 +1,6 @@
 // A process that wants the region: a standby until its owner is lost, then an owner that appends until it is fenced. Its part
 // of the history goes to a file. Messages to its parent: { standby }, { owner: epoch }, { appended: how many so far }.
-// Commands: { go: epoch }: the owner may begin to append; { takeOver: true }: take the region from a living owner.
+// Commands: { go: epoch }: the owner may begin to append; { takeOver: true }: take the region from a living owner; { handOver: true }.
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CheckpointError, connect, ProcessPair } from 'rdma-checkpoint'
@@ -26,8 +26,12 @@ let permit = () => {}
 /** Ends the wait of a standby. */
 let vacant = () => {}
 let force = false
+/** Of the owner, in a pair. */
+let handOver = () => {}
 
-process.on('message', (/** @type {{ go?: number, takeOver?: boolean }} */ { go, takeOver }) => {
+process.on('message', (/** @type {{ go?: number, takeOver?: boolean, handOver?: boolean }} */ message) => {
+  const { go, takeOver } = message
+  if (message.handOver) handOver()
   if (go !== undefined) permitted = Math.max(permitted, go)
   if (takeOver) force = true
   permit()
@@ -155,6 +159,13 @@ async function contendByOpening() {
   }
 }
 
+/** @param {number} epoch @param {() => Promise<void>} giveUp */
+async function handOverRecorded(epoch, giveUp) {
+  history.add({ type: 'hand-over', epoch })
+  const error = await giveUp().catch((error) => error)
+  history.add({ type: 'handed-over', epoch, code: error === undefined ? null : (error.code ?? String(error)) })
+}
+
 async function contendAsPair() {
   const pair = new ProcessPair(unit, {
     region: name,
@@ -166,7 +177,8 @@ async function contendAsPair() {
     onStandby: (checkpoint) => {
       history.add({ type: 'followed', iteration: `${id}.${epochs}`, every: false, ...foundOf(checkpoint) })
     },
-    async onPrimary({ checkpoint, log, epoch, signal }) {
+    async onPrimary({ checkpoint, log, epoch, signal, handOver: giveUp }) {
+      handOver = () => void handOverRecorded(Number(epoch), giveUp)
       history.add({ type: 'owned', epoch: Number(epoch) })
       history.add({ type: 'restored', epoch: Number(epoch), found: checkpoint ? foundOf(checkpoint) : null })
       await own(log, Number(epoch), signal)
