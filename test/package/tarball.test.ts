@@ -47,6 +47,11 @@ describe('the installed tarball', () => {
     for (const name of [
       'LICENSE',
       'README.md',
+      'UPGRADING.md',
+      'docs/errors.md',
+      'docs/getting-started.md',
+      'examples/writer.js',
+      'examples/demo.js',
       'binding.gyp',
       'dist/index.js',
       'dist/index.d.ts',
