@@ -143,7 +143,10 @@ Napi::Value Medium::read(const Napi::CallbackInfo& info) {
       napi_create_typedarray(info.Env(), napi_uint8_array, length, buffer, 0, &array) != napi_ok) {
     return throwError(info.Env(), {ErrorCode::noMemory, "no memory for " + std::to_string(length) + " bytes"});
   }
-  if (length > 0) std::memcpy(data, state_->medium->memory().data() + offset, length);
+  if (length > 0) {
+    const Status copied = state_->medium->peek(offset, {static_cast<std::byte*>(data), length});
+    if (!copied) return throwError(info.Env(), copied.error());
+  }
   return {info.Env(), array};
 }
 

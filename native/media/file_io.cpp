@@ -43,6 +43,10 @@ int SystemFileIo::allocate(int fd, int mode, std::uint64_t offset, std::uint64_t
   return orErrno(::fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length)));
 }
 
+std::int64_t SystemFileIo::seekData(int fd, std::uint64_t offset) {
+  return orErrno(static_cast<std::int64_t>(::lseek(fd, static_cast<off_t>(offset), SEEK_DATA)));
+}
+
 int SystemFileIo::truncate(int fd, std::uint64_t length) {
   return orErrno(::ftruncate(fd, static_cast<off_t>(length)));
 }

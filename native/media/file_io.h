@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -26,6 +27,8 @@ class FileIo {
   virtual int lock(int fd) = 0;
   virtual int setFlags(int fd, int flags) = 0;                                             // F_SETFL
   virtual int allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) = 0;  // fallocate
+  // SEEK_DATA from the offset on: -ENXIO where only holes are left, -EINVAL where the file system does not know.
+  virtual std::int64_t seekData(int /*fd*/, std::uint64_t /*offset*/) { return -EINVAL; }
   virtual int truncate(int fd, std::uint64_t length) = 0;
   virtual ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) = 0;
   virtual ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) = 0;
@@ -42,6 +45,7 @@ class SystemFileIo : public FileIo {
   int lock(int fd) override;
   int setFlags(int fd, int flags) override;
   int allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) override;
+  std::int64_t seekData(int fd, std::uint64_t offset) override;
   int truncate(int fd, std::uint64_t length) override;
   ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) override;
   ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) override;

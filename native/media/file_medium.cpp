@@ -19,9 +19,6 @@
 namespace rdmacp::media {
 namespace {
 
-// Read at once by load, and the span of one range lock.
-constexpr std::uint64_t kLoadBytes = 8U << 20U;
-
 // Peers may write while this reads, by design: what is copied is written as it was copied, and checksums decide above.
 // ThreadSanitizer is not told of that one read; memcpy would be watched wherever it is called from.
 #if defined(__SANITIZE_THREAD__)
@@ -71,25 +68,37 @@ class FileMedium final : public Medium {
 
   Status load(ByteRange range) override {
     if (auto checked = checkWholeBlocks(range, kBlockSize, memory_.bytes().size()); !checked) return checked;
-    while (range.length > 0) {
-      const ByteRange piece{range.offset, std::min(range.length, kLoadBytes)};
-      const RangeLock::Guard guard(inUse_, piece);
-      if (auto read = file_->read(memory_.bytes().subspan(piece.offset, piece.length), piece.offset); !read)
-        return read;
+    // What the file has as holes or zeros stays without pages, so that a pool takes the memory that it took before.
+    const RangeLock::Guard guard(inUse_, range);
+    if (auto whole = file_->reaches(range); !whole) return whole;
+    if (auto cleared = memory_.zero(range); !cleared) return cleared;
+    const BounceBuffers::Borrowed buffer(buffers_);
+    while ((range = file_->fromData(range)).length > 0) {
+      const ByteRange piece{range.offset, std::min<std::uint64_t>(range.length, BounceBuffers::kBytes)};
+      const auto copy = buffer.bytes().first(static_cast<std::size_t>(piece.length));
+      if (auto read = file_->read(copy, piece.offset); !read) return read;
+      memory_.copyInSparsely(piece.offset, copy);
       range.offset += piece.length;
       range.length -= piece.length;
     }
     return {};
   }
 
+  Status peek(std::uint64_t offset, std::span<std::byte> into) const override { return memory_.copyOut(offset, into); }
+
  private:
   Status writeBack(ByteRange range) {
     const BounceBuffers::Borrowed buffer(buffers_);
-    while (range.length > 0) {
+    // Memory without pages was neither read from the file nor written since: it is zero in the file, too.
+    while ((range = memory_.fromPages(range)).length > 0) {
       const ByteRange piece{range.offset, std::min<std::uint64_t>(range.length, BounceBuffers::kBytes)};
       const auto copy = buffer.bytes().first(static_cast<std::size_t>(piece.length));
       const RangeLock::Guard guard(inUse_, piece);
-      copyWhilePeersWrite(copy, memory_.bytes().data() + piece.offset);
+      if (memory_.hasAllPages(piece)) {
+        copyWhilePeersWrite(copy, memory_.bytes().data() + piece.offset);
+      } else if (auto copied = memory_.copyOut(piece.offset, copy); !copied) {
+        return copied;
+      }
       if (auto written = file_->write(copy, piece.offset); !written) return written;
       range.offset += piece.length;
       range.length -= piece.length;

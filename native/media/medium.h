@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -44,8 +45,13 @@ class Medium {
   virtual Status flush(std::span<const ByteRange> ranges) = 0;
   // Makes a block-aligned range read as zeros, durably where the medium is durable.
   virtual Status zero(ByteRange range) = 0;
-  // Brings a range of the medium into memory() (file: read; others: nothing to do).
+  // Brings a range of the medium into memory() (file: read; others: nothing to do). Nobody uses the range yet.
   virtual Status load(ByteRange range) = 0;
+  // A copy of bytes within memory(); where nothing was placed yet it takes no memory.
+  virtual Status peek(std::uint64_t offset, std::span<std::byte> into) const {
+    std::memcpy(into.data(), memory().data() + offset, into.size());
+    return {};
+  }
 };
 
 // memory: a memfd, gone with the process.

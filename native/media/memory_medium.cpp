@@ -29,6 +29,8 @@ class MemoryMedium final : public Medium {
     return checked ? memory_.zero(range) : checked;
   }
 
+  Status peek(std::uint64_t offset, std::span<std::byte> into) const override { return memory_.copyOut(offset, into); }
+
   Status load(ByteRange range) override { return checkWholeBlocks(range, kBlockSize, memory_.bytes().size()); }
 
  private:

@@ -181,6 +181,24 @@ bool PoolFile::fallBackToBuffered(int error, bool direct) {
   return off;
 }
 
+Status PoolFile::reaches(ByteRange range) {
+  struct stat status {};
+  if (const int got = io_->status(fd_.get(), status); got < 0) return failure("could not look at", -got);
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (size >= range.offset + range.length) return {};
+  return Error{ErrorCode::systemError,
+               path_ + " ends at byte " + std::to_string(size) + ", before the pool does: it was cut short", 0};
+}
+
+ByteRange PoolFile::fromData(ByteRange range) {
+  const auto found = io_->seekData(fd_.get(), range.offset);
+  const auto end = range.offset + range.length;
+  if (found == -ENXIO) return {end, 0};
+  if (found < 0) return range;
+  const auto first = std::clamp(static_cast<std::uint64_t>(found) / kBlockSize * kBlockSize, range.offset, end);
+  return {first, end - first};
+}
+
 Status PoolFile::read(std::span<std::byte> into, std::uint64_t offset) {
   while (!into.empty()) {
     const bool direct = direct_;

@@ -26,6 +26,10 @@ class PoolFile {
   std::uint64_t size() const { return size_; }
 
   // Offsets, lengths and memory are aligned to kBlockSize.
+  // That the file still has the range: what is beyond its end would pass for a hole.
+  Status reaches(ByteRange range);
+  // The part of the range from its first block on that may hold anything but zeros; empty when there is none.
+  ByteRange fromData(ByteRange range);
   Status read(std::span<std::byte> into, std::uint64_t offset);
   Status write(std::span<const std::byte> from, std::uint64_t offset);
   Status writeZeros(ByteRange range);

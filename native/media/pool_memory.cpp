@@ -3,7 +3,9 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -51,6 +53,39 @@ Status PoolMemory::zero(ByteRange range) {
     if (errno != EINTR) return memoryError("could not clear", range.length, errno);
   }
   return {};
+}
+
+ByteRange PoolMemory::fromPages(ByteRange range) const {
+  const auto end = range.offset + range.length;
+  const auto found = ::lseek(fd_.get(), static_cast<off_t>(range.offset), SEEK_DATA);
+  if (found < 0) return errno == ENXIO ? ByteRange{end, 0} : range;
+  const auto first = std::clamp(static_cast<std::uint64_t>(found) / kBlockSize * kBlockSize, range.offset, end);
+  return {first, end - first};
+}
+
+bool PoolMemory::hasAllPages(ByteRange range) const {
+  const auto hole = ::lseek(fd_.get(), static_cast<off_t>(range.offset), SEEK_HOLE);
+  return hole >= 0 && static_cast<std::uint64_t>(hole) >= range.offset + range.length;
+}
+
+Status PoolMemory::copyOut(std::uint64_t offset, std::span<std::byte> into) const {
+  while (!into.empty()) {
+    const ssize_t count = ::pread(fd_.get(), into.data(), into.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return memoryError("could not read", into.size(), count < 0 ? errno : EIO);
+    into = into.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+void PoolMemory::copyInSparsely(std::uint64_t offset, std::span<const std::byte> from) {
+  static constexpr std::byte zeros[kBlockSize]{};
+  auto* const target = bytes_.data() + offset;
+  for (std::size_t at = 0; at < from.size(); at += kBlockSize) {
+    const auto length = std::min<std::size_t>(kBlockSize, from.size() - at);
+    if (std::memcmp(from.data() + at, zeros, length) != 0) std::memcpy(target + at, from.data() + at, length);
+  }
 }
 
 }  // namespace rdmacp::media

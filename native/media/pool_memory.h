@@ -30,6 +30,16 @@ class PoolMemory {
   // Gives the pages of a block-aligned range back; they read as zeros.
   Status zero(ByteRange range);
 
+  // The part of a block-aligned range from its first block on that has pages; empty when none has. What nobody has touched
+  // reads as zeros, and reading it through the mapping would take memory for it.
+  ByteRange fromPages(ByteRange range) const;
+  // Whether every block of the range, which begins with one that has, has pages.
+  bool hasAllPages(ByteRange range) const;
+  // A copy that takes no pages.
+  Status copyOut(std::uint64_t offset, std::span<std::byte> into) const;
+  // The same the other way: blocks of zeros take no pages. The range must be without pages.
+  void copyInSparsely(std::uint64_t offset, std::span<const std::byte> from);
+
  private:
   PoolMemory(FileDescriptor fd, std::span<std::byte> bytes) : fd_(std::move(fd)), bytes_(bytes) {}
 

@@ -470,6 +470,7 @@ TEST(after_a_failed_write_or_sync_nothing_is_reported_durable_any_more) {
     auto medium = openFileMedium({scratch.file("pool"), true, kPool}, std::make_unique<FaultyIo>(plan));
     CHECK(medium.ok());
     CHECK(flushOne(*medium.value(), 0, 1).ok());
+    put(*medium.value(), 0, "x");
     bool once = true;
     plan->fault = [&](int, const char* called) {
       if (!once || std::string(called) != failingCall) return 0;
