@@ -96,7 +96,7 @@ export class CheckpointError extends Error {
   /** @throws CheckpointError `INVALID_ARGUMENT` for a code that there is not, or options that are none */
   constructor(code: ErrorCode, message: string, options: CheckpointErrorOptions = {}) {
     const problem = problemOf(code, message, options)
-    super(message)
+    super(problem ?? message)
     if (problem !== undefined) throw new CheckpointError('INVALID_ARGUMENT', problem)
     const { cause, outcome = 'none', retryable = false, help, details } = options
     const error: CheckpointError = Object.create(new.target.prototype)
@@ -116,9 +116,9 @@ export class CheckpointError extends Error {
    * The error that was cloned, posted to another thread or written as JSON, with its class; undefined for anything else.
    */
   static from(value: unknown): CheckpointError | undefined {
-    if (value instanceof CheckpointError) return value
     if (typeof value !== 'object' || value === null) return undefined
     try {
+      if (value instanceof CheckpointError) return value
       const { name, code, message, outcome, retryable, help, details, cause, stack } = value as CheckpointError
       if (name !== 'CheckpointError') return undefined
       const error = new CheckpointError(code, message, {
@@ -155,11 +155,13 @@ function problemOf(code: unknown, message: unknown, options: unknown): string | 
   if (typeof message !== 'string') return `message must be a string; it is of type ${typeof message}.`
   if (typeof options !== 'object' || options === null) return 'The options must be an object.'
   try {
+    if (Object.prototype.toString.call(options) !== '[object Object]')
+      return 'The options must be an object of options.'
     const unknown = Object.keys(options).find((key) => !optionKeys.has(key))
     if (unknown !== undefined) {
       return `There is no option ${JSON.stringify(unknown)}. The options are: ${[...optionKeys].join(', ')}.`
     }
-    const { outcome, retryable, help, details } = options as CheckpointErrorOptions
+    const { outcome, retryable, help, details, cause: _ } = options as CheckpointErrorOptions
     if (outcome !== undefined && !outcomes.has(outcome)) return 'outcome must be none, unknown or done.'
     if (retryable !== undefined && typeof retryable !== 'boolean') return 'retryable must be a boolean.'
     if (help !== undefined && typeof help !== 'string') return 'help must be a string.'

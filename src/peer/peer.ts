@@ -186,10 +186,14 @@ export class Peer
   async whenLinked(options: CallOptions = {}): Promise<void> {
     const call = takeCall(options)
     if (this.#closing !== undefined) throw closed()
-    const over = new AbortController()
+    // Taken off by hand: what a signal is to take off, Node forgets when it has collected the signal.
+    let onLinked: () => void = () => undefined
+    let onClosed: () => void = () => undefined
     const arrived = new Promise<void>((resolve, reject) => {
-      this.addEventListener('linked', () => resolve(), { signal: over.signal })
-      this.#closed.signal.addEventListener('abort', () => reject(closed()), { signal: over.signal })
+      onLinked = () => resolve()
+      onClosed = () => reject(closed())
+      this.addEventListener('linked', onLinked)
+      this.#closed.signal.addEventListener('abort', onClosed)
     })
     try {
       if (this.linked) return
@@ -201,7 +205,8 @@ export class Peer
     } catch (error) {
       throw this.#withProblem(error)
     } finally {
-      over.abort()
+      this.removeEventListener('linked', onLinked)
+      this.#closed.signal.removeEventListener('abort', onClosed)
     }
   }
 

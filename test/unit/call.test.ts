@@ -1,0 +1,230 @@
+import { afterEach, expect, test, vi } from 'vitest'
+import { parseAddress, unitAddress, unitAddresses } from '../../src/address.js'
+import { checkBytes, show, timeoutOf } from '../../src/call/check.js'
+import { regionOptions, takeCall, writeOptions } from '../../src/call/options.js'
+import { shape, take } from '../../src/call/shape.js'
+import { deadlineTimer, longestTimerMs, pause, Timer } from '../../src/call/timer.js'
+import { Deadlines } from '../../src/client/deadlines.js'
+import { within } from '../../src/within.js'
+
+const refused = (code: string, message: RegExp) =>
+  expect.objectContaining({ code, message: expect.stringMatching(message) })
+const invalid = (message: RegExp) => refused('INVALID_ARGUMENT', message)
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+test('an option that there is not is refused, and the nearest one named', () => {
+  for (const [key, near] of [
+    ['timeoutms', 'timeoutMs'],
+    ['timoutMs', 'timeoutMs'],
+    ['timeout', 'timeoutMs'],
+    ['durabilty', 'durability'],
+    ['Signal', 'signal'],
+  ]) {
+    expect(() => take(writeOptions, { [key as string]: 1 })).toThrow(
+      invalid(new RegExp(`"${key}"; did you mean ${near}\\?`)),
+    )
+  }
+  expect(() => take(writeOptions, { colour: 1 })).toThrow(
+    invalid(/There is no option "colour"\. The options are: signal, timeoutMs, durability/),
+  )
+  expect(() => take(regionOptions, { bytes: 1, lease: { silenceMS: 5 } })).toThrow(
+    invalid(/did you mean lease\.silenceMs/),
+  )
+})
+
+test('each option is read once, so that what was checked is what is used', () => {
+  let reads = 0
+  const options = {
+    get timeoutMs() {
+      return ++reads === 1 ? 5 : -1
+    },
+  }
+  expect(takeCall(options)).toEqual({ timeoutMs: 5 })
+  expect(reads).toBe(1)
+  const of = shape<{ a?: string }>({ a: (value) => String(value) })
+  expect(take(of, { a: undefined })).toEqual({})
+  expect(take(of, Object.create({ a: 'inherited' }))).toEqual({ a: 'inherited' })
+})
+
+test('a message shows what was given, whatever that is, and no more of it than helps', () => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  expect([Object.create(null), proxy, Symbol('a'), null, [], new Map(), 'x'.repeat(500), -0, 1n].map(show)).toEqual([
+    'an object',
+    'an object',
+    'a symbol',
+    'null',
+    'an object of class Array',
+    'an object of class Map',
+    `"${'x'.repeat(60)}..."`,
+    '-0',
+    '1n',
+  ])
+})
+
+test('memory that is gone is told from memory that is empty', () => {
+  type Resizable = ArrayBuffer & { resize(bytes: number): void }
+  const buffer = new (ArrayBuffer as unknown as new (bytes: number, more: object) => Resizable)(64, {
+    maxByteLength: 64,
+  })
+  const views = [new Uint8Array(buffer, 32), new Uint8Array(buffer, 32, 8)]
+  for (const view of views) expect(() => checkBytes(view, 'it')).not.toThrow()
+  buffer.resize(16)
+  for (const view of views) expect(() => checkBytes(view, 'it')).toThrow(invalid(/is gone/))
+  const sent = new Uint8Array(8)
+  structuredClone(sent.buffer, { transfer: [sent.buffer] })
+  expect(() => checkBytes(sent, 'it')).toThrow(invalid(/is gone/))
+  for (const empty of [
+    new Uint8Array(0),
+    new Uint8Array(new SharedArrayBuffer(0)),
+    Buffer.alloc(0),
+    new Uint8Array(buffer, 16),
+  ]) {
+    expect(() => checkBytes(empty, 'it')).not.toThrow()
+  }
+  for (const other of [
+    Object.create(Uint8Array.prototype),
+    new DataView(new ArrayBuffer(1)),
+    new Int8Array(1),
+    [1],
+    'a',
+    null,
+  ]) {
+    expect(() => checkBytes(other, 'it')).toThrow(invalid(/must be a Uint8Array/))
+  }
+})
+
+test('the address of a unit is host:port, host, or an IPv6 address in brackets', () => {
+  for (const [given, meant] of [
+    ['localhost', 'localhost:4790'],
+    ['localhost:1', 'localhost:1'],
+    ['unit-1.example.org:65535', 'unit-1.example.org:65535'],
+    ['my_unit', 'my_unit:4790'],
+    ['unix:5', 'unix:5'],
+    ['127.0.0.1', '127.0.0.1:4790'],
+    ['[::1]', '[::1]:4790'],
+    ['[fe80::1%eth0]:5', '[fe80::1%eth0]:5'],
+  ]) {
+    expect(unitAddress(given)).toBe(meant)
+  }
+})
+
+test('what could mean two things, or none, is no address', () => {
+  for (const text of [
+    '',
+    ' ',
+    ':4790',
+    'host:',
+    'host:0',
+    'host:65536',
+    'host:-1',
+    'host:1e3',
+    'host:80:80',
+    'host :80',
+    ' host:80',
+    'host:80\n',
+    'ho\0st',
+    '::1',
+    '::1:4790',
+    'fe80::1%eth0',
+    '[::1',
+    '[::1]4790',
+    '[]:80',
+    '[127.0.0.1]:80',
+    '[host]:80',
+    '4790',
+    '1.2.3',
+    '256.0.0.1:80',
+    '-host',
+    'a..b',
+    '.a',
+    'http://host:80',
+    'dns:///host:80',
+    'unix:/tmp/socket',
+    'unix:///tmp/socket',
+    'ipv4:127.0.0.1:80',
+    'user@host:80',
+    'host:80/path',
+    'unit:',
+    'höst:80',
+    `${'x'.repeat(254)}:80`,
+  ]) {
+    expect(() => unitAddress(text), text).toThrow(invalid(/must be host:port or host; /))
+  }
+  expect(() => unitAddress('::1')).toThrow(expect.objectContaining({ help: 'Write [::1]:4790.' }))
+  for (const list of [[], [1], [''], ['a', null], new Array(2)])
+    expect(() => unitAddresses(list)).toThrow(invalid(/units/))
+  expect(unitAddresses(['a', 'b:1'])).toEqual(['a:4790', 'b:1'])
+  expect(parseAddress('127.0.0.1:0', 'it')).toEqual({ host: '127.0.0.1', port: 0 })
+  expect(() => parseAddress('127.0.0.1', 'it')).toThrow(invalid(/has no port/))
+})
+
+test('a timer of any length ends when it is due, and not before', () => {
+  vi.useFakeTimers()
+  const ended: number[] = []
+  const long = [2 ** 31 - 1, 2 ** 31, 30 * 86_400_000, 100 * 86_400_000]
+  for (const ms of long) new Timer(ms, () => ended.push(ms)).unref()
+  const never = deadlineTimer(Number.POSITIVE_INFINITY, () => ended.push(-1))
+  expect(never).toBeUndefined()
+  new Timer(2 ** 53 - 1, () => ended.push(-2)).unref()
+  const cancelled = new Timer(2 ** 32, () => ended.push(-3))
+  vi.advanceTimersByTime(2 ** 31 - 2)
+  expect(ended).toEqual([])
+  vi.advanceTimersByTime(2)
+  expect(ended).toEqual([2 ** 31 - 1, 2 ** 31])
+  cancelled.cancel()
+  vi.advanceTimersByTime(100 * 86_400_000)
+  expect(ended).toEqual(long)
+})
+
+test('time-outs longer than a timer can be set to do not end at once', async () => {
+  for (const timeoutMs of [2 ** 31, 30 * 86_400_000, 2 ** 53 - 1, Number.POSITIVE_INFINITY, 0]) {
+    let done: (value: string) => void = () => undefined
+    const work = new Promise<string>((resolve) => {
+      done = resolve
+    })
+    const waited = within(work, takeCall({ timeoutMs }), { late: 'Late', wait: 'The wait', outcome: 'none' })
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    done('done')
+    expect(await waited).toBe('done')
+  }
+  expect([0, 5, Number.POSITIVE_INFINITY].map((timeoutMs) => timeoutOf({ timeoutMs }))).toEqual([
+    Number.POSITIVE_INFINITY,
+    5,
+    Number.POSITIVE_INFINITY,
+  ])
+  expect(timeoutOf({})).toBe(30_000)
+})
+
+test('a deadline that is further away than a timer can be set to is kept all the same', () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  const deadlines = new Deadlines()
+  const end = performance.now() + longestTimerMs * 2.5
+  let expired = 0
+  let looks = 0
+  deadlines.join({
+    expire(now) {
+      looks++
+      if (now < end) return end
+      expired++
+      return Number.POSITIVE_INFINITY
+    },
+  })
+  deadlines.watch(end)
+  vi.advanceTimersByTime(longestTimerMs * 2)
+  expect([expired, looks]).toEqual([0, 2])
+  vi.advanceTimersByTime(longestTimerMs)
+  expect(expired).toBe(1)
+})
+
+test('a pause ends with its time, or at once with its signal', async () => {
+  const abort = new AbortController()
+  const long = pause(2 ** 33, abort.signal)
+  await pause(1)
+  abort.abort()
+  await long
+  await pause(Number.POSITIVE_INFINITY, AbortSignal.abort())
+})
