@@ -1,4 +1,5 @@
 /** Opens a region over the control plane, the first time and again, for its data link. */
+import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Secret } from '../call/printed.js'
 import type { Request } from '../control/messages.js'
@@ -43,6 +44,8 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
   #name: string
   #mode: OpenMode
   #lease: Lease
+  /** By it the unit knows an open that is made again, since its answer was lost on the way. */
+  readonly #attempt = randomBytes(16)
   #events: RegionOpenerEvents | undefined
 
   constructor(session: UnitSession, name: string, mode: OpenMode, lease: Lease) {
@@ -64,7 +67,13 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
     const id = await session.ready(timeoutMs)
     // What was taken over once is opened again as its owner; taking it over again would fence whoever came after us.
     const mode = previous !== undefined && this.#mode === 'TAKE_OVER' ? 'WRITE' : this.#mode
-    const request = { name: this.#name, mode, lease: this.#lease, ...(previous && again(previous, id, mode)) }
+    const request = {
+      name: this.#name,
+      mode,
+      lease: this.#lease,
+      attempt: this.#attempt,
+      ...(previous && again(previous, id, mode)),
+    }
     const takes = mode !== 'READ' && previous === undefined
     const reply = await session.callAs(id, 'OpenRegion', request, { timeoutMs: takes ? takeMs : timeoutMs })
     if (previous !== undefined) session.offFence(previous.handle)

@@ -51,6 +51,7 @@ export interface ControlContext {
 
 const defaultPage = 500
 const maxPage = 1000
+const maxAttemptBytes = 64
 
 export function controlHandlers(context: ControlContext): ControlHandlers {
   const { regions, sessions, responder } = context
@@ -229,7 +230,14 @@ function openRequest(request: ControlCalls['OpenRegion']['request']): OpenReques
     ...(request.regionId === '' ? {} : { regionId: request.regionId }),
     lease: leaseOf(request.lease),
     tokenLifeMs: request.tokenLifeMs,
+    ...(request.attempt.byteLength === 0 ? {} : { attempt: attemptOf(request.attempt) }),
   }
+}
+
+function attemptOf(bytes: Uint8Array): string {
+  if (bytes.byteLength > maxAttemptBytes)
+    throw invalid(`attempt has ${bytes.byteLength} bytes, and ${maxAttemptBytes} is the most`)
+  return Buffer.from(bytes).toString('hex')
 }
 
 /** Absent fields stay absent. */

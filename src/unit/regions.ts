@@ -34,6 +34,8 @@ export interface OpenRequest {
   regionId?: string
   lease: LeaseChange
   tokenLifeMs?: number
+  /** The same when a client makes an open for writing again, whose answer it did not get. */
+  attempt?: string
 }
 export interface OpenedRegion {
   record: RegionRecord
@@ -229,6 +231,8 @@ export class RegionService {
       if (previous !== undefined && previous.regionId === record.id) return await this.#openAgain(previous, request)
       if (request.mode === 'read') return this.#openForReading(session, record, request)
       this.#assertWritable()
+      const answered = this.#ownedBy(session, record, request)
+      if (answered !== undefined) return await this.#answerAgain(answered, request)
       if (request.resume !== undefined) return await this.#resume(session, record, request, request.resume)
       // It had the region and has it no more: it may not win it back by asking again.
       if (request.previousHandle !== undefined) throw fenced(record)
@@ -252,6 +256,8 @@ export class RegionService {
   /** Closes what was opened, and whose token nobody was given: it has written nothing, whatever was written before it. */
   async withdraw(handle: Handle): Promise<void> {
     await this.#locks.run(handle.region, async () => {
+      // Its client has asked again, and has it.
+      if (handle.opening?.again) return
       const live = this.#live.get(handle.regionId)
       if (live?.owner === handle) live.written = live.writtenBefore
       await this.#close(handle)
@@ -319,6 +325,24 @@ export class RegionService {
     return { record, handle, token: this.#token(live, handle, request) }
   }
 
+  /** The owner that this very open has made already, and of which its client does not know. */
+  #ownedBy(
+    session: Session,
+    record: RegionRecord,
+    { attempt, previousHandle, resume }: OpenRequest,
+  ): Handle | undefined {
+    if (attempt === undefined || previousHandle !== undefined || resume !== undefined) return undefined
+    const owner = this.#liveOf(record).owner
+    return owner?.session === session && owner.opening?.attempt === attempt ? owner : undefined
+  }
+
+  async #answerAgain(handle: Handle, request: OpenRequest): Promise<OpenedRegion> {
+    const { opening } = handle
+    if (opening === undefined) throw new CheckpointError('INTERNAL', 'An open without a mark was found by it.')
+    opening.again = true
+    return { ...(await this.#openAgain(handle, request)), ownerSecret: opening.secret }
+  }
+
   #openForReading(session: Session, record: RegionRecord, request: OpenRequest): OpenedRegion {
     const live = this.#liveOf(record)
     const handle = this.#addHandle(session, record, live, 'read')
@@ -368,7 +392,8 @@ export class RegionService {
       if (record.owner !== undefined) {
         this.#journal?.tell('fenced', { ...factsOf(record), owner: record.owner.identity })
       }
-      const handle = this.#addHandle(session, taken, live, 'readWrite')
+      const opening = request.attempt === undefined ? undefined : { attempt: request.attempt, secret, again: false }
+      const handle = this.#addHandle(session, taken, live, 'readWrite', opening)
       const token = this.#tokenOrUndo(live, handle, request)
       this.#own(taken, live, handle)
       this.#tell(record.owner === undefined ? 'opened' : 'taken-over', taken, {
@@ -470,12 +495,19 @@ export class RegionService {
     return { type: this.ownerLost(record) ? 'owner-lost' : 'opened', epoch }
   }
 
-  #addHandle(session: Session, record: RegionRecord, live: LiveRegion, rights: Handle['rights']): Handle {
+  #addHandle(
+    session: Session,
+    record: RegionRecord,
+    live: LiveRegion,
+    rights: Handle['rights'],
+    opening?: Handle['opening'],
+  ): Handle {
     const handle = this.#sessions.addHandle(session, {
       region: record.name,
       regionId: record.id,
       rights,
       epoch: record.epoch,
+      ...(opening === undefined ? {} : { opening }),
     })
     live.handles.add(handle)
     return handle

@@ -13,6 +13,8 @@ export interface Handle {
   readonly regionId: string
   readonly rights: 'read' | 'readWrite'
   readonly epoch: bigint
+  /** Of an owner's: by which open it was made, and what that was answered, should the answer have been lost. */
+  readonly opening?: { readonly attempt: string; readonly secret: Uint8Array; again: boolean }
 }
 export interface Session {
   readonly id: bigint

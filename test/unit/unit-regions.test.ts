@@ -307,6 +307,21 @@ describe('opening again', () => {
     await expect(late).rejects.toMatchObject({ code: 'FENCED', details: { epoch: 2n } })
   })
 
+  it('by an open that is made again since its answer was lost: the same owner, epoch and secret, and no withdrawal', async () => {
+    const one = client('one')
+    for (const mode of ['write', 'takeOver'] as const) {
+      const first = await open(one, mode, { attempt: `aa-${mode}` })
+      const again = await open(one, mode, { attempt: `aa-${mode}` })
+      expect([again.handle, again.handle.epoch]).toEqual([first.handle, first.handle.epoch])
+      expect(again.ownerSecret).toEqual(first.ownerSecret)
+      await regions.withdraw(first.handle)
+      await expect(open(one, 'write', { attempt: 'bb' })).rejects.toMatchObject({ code: 'REGION_BUSY' })
+      await expect(open(client(`two-${mode}`), 'write', { attempt: `aa-${mode}` })).rejects.toMatchObject({
+        code: 'REGION_BUSY',
+      })
+    }
+  })
+
   it('with the secret, by another session of the client, drops the old handle', async () => {
     const first = client('one')
     const { ownerSecret, handle } = await open(first, 'write')
