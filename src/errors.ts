@@ -46,7 +46,7 @@ export const errorCodes = {
   WRITES_LOST: 'The unit came back without writes that were visible but not durable.',
   CHECKPOINT_NOT_FOUND: 'No checkpoint of that sequence number is kept.',
   CHECKPOINT_LAPPED: 'The log has gone past what was asked for; restart from the oldest.',
-  CHECKPOINT_DAMAGED: 'A record failed its checksum though nothing was writing it.',
+  CHECKPOINT_DAMAGED: 'Checkpoints that were durable are not there whole, though nothing has overwritten them.',
   CURSOR_INVALID: 'The cursor belongs to another region, is malformed, or no cursor of that name is saved.',
   CODEC_MISMATCH: 'The checkpoint was written with another codec, or its payload does not decode.',
   LIMIT_REACHED: 'A configured limit was reached.',

@@ -6,18 +6,28 @@ export {
   CheckpointReader,
   type Codec,
   type CodecOf,
+  type DamagedCheckpoints,
   type Follow,
   type FollowOptions,
   json,
   type Lag,
+  type LatestOptions,
   type LogOptions,
+  type MendedMetadata,
   type ReaderOptions,
   raw,
+  type SequenceRange,
   v8Codec,
 } from './checkpoint/index.js'
 export type { Appended } from './checkpoint/jobs.js'
 export { Client, connect } from './client/client.js'
-export { type ClientEvents, ConnectionEvent, type ConnectionKind, OwnershipEvent } from './client/client-events.js'
+export {
+  type ClientEvents,
+  ConnectionEvent,
+  type ConnectionKind,
+  LogEvent,
+  OwnershipEvent,
+} from './client/client-events.js'
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
 export {

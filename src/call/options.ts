@@ -4,7 +4,7 @@ import { mostDeltas } from '../checkpoint/delta.js'
 import type { FollowOptions } from '../checkpoint/follow.js'
 import { geometryOf } from '../checkpoint/geometry.js'
 import type { LogOptions } from '../checkpoint/log.js'
-import type { ReaderOptions } from '../checkpoint/reader.js'
+import type { LatestOptions, ReaderOptions } from '../checkpoint/reader.js'
 import { minBytesInFlight } from '../client/in-flight-budget.js'
 import { labelsProblem, limits as slotLimits } from '../pool/slot.js'
 import type {
@@ -51,6 +51,11 @@ export const lease = shape<Lease>({
   silenceMs: wholeNumber(minSilenceMs, maxLeaseMs),
   stallMs: wholeNumber(0, maxLeaseMs),
 })
+
+function yesOrNo(value: unknown, what: string): boolean {
+  if (typeof value === 'boolean') return value
+  throw invalid(`${what} is true or false, not ${show(value)}.`)
+}
 
 function labels(value: unknown, what: string): Record<string, string> {
   const given = textRecord(value, what)
@@ -150,6 +155,7 @@ export interface ClearCall extends WriteOptions {
 }
 export const clearOptions = shape<ClearCall>({ ...call, durability, before: uint64 })
 
+export const latestOptions = shape<LatestOptions>({ ...call, beforeDamage: yesOrNo })
 export const followOptions = shape<FollowOptions>({
   from: (value, what) => (typeof value === 'string' ? value : (asOptions(value, what) as unknown as Cursor)),
   signal: abortSignal,

@@ -2,21 +2,26 @@
 import type { AppendSurvey, AppendView } from './append-view.js'
 import type { Deadline } from './deadline.js'
 import { opens, writeEntry } from './directory.js'
-import { type AppendGeometry, cellBytes, entryBytes, physicalRanges } from './geometry.js'
+import { type AppendGeometry, cellBytes, entriesOffset, entryBytes, physicalRanges } from './geometry.js'
 import type { Age } from './log-view.js'
-import type { Loaded, Placement, RegionRange } from './placement.js'
-import type { Crc32c, RecordHeader } from './record-header.js'
+import { mendMetadata } from './metadata-mending.js'
+import type { Loaded, MendedMetadata, Placement, RegionRange, RegionWrite } from './placement.js'
+import { type Crc32c, compareAge, greater, type RecordHeader } from './record-header.js'
 import type { RegionWriteAccess } from './region-access.js'
+import { TipWriter } from './tip-writer.js'
 
 export class AppendPlacement implements Placement {
   readonly maximumCells: number
   readonly #access: RegionWriteAccess
   readonly #geometry: AppendGeometry
   readonly #view: AppendView
+  readonly #instance: Uint8Array
   readonly #instanceCrc: number
   readonly #crc32c: Crc32c
+  readonly #tips: TipWriter
   #next = 0
   #previous: { headerCrc: number; sequence: bigint; position: number } | undefined
+  /** The entries as both copies are to hold them. */
   #directory = new Uint8Array(0)
   #dirty = new Set<number>()
   /** Segments with records in them, oldest first, and the last record that starts in each. */
@@ -31,15 +36,18 @@ export class AppendPlacement implements Placement {
     this.#access = access
     this.#geometry = geometry
     this.#view = view
+    this.#instance = instance
     this.#instanceCrc = access.crc32c(instance)
     this.#crc32c = (bytes, seed) => access.crc32c(bytes, seed)
+    this.#tips = new TipWriter(geometry, this.#instanceCrc, this.#crc32c)
     this.maximumCells = geometry.area.maximumCells
   }
 
   async load(deadline: Deadline, durable: boolean): Promise<Loaded> {
-    const { header, newest, entries, ...survey } = await this.#survey(deadline)
+    const { survey, mended } = await this.#survey(deadline)
+    const { header, newest, entries, metadata, damaged, missing } = survey
     const { segments } = this.#geometry
-    this.#directory = survey.directory.slice()
+    this.#directory = this.#directoryOf(survey)
     this.#dirty = new Set()
     this.#segments = []
     this.#pending = undefined
@@ -48,15 +56,17 @@ export class AppendPlacement implements Placement {
     this.#guard = undefined
     this.#newestSettled = undefined
     this.#next = newest === undefined ? header.position : newest.last.position + newest.last.cells
-    let greatestSequence = newest?.sequence ?? 0n
+    const { durableSequence } = metadata
+    const unbrokenFrom = await this.#view.unbrokenFrom(survey, deadline)
+    this.#tips.load(metadata, newest?.last, unbrokenFrom, durable)
+    const loaded = { header, newest, durableSequence, unbrokenFrom, damaged, missing, mended }
+    let greatestSequence = greater(newest?.sequence ?? 0n, metadata.greatestSequence)
     for (const entry of survey.entriesBeyond) {
-      if (entry.sequence > greatestSequence) greatestSequence = entry.sequence
       this.#directory.fill(0, entry.index * entryBytes, (entry.index + 1) * entryBytes)
       this.#dirty.add(entry.index)
     }
-    if (newest === undefined) return { header, newest, greatestSequence }
-    const torn = await this.#view.greatestBehind(newest.last, deadline)
-    if (torn > greatestSequence) greatestSequence = torn
+    if (newest === undefined) return { ...loaded, greatestSequence }
+    greatestSequence = greater(greatestSequence, await this.#view.greatestBehind(newest.last, deadline))
 
     this.#previous = { headerCrc: newest.last.headerCrc, sequence: newest.sequence, position: newest.last.position }
     const bySegment = entries.filter(({ index }) => index < segments)
@@ -86,22 +96,47 @@ export class AppendPlacement implements Placement {
       this.#pending = { from, to: this.#next }
       this.#pendingEntries = { from: 0, to: segments + this.#geometry.marks }
     }
-    return { header, newest, greatestSequence }
+    return { ...loaded, greatestSequence }
   }
 
-  /** With an entry for every kept segment, before anything is overwritten by which a segment without one can be found. */
-  async #survey(deadline: Deadline): Promise<AppendSurvey> {
+  /**
+   * With an entry for every kept segment, before anything is overwritten by which a segment without one can be found, and
+   * with both copies of the metadata whole.
+   */
+  async #survey(deadline: Deadline): Promise<{ survey: AppendSurvey; mended: MendedMetadata | undefined }> {
     const survey = await this.#view.survey(deadline, { writing: true })
+    const directory = this.#directoryOf(survey)
     const unnamed = await this.#view.unnamed(survey, deadline)
-    if (unnamed.length === 0) return survey
-    const ranges = unnamed.map(({ first, previousSequence }) => {
-      const bytes = new Uint8Array(entryBytes)
-      writeEntry(bytes, first, previousSequence, this.#instanceCrc, this.#crc32c)
+    for (const { first, previousSequence } of unnamed) {
       const index = this.#segmentOf(first.position) % this.#geometry.segments
-      return { offset: this.#geometry.directoryOffset + index * entryBytes, bytes }
-    })
-    await this.#access.writeAll(ranges, { ...deadline.rest(), durability: this.#access.strongest })
-    return await this.#view.survey(deadline, { writing: true })
+      writeEntry(entryOf(directory, index), first, previousSequence, this.#instanceCrc, this.#crc32c)
+    }
+    const mending = mendMetadata(
+      survey.metadata,
+      this.#geometry,
+      this.#instance,
+      this.#instanceCrc,
+      this.#crc32c,
+      directory,
+    )
+    if (mending.writes.length === 0) return { survey, mended: undefined }
+    await this.#access.writeAll(mending.writes, { ...deadline.rest(), durability: this.#access.strongest })
+    const { headers, entries } = mending
+    const { rebuilt } = survey
+    const mended = headers + entries - unnamed.length > 0 || rebuilt ? { headers, entries, rebuilt } : undefined
+    return { survey: await this.#view.survey(deadline, { writing: true }), mended }
+  }
+
+  /** Of each place the entry that belongs to the log, or else the newest. */
+  #directoryOf({ entries, metadata }: AppendSurvey): Uint8Array<ArrayBuffer> {
+    const { segments, marks } = this.#geometry
+    const directory = new Uint8Array((segments + marks) * entryBytes)
+    const oldestFirst = [...metadata.entries].sort(compareAge)
+    for (const entry of [...oldestFirst, ...entries]) {
+      const target = entryOf(directory, entry.index)
+      writeEntry(target, entry, entry.previousSequence, this.#instanceCrc, this.#crc32c)
+    }
+    return directory
   }
 
   guarded(cells: number): boolean {
@@ -118,7 +153,29 @@ export class AppendPlacement implements Placement {
     return { position: this.#next, previousCrc: this.#previous?.headerCrc ?? 0 }
   }
 
-  advance(header: RecordHeader): { offset: number; bytes: Uint8Array }[] {
+  unreserved(cells: number): boolean {
+    const end = this.#next + cells
+    return this.#access.strongest === 'durable' && end > this.#geometry.area.cells && end > this.#tips.reserved
+  }
+
+  reservation(cells: number): { writes: RegionWrite[]; reserved: () => void } {
+    const { area } = this.#geometry
+    return this.#tips.reserve(this.#reach(this.#next + cells, Math.max(cells, Math.ceil(area.cells / 16))))
+  }
+
+  /**
+   * How far to reserve for what ends there, so that what comes next needs no reservation of its own: whole segments, as far as
+   * nothing is dropped by it that has to stay.
+   */
+  #reach(end: number, ahead: number): number {
+    const { segmentCells, area } = this.#geometry
+    const least = Math.ceil(end / segmentCells) * segmentCells
+    if (this.#access.onFull !== 'drop-oldest') return least
+    const most = this.#segmentOf(this.#guard ?? 0) * segmentCells + area.cells
+    return Math.max(least, Math.min(Math.ceil((end + ahead) / segmentCells) * segmentCells, most))
+  }
+
+  advance(header: RecordHeader, durable: boolean): RegionWrite[] {
     const { position, cells, sequence, epoch, headerCrc } = header
     const through = this.#lastSegment(cells) - this.#geometry.segments
     this.#segments = this.#segments.filter(({ segment }) => segment > through)
@@ -129,7 +186,7 @@ export class AppendPlacement implements Placement {
 
     const opened = opens(this.#geometry, this.#previous?.position, position)
     for (const index of opened) {
-      const target = this.#directory.subarray(index * entryBytes, (index + 1) * entryBytes)
+      const target = entryOf(this.#directory, index)
       writeEntry(target, header, this.#previous?.sequence ?? 0n, this.#instanceCrc, this.#crc32c)
       this.#dirty.add(index)
     }
@@ -137,7 +194,15 @@ export class AppendPlacement implements Placement {
     this.#next = position + cells
     this.#guard ??= position
     this.#addPending(position, cells)
-    return this.#takeDirty()
+    const writes = this.#takeDirty()
+    this.#tips.name(header)
+    if (durable)
+      writes.push(...this.#tips.promise(header, this.#reach(this.#next, Math.max(cells, this.#geometry.segmentCells))))
+    return writes
+  }
+
+  restingTip(durableSequence: bigint): RegionWrite[] {
+    return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : []
   }
 
   takePending(): RegionRange[] {
@@ -149,18 +214,18 @@ export class AppendPlacement implements Placement {
     }
     if (this.#pendingEntries !== undefined) {
       const { from, to } = this.#pendingEntries
-      ranges.push({
-        offset: this.#geometry.directoryOffset + from * entryBytes,
-        length: (to - from) * entryBytes,
-      })
+      for (const copy of this.#geometry.metadata.offsets) {
+        ranges.push({ offset: copy + entriesOffset + from * entryBytes, length: (to - from) * entryBytes })
+      }
     }
     this.#pending = undefined
     this.#pendingEntries = undefined
     return ranges
   }
 
-  settled(start: number, durable: boolean): void {
+  settled(start: number, sequence: bigint, durable: boolean): void {
     this.#newestSettled = start
+    if (durable) this.#tips.settled(sequence)
     if (durable || this.#access.strongest === 'visible') this.#guard = start
   }
 
@@ -187,19 +252,23 @@ export class AppendPlacement implements Placement {
     }
   }
 
-  #takeDirty(): { offset: number; bytes: Uint8Array }[] {
+  #takeDirty(): RegionWrite[] {
     const indexes = [...this.#dirty].sort((a, b) => a - b)
     this.#dirty.clear()
-    const ranges: { offset: number; bytes: Uint8Array }[] = []
+    const ranges: RegionWrite[] = []
     for (let at = 0; at < indexes.length; ) {
       const from = indexes[at] as number
       let to = from + 1
       while (indexes[++at] === to) to++
-      ranges.push({
-        offset: this.#geometry.directoryOffset + from * entryBytes,
-        bytes: this.#directory.slice(from * entryBytes, to * entryBytes),
-      })
+      const bytes = this.#directory.slice(from * entryBytes, to * entryBytes)
+      for (const copy of this.#geometry.metadata.offsets) {
+        ranges.push({ offset: copy + entriesOffset + from * entryBytes, bytes })
+      }
     }
     return ranges
   }
+}
+
+function entryOf(directory: Uint8Array, index: number): Uint8Array {
+  return directory.subarray(index * entryBytes, (index + 1) * entryBytes)
 }

@@ -1,6 +1,6 @@
 /** Where a follower of an append log waits: the place behind the last record, and what shows that the log went another way. */
 import type { Deadline } from './deadline.js'
-import { type AppendGeometry, cellBytes, logHeaderBytes, physicalRanges, recordHeaderBytes } from './geometry.js'
+import { type AppendGeometry, cellBytes, physicalRanges, recordHeaderBytes } from './geometry.js'
 import { type LogHeader, logHeaderUsedBytes, readLogHeader } from './log-header.js'
 import { type Found, foundOf, type Item, type Survey, type Tail } from './log-view.js'
 import { type Crc32c, continues, isLast, parseRecordHeader, type RecordHeader } from './record-header.js'
@@ -19,7 +19,7 @@ export class AppendTail implements Tail {
   readonly #geometry: AppendGeometry
   readonly #instance: Uint8Array
   readonly #crc32c: Crc32c
-  readonly #copies = new Uint8Array(2 * logHeaderBytes)
+  readonly #copies: [Uint8Array, Uint8Array] = [new Uint8Array(logHeaderUsedBytes), new Uint8Array(logHeaderUsedBytes)]
   /** The last record that belongs to a whole checkpoint; undefined in an empty log. */
   #anchor: RecordHeader | undefined
   /** Parts behind it of a stream that has no end yet. */
@@ -69,14 +69,11 @@ export class AppendTail implements Tail {
       [
         ...this.#ranges(place, ahead),
         ...images.flatMap(({ record, bytes }) => this.#ranges(record.position, bytes)),
-        ...[0, logHeaderBytes].map((offset) => ({
-          offset,
-          bytes: this.#copies.subarray(offset, offset + logHeaderUsedBytes),
-        })),
+        ...this.#copies.map((bytes, copy) => ({ offset: this.#geometry.metadata.offsets[copy as 0 | 1], bytes })),
       ],
       deadline.rest(),
     )
-    this.header = readLogHeader(this.#copies, this.#geometry, this.#instance, false, this.#crc32c)
+    this.header = readLogHeader(this.#copies, this.#geometry, this.#instance, false, this.#crc32c).header
     const window = new RecordWindow(this.#access, area, this.#instance, deadline)
     window.adopt(place, ahead)
     if (anchor === undefined || tip === undefined) {

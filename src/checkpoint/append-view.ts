@@ -3,9 +3,8 @@ import { pause } from '../call/timer.js'
 import { CheckpointError } from '../errors.js'
 import { AppendTail } from './append-tail.js'
 import type { Deadline } from './deadline.js'
-import { type DirectoryEntry, orderEntries, parseEntry } from './directory.js'
-import { type AppendGeometry, cellBytes, entryBytes } from './geometry.js'
-import { type LogHeader, readLogHeader } from './log-header.js'
+import { type Anchor, type DirectoryEntry, durableThrough, orderAnchors } from './directory.js'
+import { type AppendGeometry, cellBytes } from './geometry.js'
 import {
   type Accept,
   type Age,
@@ -16,13 +15,15 @@ import {
   type Item,
   type LogView,
   largestAssembledBytes,
+  lostBehind,
   type Survey,
   type SurveyOptions,
   type Verdict,
   verifyFound,
 } from './log-view.js'
+import { isZero, type LogMetadata, metadataRanges, parseMetadata, sameMetadata } from './metadata.js'
 import { outrun } from './missing.js'
-import { type Crc32c, compareAge, greater, isLast, type RecordHeader } from './record-header.js'
+import { type Crc32c, compareAge, continues, greater, isLast, lesser, type RecordHeader } from './record-header.js'
 import { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
 import { isDelta, Restorer } from './restore.js'
@@ -33,8 +34,10 @@ export interface AppendSurvey extends Survey {
   readonly entries: readonly DirectoryEntry[]
   /** Entries left over from an undone stream or a lost suffix, which name places behind the newest record. */
   readonly entriesBeyond: readonly DirectoryEntry[]
-  /** The directory's bytes as read. */
-  readonly directory: Uint8Array
+  /** As read. */
+  readonly metadata: LogMetadata
+  /** Both copies of the directory are gone: the entries were made from the records. */
+  readonly rebuilt: boolean
 }
 
 export interface UnnamedSegment {
@@ -44,10 +47,12 @@ export interface UnnamedSegment {
 }
 
 interface Snapshot {
-  readonly bytes: Uint8Array
-  readonly header: LogHeader
+  readonly metadata: LogMetadata
+  readonly rebuilt: boolean
+  /** Newest first. */
   readonly entries: readonly DirectoryEntry[]
-  readonly ordered: readonly DirectoryEntry[]
+  /** With the tips. */
+  readonly anchors: readonly Anchor[]
 }
 
 const mostAttempts = 40
@@ -55,6 +60,11 @@ const mostAttempts = 40
 const mostAnchors = 4
 /** Then a sound newest is taken with a directory that is behind it. */
 const mostAttemptsForDirectory = 5
+/** In front of a record behind a hole, others of its chain are looked for this far. */
+const mostScannedCells = (64 * 1024 * 1024) / cellBytes
+/** An owner makes sure that nothing is missing from what is not known to be durable, up to this much. */
+const mostTailCells = mostScannedCells
+const ringStartBytes = 4096
 
 export class AppendView implements LogView<AppendSurvey> {
   readonly #access: RegionReadAccess
@@ -78,11 +88,19 @@ export class AppendView implements LogView<AppendSurvey> {
     let snapshot = await this.#snapshot(deadline, writing)
     for (let attempt = 0; ; attempt++) {
       const { newest, certain } = await this.#newest(snapshot, deadline, accept)
+      const { damaged } = lostBehind(newest, snapshot.metadata.header, snapshot.metadata)
       // It was where the directory says. Else the log may have moved on under this reader's hands.
-      if (certain && (newestOnly || this.#fits(snapshot, newest))) return this.#surveyOf(snapshot, newest)
+      if (certain && damaged === undefined && (newestOnly || this.#fits(snapshot, newest))) {
+        return this.#surveyOf(snapshot, newest)
+      }
       const again = await this.#snapshot(deadline, writing)
-      if (equal(again.bytes, snapshot.bytes)) return this.#surveyOf(snapshot, newest)
-      if (newest !== undefined && attempt >= mostAttemptsForDirectory) return this.#surveyOf(snapshot, newest)
+      if (sameMetadata(again.metadata, snapshot.metadata)) {
+        if (damaged === undefined) return this.#surveyOf(snapshot, newest)
+        return this.#surveyOf(snapshot, (await this.#beyond(snapshot, newest, deadline, accept)) ?? newest)
+      }
+      if (newest !== undefined && attempt >= mostAttemptsForDirectory) {
+        return { ...this.#surveyOf(snapshot, newest), damaged: undefined, missing: undefined }
+      }
       if (attempt >= mostAttempts) throw outrun()
       snapshot = again
       if (attempt > 2) await pause(1, deadline.signal)
@@ -115,8 +133,8 @@ export class AppendView implements LogView<AppendSurvey> {
   }
 
   async find(sequence: bigint, deadline: Deadline): Promise<Item | undefined> {
-    const { ordered } = await this.#snapshot(deadline, false)
-    return this.#gather(sequence, ordered, deadline)
+    const { anchors } = await this.#snapshot(deadline, false)
+    return this.#gather(sequence, anchors, deadline)
   }
 
   async *checkpoints(
@@ -125,8 +143,23 @@ export class AppendView implements LogView<AppendSurvey> {
     deadline: Deadline,
     wholeBatch: boolean,
   ): AsyncGenerator<Item | Gap> {
-    const { newest, header } = survey
-    if (newest === undefined || newest.sequence < header.firstSequence) return
+    const { newest, header, damaged } = survey
+    if (newest !== undefined && newest.sequence >= header.firstSequence) {
+      yield* this.#kept(survey, newest, after, deadline, wholeBatch)
+    }
+    if (damaged === undefined || damaged.to <= (after?.sequence ?? 0n)) return
+    const sequence = greater(damaged.from, (after?.sequence ?? 0n) + 1n)
+    yield { gap: 'damaged', sequence, to: damaged.to, epoch: (newest ?? after)?.epoch ?? 0n }
+  }
+
+  async *#kept(
+    survey: AppendSurvey,
+    newest: Found,
+    after: Age | undefined,
+    deadline: Deadline,
+    wholeBatch: boolean,
+  ): AsyncGenerator<Item | Gap> {
+    const { header } = survey
     const entries = survey.entries.toReversed()
     const wanted = (found: Age) =>
       found.sequence >= header.firstSequence && (after === undefined || compareAge(found, after) > 0)
@@ -150,39 +183,83 @@ export class AppendView implements LogView<AppendSurvey> {
     }
     const assembler = new Assembler()
     let last: RecordHeader | undefined
-    let broken: { position: number; sequence: bigint } | undefined
-    const seen = () => greater(greater(after?.sequence ?? 0n, header.firstSequence - 1n), last?.sequence ?? 0n)
-    const gapThrough = async (sequence: bigint, next: RecordHeader | undefined): Promise<Gap | undefined> => {
-      if (broken === undefined || sequence <= seen()) return undefined
-      return { gap: await this.#verdict(broken, last, next, deadline), sequence: broken.sequence }
+    const seen = () => {
+      // Of a stream whose end has not come, nothing is.
+      const read = last === undefined ? 0n : isLast(last) ? last.sequence : last.sequence - 1n
+      return greater(greater(after?.sequence ?? 0n, header.firstSequence - 1n), read)
     }
-    for (let entry = entries[index]; entry !== undefined; entry = entries[++index]) {
-      const reached = last === undefined ? entry.position : last.position + last.cells
-      if (entry.position < reached) continue
-      const first = await window.header(entry.position)
-      const found = first?.headerCrc === entry.headerCrc ? first : undefined
-      if (found === undefined || (last !== undefined && found.previousCrc !== last.headerCrc)) {
+    /** What is missing in front of a record, or at the end of what is kept. */
+    const gapBefore = async (next: RecordHeader | undefined, through: bigint): Promise<Gap | undefined> => {
+      if (through <= seen()) return undefined
+      const sequence = greater(seen() + 1n, last === undefined ? (entries[index]?.sequence ?? 0n) : 0n)
+      const position = last === undefined ? (entries[index]?.position ?? 0) : last.position + last.cells
+      return this.#verdict({ position, sequence, through }, last, next, deadline)
+    }
+    for await (const record of this.#walk([...entries.slice(index), newest.parts[0]], window, survey.metadata)) {
+      if (record.position >= end) return
+      const before = record.part > 0 ? record.sequence : record.sequence - 1n
+      if (last === undefined ? record.position !== entries[index]?.position : !continues(last, record)) {
         assembler.reset()
-        broken ??= { position: reached, sequence: last === undefined ? entry.sequence : last.sequence + 1n }
-        if (found === undefined) continue
+        const gap = await gapBefore(record, before)
+        if (gap !== undefined) yield gap
+      } else if (last !== undefined && record.durableSequence > seen() && before > seen()) {
+        // The owner that went on here knew that there had been others.
+        const from = seen() + 1n
+        const through = durableThrough(from, [record])
+        const to = lesser(through, before)
+        if (through >= from) yield { gap: 'damaged', sequence: from, to, epoch: last.epoch }
       }
-      const gap = await gapThrough(entry.part > 0 ? entry.sequence : entry.previousSequence, found)
-      if (gap !== undefined) yield gap
-      broken = undefined
-      for (let current: RecordHeader | undefined = found; current !== undefined; current = await window.next(current)) {
-        if (current.position >= end) return
-        last = current
-        const whole = assembler.add(current)
-        if (whole !== undefined && wanted(whole)) yield { found: whole, window }
-      }
+      last = record
+      const whole = assembler.add(record)
+      if (whole !== undefined && wanted(whole)) yield { found: whole, window }
     }
     if (last !== undefined && last.position + last.cells >= end) return
-    broken ??=
-      last === undefined
-        ? { position: newest.parts[0].position, sequence: newest.sequence }
-        : { position: last.position + last.cells, sequence: last.sequence + 1n }
-    const gap = await gapThrough(newest.sequence, undefined)
+    const gap = await gapBefore(undefined, newest.sequence)
     if (gap !== undefined) yield gap
+  }
+
+  /**
+   * The records of a log in their order, from the first of the anchors whose record is there: behind a hole it goes on
+   * with those that lead up to the next anchor. Whoever goes through them sees holes by what does not continue.
+   */
+  async *#walk(
+    anchors: readonly Pick<Anchor, 'position' | 'headerCrc'>[],
+    window: RecordWindow,
+    metadata: LogMetadata,
+  ): AsyncGenerator<RecordHeader> {
+    let reached: number | undefined
+    for (const { position, headerCrc } of anchors) {
+      reached ??= position
+      if (position < reached) continue
+      const record = await window.header(position)
+      if (record?.headerCrc !== headerCrc) continue
+      if (position > reached && position >= metadata.reserved - this.#geometry.area.cells) {
+        for (const before of await this.#leadingTo(record, reached, window)) yield before
+      }
+      for (
+        let current: RecordHeader | undefined = record;
+        current !== undefined;
+        current = await window.next(current)
+      ) {
+        yield current
+        reached = current.position + current.cells
+      }
+    }
+  }
+
+  /** The records in front of this one, as far back as its chain is whole, and not before `from`. */
+  async #leadingTo(record: RecordHeader, from: number, window: RecordWindow): Promise<RecordHeader[]> {
+    const byEnd = new Map<string, RecordHeader>()
+    for (const header of await window.scan(Math.max(from, record.position - mostScannedCells), record.position)) {
+      byEnd.set(`${header.position + header.cells}/${header.headerCrc}`, header)
+    }
+    const run: RecordHeader[] = []
+    for (let next = record; ; ) {
+      const before = byEnd.get(`${next.position}/${next.previousCrc}`)
+      if (before === undefined || !continues(before, next)) return run
+      run.unshift(before)
+      next = before
+    }
   }
 
   /** The greatest sequence among headers that go on behind the newest whole checkpoint: torn records, unfinished streams. */
@@ -224,34 +301,66 @@ export class AppendView implements LogView<AppendSurvey> {
     return unnamed
   }
 
+  /**
+   * Behind which sequence number nothing is missing, for what is written next: where what is not known to be durable is there
+   * without a hole, it is what is said there already.
+   */
+  async unbrokenFrom({ newest, entries, metadata, witnesses }: AppendSurvey, deadline: Deadline): Promise<bigint> {
+    if (newest === undefined) return 0n
+    const { last, sequence } = newest
+    const known = witnesses.map(({ unbrokenFrom }) => unbrokenFrom).filter((from) => from <= sequence)
+    const unbrokenFrom = known.reduce(greater, 0n)
+    const durable = greater(metadata.durableSequence, last.durableSequence)
+    if (durable >= sequence) return unbrokenFrom
+    const anchor = entries.find((entry) => entry.sequence <= durable) ?? entries.at(-1)
+    if (anchor === undefined || last.position - anchor.position > mostTailCells) return sequence
+    const window = this.#window(deadline)
+    let record = await window.header(anchor.position)
+    if (record?.headerCrc !== anchor.headerCrc) return sequence
+    while (record !== undefined && record.position < last.position) {
+      // A crash may have left the header and taken the payload.
+      if (record.sequence > durable && !(await window.verify(record))) return sequence
+      record = await window.next(record)
+    }
+    return record?.headerCrc === last.headerCrc ? unbrokenFrom : sequence
+  }
+
   tail(survey: AppendSurvey): AppendTail {
     return new AppendTail(this.#access, this.#geometry, this.#instance, survey)
   }
 
   async judge(header: RecordHeader, deadline: Deadline): Promise<Verdict> {
-    return this.#verdict(header, header, await this.#window(deadline).next(header), deadline)
+    const { position, sequence } = header
+    const next = await this.#window(deadline).next(header)
+    const { gap } = await this.#verdict({ position, sequence, through: sequence }, header, next, deadline)
+    return gap
   }
 
   /**
-   * @param missing the first that is
+   * @param missing the first that is, and the last that may be
    * @param before the sound record in front of it, or its own header when only the payload fails
    * @param next the first sound record behind what is missing
    */
   async #verdict(
-    missing: { position: number; sequence: bigint },
+    missing: { position: number; sequence: bigint; through: bigint },
     before: RecordHeader | undefined,
     next: RecordHeader | undefined,
     deadline: Deadline,
-  ): Promise<Verdict> {
-    const { newest, header } = await this.survey(deadline)
-    if (newest === undefined || missing.sequence < header.firstSequence) return 'lost'
-    // Not the newest record's word: the owner may have gone on behind what a crash had taken.
-    const durable = next !== undefined && missing.sequence <= next.durableSequence
-    if (missing.position >= this.#safeFrom(newest) && !durable) return 'lost'
-    if (durable && missing.position >= this.#untouchedFrom(newest)) return 'damaged'
-    if (durable || before === undefined) return 'lapped'
+  ): Promise<Gap> {
+    const { position, sequence, through } = missing
+    const { newest, header, metadata, witnesses, damaged } = await this.survey(deadline)
+    const epoch = before?.epoch ?? 0n
+    const gap = (verdict: Verdict, to = through): Gap => ({ gap: verdict, sequence, to, epoch })
+    if (newest === undefined) return damaged === undefined ? gap('lost') : gap('damaged')
+    if (through < header.firstSequence) return gap('lost')
+    const durable = durableThrough(sequence, next === undefined ? witnesses : [next, ...witnesses])
+    if (durable === 0n && position >= this.#safeFrom(newest)) return gap('lost')
+    if (durable > 0n && position >= this.#untouchedFrom(newest, metadata)) {
+      return gap('damaged', lesser(durable, through))
+    }
+    if (durable > 0n || before === undefined) return gap('lapped')
     // A writer that came round would have met the record before it first.
-    return (await this.isThere(before, deadline)) ? 'lost' : 'lapped'
+    return gap((await this.isThere(before, deadline)) ? 'lost' : 'lapped')
   }
 
   async isThere(
@@ -262,12 +371,12 @@ export class AppendView implements LogView<AppendSurvey> {
   }
 
   async judgeBase(sequence: bigint, { last }: Found, deadline: Deadline): Promise<Verdict> {
-    const { newest, entries } = await this.survey(deadline, { accept: async () => true })
+    const { newest, entries, metadata, witnesses } = await this.survey(deadline, { accept: async () => true })
     if (newest === undefined) return 'lost'
     // A chain is no longer than the largest checkpoint.
     const from = Math.max(0, last.position + last.cells - this.#geometry.area.maximumCells)
-    const durable = sequence <= last.durableSequence
-    if (durable) return from >= this.#untouchedFrom(newest) ? 'damaged' : 'lapped'
+    const durable = durableThrough(sequence, [last, ...witnesses]) > 0n
+    if (durable) return from >= this.#untouchedFrom(newest, metadata) ? 'damaged' : 'lapped'
     if (from >= this.#safeFrom(newest)) return 'lost'
     // A writer that came round would have met what lies before it first.
     for (const entry of entries) {
@@ -278,12 +387,12 @@ export class AppendView implements LogView<AppendSurvey> {
   }
 
   /**
-   * A writer may go on as far as to the segment of the newest durable record, and a crash may take all that but leave what it
-   * did to the lap before: from here on, in the newest record's segment and behind, nothing can have been overwritten.
+   * A writer may have gone on as far as it had reserved, and a crash may take all that but leave what it did to the lap before:
+   * from here on nothing can have been overwritten. Nor can the segment of the newest durable record.
    */
-  #untouchedFrom({ parts }: Found): number {
-    const { segmentCells } = this.#geometry
-    return Math.floor(parts[0].position / segmentCells) * segmentCells
+  #untouchedFrom({ parts }: Found, { reserved }: LogMetadata): number {
+    const { segmentCells, area } = this.#geometry
+    return Math.min(Math.floor(parts[0].position / segmentCells) * segmentCells, reserved - area.cells)
   }
 
   /** A record being written, or left torn, may reach as far as the largest would: nothing is safe below this position. */
@@ -294,54 +403,111 @@ export class AppendView implements LogView<AppendSurvey> {
   }
 
   async #snapshot(deadline: Deadline, writing: boolean): Promise<Snapshot> {
-    const { directoryOffset, segments, marks } = this.#geometry
-    const bytes = new Uint8Array(directoryOffset + (segments + marks) * entryBytes)
-    await this.#access.readInto([{ offset: 0, bytes }], deadline.rest())
-    const header = readLogHeader(
-      bytes.subarray(0, directoryOffset),
-      this.#geometry,
-      this.#instance,
-      writing,
-      this.#crc32c,
-    )
-    const entries: DirectoryEntry[] = []
-    for (let index = 0; index < segments + marks; index++) {
-      const start = directoryOffset + index * entryBytes
-      const entry = parseEntry(
-        bytes.subarray(start, start + entryBytes),
-        index,
-        this.#geometry,
-        this.#instanceCrc,
-        this.#crc32c,
-      )
-      if (entry !== undefined) entries.push(entry)
+    const geometry = this.#geometry
+    const { copies, ranges } = metadataRanges(geometry)
+    await this.#access.readInto(ranges, deadline.rest())
+    const metadata = parseMetadata(copies, geometry, this.#instance, this.#instanceCrc, writing, this.#crc32c)
+    if (metadata.entries.length + metadata.tips.length === 0) return this.#fromRecords(metadata, deadline)
+    return {
+      metadata,
+      rebuilt: false,
+      entries: orderAnchors(metadata.entries, geometry),
+      anchors: orderAnchors<Anchor>([...metadata.entries, ...metadata.tips], geometry),
     }
-    return { bytes, header, entries, ordered: orderEntries(entries, this.#geometry) }
+  }
+
+  /** An empty log, or one that has lost all that names its records: then there is something at the ring's beginning. */
+  async #fromRecords(metadata: LogMetadata, deadline: Deadline): Promise<Snapshot> {
+    const geometry = this.#geometry
+    const start = new Uint8Array(ringStartBytes)
+    await this.#access.readInto([{ offset: geometry.area.offset, bytes: start }], deadline.rest())
+    const empty = metadata.damaged === 0 && isZero(start)
+    const records = empty ? [] : await this.#window(deadline).scanAll()
+    const anchors = orderAnchors(
+      records.map((record) => ({
+        ...record,
+        index: Math.floor(record.position / geometry.segmentCells) % geometry.segments,
+        previousSequence: record.part > 0 ? record.sequence : record.sequence - 1n,
+      })),
+      geometry,
+    )
+    const segmentOf = ({ position }: Anchor) => Math.floor(position / geometry.segmentCells)
+    const entries = anchors.filter((anchor, at) => {
+      const older = anchors[at + 1]
+      return older === undefined || segmentOf(older) !== segmentOf(anchor)
+    })
+    return { metadata, rebuilt: records.length > 0, entries, anchors }
   }
 
   /** Whether the directory read knows the segment of the newest record. */
-  #fits({ ordered }: Snapshot, newest: Found | undefined): boolean {
-    const top = ordered[0]
+  #fits({ entries }: Snapshot, newest: Found | undefined): boolean {
+    const top = entries[0]
     if (top === undefined || newest === undefined) return true
     const { segmentCells } = this.#geometry
     return Math.floor(newest.last.position / segmentCells) <= Math.floor(top.position / segmentCells)
   }
 
-  #surveyOf(snapshot: Snapshot, newest: Found | undefined): AppendSurvey {
-    const directory = snapshot.bytes.subarray(this.#geometry.directoryOffset)
-    const { header } = snapshot
+  #surveyOf({ metadata, rebuilt, ...snapshot }: Snapshot, newest: Found | undefined): AppendSurvey {
+    const { header } = metadata
+    const witnesses = [...metadata.tips, ...metadata.entries]
+    const lost = lostBehind(newest, header, metadata)
     if (newest === undefined) {
-      return { header, newest, directory, entries: [], entriesBeyond: snapshot.entries, droppedThrough: 0n }
+      const entriesBeyond = metadata.entries
+      return { header, newest, metadata, rebuilt, entries: [], entriesBeyond, droppedThrough: 0n, witnesses, ...lost }
     }
     const { segmentCells, segments } = this.#geometry
     const end = newest.last.position + newest.last.cells
-    const keptFrom = (Math.floor((end - 1) / segmentCells) - segments + 1) * segmentCells
-    const entries = snapshot.ordered.filter(({ position }) => position < end && position >= keptFrom)
+    const within = (Math.floor((end - 1) / segmentCells) - segments + 1) * segmentCells
+    // What is reserved may be overwritten at any moment, or have been before a crash.
+    const keptFrom = Math.max(within, metadata.reserved - this.#geometry.area.cells)
+    const entries = snapshot.entries.filter(({ position }) => position < end && position >= keptFrom)
     const oldest = entries.at(-1)
     let droppedThrough = newest.sequence - 1n
     if (oldest !== undefined) droppedThrough = oldest.part > 0 ? oldest.sequence : oldest.previousSequence
-    const entriesBeyond = snapshot.entries.filter(({ position }) => position >= end)
-    return { header, newest, directory, entries, entriesBeyond, droppedThrough, oldest }
+    const entriesBeyond = metadata.entries.filter(({ position }) => position >= end)
+    const known = [...witnesses, newest.last]
+    return {
+      header,
+      newest,
+      metadata,
+      rebuilt,
+      entries,
+      entriesBeyond,
+      droppedThrough,
+      oldest,
+      witnesses: known,
+      ...lost,
+    }
+  }
+
+  /**
+   * Where what was durable is not there: the newest of what was written after it in the same segment. (What came into a later
+   * one has an entry.)
+   */
+  async #beyond(
+    { anchors, metadata }: Snapshot,
+    newest: Found | undefined,
+    deadline: Deadline,
+    accept: Accept,
+  ): Promise<Found | undefined> {
+    const [top] = anchors
+    if (top === undefined) return undefined
+    const { segmentCells } = this.#geometry
+    const from = newest === undefined ? top.position : newest.last.position + newest.last.cells
+    const to = (Math.floor(top.position / segmentCells) + 1) * segmentCells
+    const window = this.#window(deadline)
+    const assembler = new Assembler()
+    const candidates: Found[] = []
+    let last: RecordHeader | undefined
+    for (const record of await window.scan(from, to)) {
+      if (last !== undefined && !continues(last, record)) assembler.reset()
+      last = record
+      const found = assembler.add(record)
+      if (found !== undefined && found.sequence > metadata.durableSequence) candidates.push(found)
+    }
+    candidates.sort((a, b) => compareAge(b, a))
+    for (const found of candidates) if (await accept(found, window)) return found
+    return undefined
   }
 
   /** The newest whole checkpoint; certain when it was found by the directory's newest entry. */
@@ -352,7 +518,7 @@ export class AppendView implements LogView<AppendSurvey> {
   ): Promise<{ newest: Found | undefined; certain: boolean }> {
     let unfinished: bigint | undefined
     let certain = true
-    for (const entry of snapshot.ordered) {
+    for (const entry of snapshot.anchors) {
       // Earlier parts of a stream that has no end yet lead nowhere.
       if (entry.sequence === unfinished) continue
       const window = this.#window(deadline)
@@ -369,18 +535,18 @@ export class AppendView implements LogView<AppendSurvey> {
           const found = foundOf(group)
           if (found !== undefined && (await accept(found, window))) return { newest: found, certain }
         } else {
-          const item = await this.#gather(last.sequence, snapshot.ordered, deadline)
+          const item = await this.#gather(last.sequence, snapshot.anchors, deadline)
           if (item !== undefined && (await accept(item.found, item.window))) return { newest: item.found, certain }
         }
         end = start
       }
       if (unfinished === unfinishedBefore) certain = false
     }
-    return { newest: undefined, certain: snapshot.ordered.length === 0 }
+    return { newest: undefined, certain: snapshot.anchors.length === 0 }
   }
 
   /** The chain of records from an entry's on; none when the entry's is not there. */
-  async #run(entry: DirectoryEntry, until: bigint | undefined, window: RecordWindow): Promise<RecordHeader[]> {
+  async #run(entry: Anchor, until: bigint | undefined, window: RecordWindow): Promise<RecordHeader[]> {
     const run: RecordHeader[] = []
     let header = await window.header(entry.position)
     if (header?.headerCrc !== entry.headerCrc) return run
@@ -391,9 +557,9 @@ export class AppendView implements LogView<AppendSurvey> {
     return run
   }
 
-  async #gather(sequence: bigint, ordered: readonly DirectoryEntry[], deadline: Deadline): Promise<Item | undefined> {
+  async #gather(sequence: bigint, ordered: readonly Anchor[], deadline: Deadline): Promise<Item | undefined> {
     const anchors = ordered.filter(
-      (entry) => entry.sequence < sequence || (entry.sequence === sequence && entry.part === 0),
+      (anchor) => anchor.sequence < sequence || (anchor.sequence === sequence && anchor.part === 0),
     )
     // The nearest entry may name what a crash took, where the log then went on another way.
     for (const anchor of anchors.slice(0, mostAnchors)) {
@@ -407,14 +573,23 @@ export class AppendView implements LogView<AppendSurvey> {
         header = await window.next(header)
       }
     }
+    // It may lie behind a hole.
+    const next = ordered.findLast((anchor) => anchor.sequence > sequence)
+    const [previous] = anchors
+    if (next === undefined) return undefined
+    const window = this.#window(deadline)
+    const record = await window.header(next.position)
+    if (record?.headerCrc !== next.headerCrc) return undefined
+    const from = previous?.position ?? next.position - this.#geometry.area.cells
+    const assembler = new Assembler()
+    for (const before of await this.#leadingTo(record, Math.max(from, 0), window)) {
+      const found = assembler.add(before)
+      if (found?.sequence === sequence) return { found, window }
+    }
     return undefined
   }
 
   #window(deadline: Deadline): RecordWindow {
     return new RecordWindow(this.#access, this.#geometry.area, this.#instance, deadline)
   }
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index])
 }

@@ -1,7 +1,7 @@
 /** What reading a log gives. */
 import { loggable } from '../call/printed.js'
 import type { Cursor } from '../types.js'
-import type { Found } from './log-view.js'
+import type { Found, SequenceRange } from './log-view.js'
 import { isDelta } from './restore.js'
 
 /** One saved state. */
@@ -18,16 +18,35 @@ export interface Checkpoint<T> {
   readonly value: T
   /** The place behind it: `unread(cursor)` begins with the checkpoint that follows. */
   readonly cursor: Cursor
+  /** Given by `latest({ beforeDamage: true })`: what lay behind it and was durable is damaged. */
+  readonly damaged?: SequenceRange
+  /**
+   * Given by `latest()`: appends of these numbers were to become durable, and are not there whole. A crash took them before they
+   * were acknowledged, or their writer was killed right then; otherwise they are damaged.
+   */
+  readonly missing?: SequenceRange
 }
 
 /** A checkpoint without its value. */
-export interface CheckpointInfo extends Omit<Checkpoint<never>, 'value'> {
+export interface CheckpointInfo extends Omit<Checkpoint<never>, 'value' | 'damaged' | 'missing'> {
   /** Id of the codec it was written with. */
   readonly codec: number
   /** Bytes that it takes in the log, without headers: fewer than `bytes` for a delta. */
   readonly storedBytes: number
   /** Of a delta: the full checkpoint that its chain begins with. */
   readonly baseSequence?: bigint
+  readonly damaged?: undefined
+}
+
+/** In a list: in this place there were checkpoints that were durable, and none is there whole. */
+export interface DamagedCheckpoints {
+  readonly damaged: true
+  /** The first. */
+  readonly sequence: bigint
+  /** The last. */
+  readonly through: bigint
+  /** The place behind them. */
+  readonly cursor: Cursor
 }
 
 export function infoOf(found: Found, region: string): CheckpointInfo {

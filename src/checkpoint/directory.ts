@@ -1,27 +1,46 @@
 /**
- * The directory of an append log: for each segment of the ring the first record that starts in it, and finer marks of the
- * segment being written. Hints: an entry is used only when the record it names is found at its place.
+ * What a log's metadata says of its records: for each segment of the ring the first record that starts in it, finer marks of
+ * the segment being written, and the tip, the record that the log ended with when that was last written down. All are
+ * hints as far as they name records: one is used only when the record is found at its place. What they say was durable is so.
  */
-import { type AppendGeometry, entryBytes } from './geometry.js'
-import { type Crc32c, compareAge, type RecordHeader, safeNumber } from './record-header.js'
+import { type AppendGeometry, entryBytes, tipBytes } from './geometry.js'
+import { type Crc32c, compareAge, safeNumber } from './record-header.js'
 
 const entryMagic = 0x444b4352 // "RCKD"
+const tipMagic = 0x544b4352 // "RCKT"
 
-export interface DirectoryEntry {
-  readonly index: number
+/** Something written after `durableSequence` had become durable, in a log that is unbroken from `unbrokenFrom` to there. */
+export interface Witness {
+  readonly durableSequence: bigint
+  readonly unbrokenFrom: bigint
+}
+
+/** Names a record. */
+export interface Anchor extends Witness {
   readonly sequence: bigint
   readonly epoch: bigint
   readonly part: number
   readonly position: number
+  readonly headerCrc: number
+}
+
+export interface DirectoryEntry extends Anchor {
+  readonly index: number
   /** Sequence of the record before it in the log; 0 for the first. */
   readonly previousSequence: bigint
-  readonly headerCrc: number
+}
+
+export interface Tip extends Anchor {
+  /** The greatest sequence number of an append that was to become durable with this tip, or before. */
+  readonly promisedSequence: bigint
+  /** In cells: no record reaches up to here before a tip that says so is durable. */
+  readonly reserved: number
 }
 
 /** The entry's checksum continues from that of the instance id, so that it is good for one region only. */
 export function writeEntry(
   target: Uint8Array,
-  record: RecordHeader,
+  record: Anchor,
   previousSequence: bigint,
   instanceCrc: number,
   crc32c: Crc32c,
@@ -32,10 +51,11 @@ export function writeEntry(
   view.setUint32(4, record.part, true)
   view.setBigUint64(8, record.sequence, true)
   view.setBigUint64(16, record.epoch, true)
-  view.setBigUint64(24, record.generation, true)
+  view.setBigUint64(24, record.durableSequence, true)
   view.setBigUint64(32, BigInt(record.position), true)
   view.setBigUint64(40, previousSequence, true)
   view.setUint32(48, record.headerCrc, true)
+  view.setBigUint64(52, record.unbrokenFrom, true)
   view.setUint32(60, crc32c(target.subarray(0, 60), instanceCrc), true)
 }
 
@@ -59,7 +79,54 @@ export function parseEntry(
     position,
     previousSequence: view.getBigUint64(40, true),
     headerCrc: view.getUint32(48, true),
+    durableSequence: view.getBigUint64(24, true),
+    unbrokenFrom: view.getBigUint64(52, true),
   }
+}
+
+export function writeTip(target: Uint8Array, tip: Tip, instanceCrc: number, crc32c: Crc32c): void {
+  const view = new DataView(target.buffer, target.byteOffset, tipBytes)
+  target.fill(0, 0, tipBytes)
+  view.setUint32(0, tipMagic, true)
+  view.setUint32(4, tip.part, true)
+  view.setBigUint64(8, tip.sequence, true)
+  view.setBigUint64(16, tip.epoch, true)
+  view.setBigUint64(24, tip.durableSequence, true)
+  view.setBigUint64(32, BigInt(tip.position), true)
+  view.setBigUint64(40, tip.promisedSequence, true)
+  view.setUint32(48, tip.headerCrc, true)
+  view.setBigUint64(56, BigInt(tip.reserved), true)
+  view.setBigUint64(64, tip.unbrokenFrom, true)
+  view.setUint32(124, crc32c(target.subarray(0, 124), instanceCrc), true)
+}
+
+export function parseTip(bytes: Uint8Array, instanceCrc: number, crc32c: Crc32c): Tip | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, tipBytes)
+  if (view.getUint32(0, true) !== tipMagic) return undefined
+  if (crc32c(bytes.subarray(0, 124), instanceCrc) !== view.getUint32(124, true)) return undefined
+  const position = safeNumber(view.getBigUint64(32, true))
+  const reserved = safeNumber(view.getBigUint64(56, true))
+  if (position === undefined || reserved === undefined) return undefined
+  return {
+    part: view.getUint32(4, true),
+    sequence: view.getBigUint64(8, true),
+    epoch: view.getBigUint64(16, true),
+    durableSequence: view.getBigUint64(24, true),
+    position,
+    promisedSequence: view.getBigUint64(40, true),
+    headerCrc: view.getUint32(48, true),
+    reserved,
+    unbrokenFrom: view.getBigUint64(64, true),
+  }
+}
+
+/** What there was between two records of a chain, and what of it is known to have been durable: up to this; 0 if nothing. */
+export function durableThrough(sequence: bigint, witnesses: Iterable<Witness>): bigint {
+  let through = 0n
+  for (const { durableSequence, unbrokenFrom } of witnesses) {
+    if (unbrokenFrom < sequence && sequence <= durableSequence && durableSequence > through) through = durableSequence
+  }
+  return through
 }
 
 /** The entries (segment, then mark) that a record at this position may be named by. */
@@ -84,14 +151,14 @@ export function opens(geometry: AppendGeometry, previousPosition: number | undef
  * Newest first, and only those that can belong to one log: the older, the farther back in the ring. What an undone
  * stream or a lost suffix left behind does not fit in.
  */
-export function orderEntries(entries: readonly DirectoryEntry[], geometry: AppendGeometry): DirectoryEntry[] {
-  const sorted = [...entries].sort((a, b) => compareAge(b, a) || b.part - a.part || b.position - a.position)
-  const ordered: DirectoryEntry[] = []
-  for (const entry of sorted) {
+export function orderAnchors<A extends Anchor>(anchors: readonly A[], geometry: AppendGeometry): A[] {
+  const sorted = [...anchors].sort((a, b) => compareAge(b, a) || b.part - a.part || b.position - a.position)
+  const ordered: A[] = []
+  for (const anchor of sorted) {
     const last = ordered.at(-1)
-    if (last === undefined) ordered.push(entry)
-    else if (entry.position < last.position && entry.position > (ordered[0]?.position ?? 0) - geometry.area.cells) {
-      ordered.push(entry)
+    if (last === undefined) ordered.push(anchor)
+    else if (anchor.position < last.position && anchor.position > (ordered[0]?.position ?? 0) - geometry.area.cells) {
+      ordered.push(anchor)
     }
   }
   return ordered

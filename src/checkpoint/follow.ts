@@ -186,8 +186,10 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
         },
       })
       this.#measure(survey.newest)
+      const unseen = survey.damaged !== undefined && survey.damaged.to > this.#after.sequence
       if (newestOnly) {
         const { newest, header } = survey
+        if (survey.damaged !== undefined) throw damaged(survey.damaged, { region: access.id, newest })
         if (
           newest !== undefined &&
           newest.sequence >= header.firstSequence &&
@@ -197,7 +199,7 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
           yield this.#take(kept.found, kept.payload)
           pace.progress()
         }
-      } else if (survey.newest !== undefined && compareAge(survey.newest, this.#after) > 0) {
+      } else if (unseen || (survey.newest !== undefined && compareAge(survey.newest, this.#after) > 0)) {
         this.#requireUnbroken(survey)
         let before: Found | undefined
         // As unread() does.
@@ -206,7 +208,9 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
         for await (const item of view.checkpoints(survey, this.#after, deadline, false)) {
           deadline.restart()
           if ('gap' in item) {
-            if (item.gap === 'damaged') throw damaged(item.sequence)
+            if (item.gap === 'damaged') {
+              throw damaged({ from: item.sequence, to: item.to }, { region: access.id, epoch: item.epoch })
+            }
             if (item.gap === 'lapped' && !(await passesOver())) {
               throw lapped(item.sequence, await view.survey(deadline))
             }
@@ -221,7 +225,10 @@ export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined
               : await restorer.bytes(found, window, deadline)
           if (!(payload instanceof Uint8Array)) {
             const verdict = await this.#source.verdict(found, payload, deadline)
-            if (verdict === 'damaged') throw damaged(found.sequence)
+            if (verdict === 'damaged') {
+              const { epoch, sequence } = found
+              throw damaged({ from: sequence, to: sequence }, { region: access.id, epoch })
+            }
             if (verdict === 'lapped' && !(await passesOver())) {
               throw lapped(found.sequence, await view.survey(deadline))
             }

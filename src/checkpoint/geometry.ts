@@ -7,12 +7,15 @@ import { CheckpointError } from '../errors.js'
 export const cellBytes = 128
 export const recordHeaderBytes = 128
 export const entryBytes = 64
-export const logHeaderBytes = 4096
+export const tipBytes = 128
+/** In each copy of the metadata, in front of which the log header lies. */
+export const tipOffset = 128
+export const entriesOffset = 256
 export const minimumRegionBytes = 32_768
 
 const blockBytes = 4096
 const fewestSegments = 8
-const mostSegments = 256
+const mostSegments = 252
 const mostMarks = 256
 const smallestMarkBytes = 65_536
 
@@ -26,10 +29,18 @@ export interface DataArea {
   readonly maximumCells: number
 }
 
+/** Log header, tip and directory, in two copies at the two ends of the region, so that no block of a medium holds both. */
+export interface Metadata {
+  /** Of each copy in the region. */
+  readonly offsets: readonly [number, number]
+  /** Of one copy: whole blocks. */
+  readonly bytes: number
+}
+
 export interface AppendGeometry {
   readonly mode: 'append'
+  readonly metadata: Metadata
   readonly area: DataArea
-  readonly directoryOffset: number
   /** Number of segments, each of segmentCells; the ring is exactly these. */
   readonly segments: number
   readonly segmentCells: number
@@ -40,6 +51,7 @@ export interface AppendGeometry {
 
 export interface OverwriteGeometry {
   readonly mode: 'overwrite'
+  readonly metadata: Metadata
   readonly area: DataArea
   readonly slotCells: number
 }
@@ -49,19 +61,19 @@ export type Geometry = AppendGeometry | OverwriteGeometry
 /** @throws CheckpointError `REGION_TOO_SMALL` below 32 KiB */
 export function appendGeometry(regionBytes: number): AppendGeometry {
   requireSize(regionBytes)
-  const afterHeaders = regionBytes - 2 * logHeaderBytes
-  const segments = Math.min(Math.max(Math.round(afterHeaders / blockBytes), fewestSegments), mostSegments)
-  const wanted = Math.min(Math.floor(afterHeaders / segments / smallestMarkBytes), mostMarks)
+  const forRecords = regionBytes - 2 * blockBytes
+  const segments = Math.min(Math.max(Math.round(forRecords / blockBytes), fewestSegments), mostSegments)
+  const wanted = Math.min(Math.floor(forRecords / segments / smallestMarkBytes), mostMarks)
   const marks = wanted < 2 ? 0 : wanted
-  const directoryBytes = Math.ceil(((segments + marks) * entryBytes) / blockBytes) * blockBytes
-  const offset = 2 * logHeaderBytes + directoryBytes
-  const segmentCells = Math.floor((regionBytes - offset) / segments / cellBytes)
+  const metadata = metadataOf(regionBytes, segments + marks)
+  const offset = metadata.bytes
+  const segmentCells = Math.floor((metadata.offsets[1] - offset) / segments / cellBytes)
   const cells = segmentCells * segments
   return {
     mode: 'append',
+    metadata,
     // A checkpoint and the one before it must fit beside the segment that a third may have to enter.
     area: { offset, cells, maximumCells: Math.floor((cells - segmentCells) / 2) },
-    directoryOffset: 2 * logHeaderBytes,
     segments,
     segmentCells,
     marks,
@@ -72,11 +84,18 @@ export function appendGeometry(regionBytes: number): AppendGeometry {
 /** @throws CheckpointError `REGION_TOO_SMALL` below 32 KiB */
 export function overwriteGeometry(regionBytes: number): OverwriteGeometry {
   requireSize(regionBytes)
-  const offset = 2 * logHeaderBytes
+  const metadata = metadataOf(regionBytes, 0)
+  const offset = metadata.bytes
   // Whole blocks, so that writing one slot back never writes back a part of the other.
-  const slotBytes = Math.floor((regionBytes - offset) / 2 / blockBytes) * blockBytes
+  const slotBytes = Math.floor((metadata.offsets[1] - offset) / 2 / blockBytes) * blockBytes
   const slotCells = slotBytes / cellBytes
-  return { mode: 'overwrite', area: { offset, cells: 2 * slotCells, maximumCells: slotCells }, slotCells }
+  const area = { offset, cells: 2 * slotCells, maximumCells: slotCells }
+  return { mode: 'overwrite', metadata, area, slotCells }
+}
+
+function metadataOf(regionBytes: number, entries: number): Metadata {
+  const bytes = Math.ceil((entriesOffset + entries * entryBytes) / blockBytes) * blockBytes
+  return { offsets: [0, Math.floor(regionBytes / blockBytes) * blockBytes - bytes], bytes }
 }
 
 export function geometryOf(mode: 'append' | 'overwrite', regionBytes: number): Geometry {

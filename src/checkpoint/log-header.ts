@@ -1,13 +1,12 @@
 /**
- * The log header, kept in two copies that are written in turn: what a clear leaves behind. A region that was never cleared
- * has none.
+ * The log header, kept in both copies of the metadata: what a clear leaves behind. A region that was never cleared has none.
  */
 import { CheckpointError } from '../errors.js'
-import { cellBytes, type Geometry, logHeaderBytes } from './geometry.js'
+import { cellBytes, type Geometry } from './geometry.js'
 import { type Crc32c, safeNumber } from './record-header.js'
 
 const headerMagic = 0x4c4b4352 // "RCKL"
-const headerVersion = 1
+const headerVersion = 2
 export const logHeaderUsedBytes = 128
 
 export interface LogHeader {
@@ -20,11 +19,6 @@ export interface LogHeader {
 }
 
 const emptyHeader: LogHeader = { generation: 0n, firstSequence: 1n, position: 0 }
-
-/** Offset in the region of the copy that holds this generation. */
-export function copyOffset(generation: bigint): number {
-  return generation % 2n === 0n ? 0 : logHeaderBytes
-}
 
 export function writeLogHeader(
   target: Uint8Array,
@@ -51,26 +45,37 @@ export function writeLogHeader(
   view.setUint32(124, crc32c(target.subarray(0, 124)), true)
 }
 
+/** What the two copies say. */
+export interface LogHeaders {
+  readonly header: LogHeader
+  /** Whether each copy is what was written last: the owner writes the others anew. */
+  readonly sound: readonly [boolean, boolean]
+}
+
 /**
- * The newer of the two copies that is whole.
- * @param copies the first 8192 bytes of the region
+ * The newer of the two copies that is whole. A clear writes one after the other, so that at most one of them is torn.
+ * @param copies the first 128 bytes of each
  * @throws CheckpointError `CHECKPOINT_DAMAGED` when copies were written and none is whole; `NOT_SUPPORTED` when a later
  * version's feature forbids it
  */
 export function readLogHeader(
-  copies: Uint8Array,
+  copies: readonly [Uint8Array, Uint8Array],
   geometry: Geometry,
   instance: Uint8Array,
   writing: boolean,
   crc32c: Crc32c,
-): LogHeader {
-  const a = parseCopy(copies.subarray(0, logHeaderBytes), 0n, geometry, instance, writing, crc32c)
-  const b = parseCopy(copies.subarray(logHeaderBytes, 2 * logHeaderBytes), 1n, geometry, instance, writing, crc32c)
-  if (typeof a === 'object' && typeof b === 'object') return a.generation > b.generation ? a : b
-  if (typeof a === 'object') return a
-  if (typeof b === 'object') return b
-  // The first clear writes copy B; if that was torn, A was never written.
-  if (a === 'empty') return emptyHeader
+): LogHeaders {
+  const a = parseCopy(copies[0], geometry, instance, writing, crc32c)
+  const b = parseCopy(copies[1], geometry, instance, writing, crc32c)
+  const whole = [a, b].filter((copy) => typeof copy === 'object')
+  const [first, second] = whole
+  if (first !== undefined) {
+    const header = second !== undefined && second.generation > first.generation ? second : first
+    const isNewest = (copy: typeof a) => typeof copy === 'object' && copy.generation === header.generation
+    return { header, sound: [isNewest(a), isNewest(b)] }
+  }
+  // The first clear was torn in the one before it came to the other, or a bit of nothing was flipped.
+  if (a === 'empty' || b === 'empty') return { header: emptyHeader, sound: [a === 'empty', b === 'empty'] }
   throw new CheckpointError('CHECKPOINT_DAMAGED', 'Both copies of the log header are damaged.', {
     help: 'The region was written by something else than this package, or its medium is damaged.',
   })
@@ -78,7 +83,6 @@ export function readLogHeader(
 
 function parseCopy(
   bytes: Uint8Array,
-  parity: bigint,
   geometry: Geometry,
   instance: Uint8Array,
   writing: boolean,
@@ -107,6 +111,6 @@ function parseCopy(
     view.getUint8(8) === (geometry.mode === 'append' ? 1 : 2) &&
     view.getBigUint64(80, true) === BigInt(geometry.area.offset) &&
     view.getBigUint64(88, true) === BigInt(geometry.area.cells * cellBytes)
-  if (generation === 0n || generation % 2n !== parity || position === undefined || !sameGeometry) return 'damaged'
+  if (generation === 0n || position === undefined || !sameGeometry) return 'damaged'
   return { generation, firstSequence: view.getBigUint64(40, true), position }
 }

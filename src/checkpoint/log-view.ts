@@ -1,8 +1,9 @@
 /** What the append and the overwrite format have in common for those who read them. */
 import { CheckpointError } from '../errors.js'
 import type { Deadline } from './deadline.js'
+import type { Witness } from './directory.js'
 import type { LogHeader } from './log-header.js'
-import { isLast, type RecordHeader, recordKind } from './record-header.js'
+import { greater, isLast, type RecordHeader, recordKind } from './record-header.js'
 import type { RecordWindow } from './record-window.js'
 
 /** A place in the order of records. */
@@ -21,6 +22,12 @@ export interface Found extends Age {
   readonly storedBytes: number
 }
 
+/** From the first to the last of them. */
+export interface SequenceRange {
+  readonly from: bigint
+  readonly to: bigint
+}
+
 /** What a log held when it was looked at. */
 export interface Survey {
   readonly header: LogHeader
@@ -30,6 +37,23 @@ export interface Survey {
   readonly droppedThrough: bigint
   /** The first record that is kept, as far as the directory knows. */
   readonly oldest?: Age | undefined
+  /** Behind the newest there were checkpoints, the last of them certainly durable, and none is there whole. */
+  readonly damaged?: SequenceRange | undefined
+  /** Behind the newest some were to become durable. A crash took them before they were acknowledged, or they are damaged. */
+  readonly missing?: SequenceRange | undefined
+  /** Of what was durable. */
+  readonly witnesses: readonly Witness[]
+}
+
+/** What a survey's newest is followed by that should be there, and is not. */
+export function lostBehind(
+  newest: Found | undefined,
+  { firstSequence }: LogHeader,
+  { durableSequence, promisedSequence }: { durableSequence: bigint; promisedSequence: bigint },
+): Pick<Survey, 'damaged' | 'missing'> {
+  const from = greater((newest?.sequence ?? 0n) + 1n, firstSequence)
+  if (durableSequence >= from) return { damaged: { from, to: durableSequence } }
+  return promisedSequence >= from ? { missing: { from, to: promisedSequence } } : {}
 }
 
 /**
@@ -45,7 +69,12 @@ export interface Item {
 }
 export interface Gap {
   readonly gap: Verdict
+  /** The first that is missing. */
   readonly sequence: bigint
+  /** The last that is, as far as it matters: of what is damaged, the last that was durable. */
+  readonly to: bigint
+  /** Of what lies in front of it; 0 when nothing does. */
+  readonly epoch: bigint
 }
 
 /** Whether a checkpoint's payload holds. */

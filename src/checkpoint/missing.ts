@@ -1,6 +1,6 @@
 /** Errors that say why a checkpoint cannot be given. */
 import { CheckpointError } from '../errors.js'
-import type { Survey } from './log-view.js'
+import type { Age, SequenceRange, Survey } from './log-view.js'
 
 function rangeOf({ newest, header, droppedThrough }: Survey): { oldest?: bigint; newest?: bigint } {
   if (newest === undefined || newest.sequence < header.firstSequence) return {}
@@ -38,10 +38,30 @@ export function outrun(): CheckpointError {
   })
 }
 
-export function damaged(sequence: bigint): CheckpointError {
+/** @param known where to go on: behind the range, with `unread()` and `follow()`; and the newest whole one before a damaged end */
+export function damaged(
+  { from, to }: SequenceRange,
+  { region, newest, epoch }: { region: string; newest?: Age | undefined; epoch?: bigint },
+): CheckpointError {
+  const one = from === to
   return new CheckpointError(
     'CHECKPOINT_DAMAGED',
-    `The record of checkpoint ${sequence} was durable, and fails its checksum though nothing overwrites it.`,
-    { help: 'The medium is damaged, or something else wrote to the region.', details: { sequence } },
+    one
+      ? `Checkpoint ${from} was durable, and is not there whole though nothing has overwritten it.`
+      : `Checkpoints ${from} to ${to} were durable, and are not there whole though nothing has overwritten them.`,
+    {
+      help:
+        newest === undefined
+          ? 'The medium is damaged, or something else wrote to the region. details.cursor leads past it.'
+          : `The medium is damaged, or something else wrote to the region. Checkpoint ${newest.sequence} before it is whole: ` +
+            'latest({ beforeDamage: true }) gives it. Appending, or clear(), goes on behind the damage.',
+      details: {
+        sequence: from,
+        from,
+        to,
+        cursor: { region, epoch: newest?.epoch ?? epoch ?? 0n, sequence: to },
+        ...(newest === undefined ? {} : { newest: newest.sequence }),
+      },
+    },
   )
 }

@@ -1,16 +1,22 @@
 /** The writing end of an overwrite region: whichever slot does not hold the newest checkpoint. */
 import type { Deadline } from './deadline.js'
 import { cellBytes, type OverwriteGeometry, physicalRanges } from './geometry.js'
+import { mendMetadata } from './metadata-mending.js'
 import type { OverwriteView } from './overwrite-view.js'
-import type { Loaded, Placement, RegionRange } from './placement.js'
-import type { RecordHeader } from './record-header.js'
+import type { Loaded, Placement, RegionRange, RegionWrite } from './placement.js'
+import { type Crc32c, greater, type RecordHeader } from './record-header.js'
 import type { RegionWriteAccess } from './region-access.js'
+import { TipWriter } from './tip-writer.js'
 
 export class OverwritePlacement implements Placement {
   readonly maximumCells: number
   readonly #access: RegionWriteAccess
   readonly #geometry: OverwriteGeometry
   readonly #view: OverwriteView
+  readonly #instance: Uint8Array
+  readonly #instanceCrc: number
+  readonly #crc32c: Crc32c
+  readonly #tips: TipWriter
   /** Slot of the newest acknowledged checkpoint. */
   #newestSlot = 1
   #newestDurable = true
@@ -19,15 +25,27 @@ export class OverwritePlacement implements Placement {
   #previous: RecordHeader | undefined
   #pending: { from: number; to: number } | undefined
 
-  constructor(access: RegionWriteAccess, geometry: OverwriteGeometry, view: OverwriteView) {
+  constructor(access: RegionWriteAccess, geometry: OverwriteGeometry, view: OverwriteView, instance: Uint8Array) {
     this.#access = access
+    this.#instance = instance
+    this.#instanceCrc = access.crc32c(instance)
+    this.#crc32c = (bytes, seed) => access.crc32c(bytes, seed)
+    this.#tips = new TipWriter(geometry, this.#instanceCrc, this.#crc32c)
     this.#geometry = geometry
     this.#view = view
     this.maximumCells = geometry.area.maximumCells
   }
 
   async load(deadline: Deadline, durable: boolean): Promise<Loaded> {
-    const { header, newest, greatestSequence } = await this.#view.survey(deadline, { writing: true })
+    const { header, newest, greatestSequence, metadata, damaged, missing } = await this.#view.survey(deadline, {
+      writing: true,
+    })
+    const mending = mendMetadata(metadata, this.#geometry, this.#instance, this.#instanceCrc, this.#crc32c)
+    const { writes, headers, entries } = mending
+    if (writes.length > 0) {
+      await this.#access.writeAll(writes, { ...deadline.rest(), durability: this.#access.strongest })
+    }
+    this.#tips.load(metadata, newest?.last, 0n, durable)
     this.#writing = false
     this.#previous = undefined
     this.#pending = undefined
@@ -36,7 +54,17 @@ export class OverwritePlacement implements Placement {
     if (newest !== undefined && !this.#newestDurable) {
       this.#pending = { from: newest.parts[0].position, to: newest.last.position + newest.last.cells }
     }
-    return { header, newest, greatestSequence }
+    return {
+      header,
+      newest,
+      greatestSequence: greater(greatestSequence, newest?.sequence ?? 0n),
+      durableSequence: metadata.durableSequence,
+      // Two slots have no holes.
+      unbrokenFrom: 0n,
+      damaged,
+      missing,
+      mended: writes.length > 0 ? { headers, entries, rebuilt: false } : undefined,
+    }
   }
 
   guarded(_cells: number, first: boolean): boolean {
@@ -55,7 +83,19 @@ export class OverwritePlacement implements Placement {
     return { position: position + cells, previousCrc: headerCrc }
   }
 
-  advance(header: RecordHeader): [] {
+  unreserved(): boolean {
+    return false
+  }
+
+  reservation(): { writes: RegionWrite[]; reserved: () => void } {
+    return { writes: [], reserved: () => {} }
+  }
+
+  restingTip(durableSequence: bigint): RegionWrite[] {
+    return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : []
+  }
+
+  advance(header: RecordHeader, durable: boolean): RegionWrite[] {
     const { position, cells } = header
     this.#writing = true
     this.#previous = header
@@ -63,7 +103,8 @@ export class OverwritePlacement implements Placement {
       if (header.part === 0 || this.#pending === undefined) this.#pending = { from: position, to: position + cells }
       else this.#pending.to = position + cells
     }
-    return []
+    this.#tips.name(header)
+    return durable ? this.#tips.promise(header, 0) : []
   }
 
   takePending(): RegionRange[] {
@@ -73,7 +114,7 @@ export class OverwritePlacement implements Placement {
     return physicalRanges(this.#geometry.area, from, (to - from) * cellBytes)
   }
 
-  settled(start: number, durable: boolean): void {
+  settled(start: number, _sequence: bigint, durable: boolean): void {
     this.#writing = false
     this.#newestSlot = this.#slotOf(start)
     this.#newestDurable = durable || this.#access.strongest === 'visible'

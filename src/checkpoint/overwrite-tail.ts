@@ -1,6 +1,6 @@
 /** Where a follower of an overwrite region waits: for a header in one of the two slots that is newer than what it has seen. */
 import type { Deadline } from './deadline.js'
-import { cellBytes, logHeaderBytes, type OverwriteGeometry, recordHeaderBytes } from './geometry.js'
+import { cellBytes, type OverwriteGeometry, recordHeaderBytes } from './geometry.js'
 import { type LogHeader, logHeaderUsedBytes, readLogHeader } from './log-header.js'
 import type { Age, Survey, Tail } from './log-view.js'
 import { type Crc32c, compareAge, parseRecordHeader } from './record-header.js'
@@ -25,19 +25,16 @@ export class OverwriteTail implements Tail {
 
   async poll(deadline: Deadline): Promise<'moved' | undefined> {
     const { area, slotCells } = this.#geometry
-    const copies = new Uint8Array(2 * logHeaderBytes)
+    const copies: [Uint8Array, Uint8Array] = [new Uint8Array(logHeaderUsedBytes), new Uint8Array(logHeaderUsedBytes)]
     const slots = [0, slotCells].map((position) => ({ position, bytes: new Uint8Array(recordHeaderBytes) }))
     await this.#access.readInto(
       [
         ...slots.map(({ position, bytes }) => ({ offset: area.offset + position * cellBytes, bytes })),
-        ...[0, logHeaderBytes].map((offset) => ({
-          offset,
-          bytes: copies.subarray(offset, offset + logHeaderUsedBytes),
-        })),
+        ...copies.map((bytes, copy) => ({ offset: this.#geometry.metadata.offsets[copy as 0 | 1], bytes })),
       ],
       deadline.rest(),
     )
-    this.header = readLogHeader(copies, this.#geometry, this.#instance, false, this.#crc32c)
+    this.header = readLogHeader(copies, this.#geometry, this.#instance, false, this.#crc32c).header
     for (const { position, bytes } of slots) {
       const record = parseRecordHeader(bytes, position, area, this.#instance, this.#crc32c)
       if (record === undefined) continue

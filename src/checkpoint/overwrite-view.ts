@@ -2,8 +2,7 @@
 
 import { pause } from '../call/timer.js'
 import type { Deadline } from './deadline.js'
-import { cellBytes, logHeaderBytes, type OverwriteGeometry } from './geometry.js'
-import { readLogHeader } from './log-header.js'
+import { cellBytes, type OverwriteGeometry } from './geometry.js'
 import {
   type Age,
   Assembler,
@@ -11,21 +10,26 @@ import {
   type Gap,
   type Item,
   type LogView,
+  lostBehind,
   type Survey,
   type SurveyOptions,
   type Verdict,
   verifyFound,
 } from './log-view.js'
+import { type LogMetadata, metadataRanges, parseMetadata } from './metadata.js'
+import { outrun } from './missing.js'
 import { OverwriteTail } from './overwrite-tail.js'
-import { compareAge, type RecordHeader } from './record-header.js'
+import { compareAge, greater, type RecordHeader } from './record-header.js'
 import { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
 import { isVerified, noteVerified } from './verified.js'
 
 export interface OverwriteSurvey extends Survey {
   readonly window: RecordWindow | undefined
-  /** Greatest sequence seen in a record header, whole checkpoint or not. */
+  /** Greatest sequence seen in a record header, whole checkpoint or not, and in the metadata. */
   readonly greatestSequence: bigint
+  /** As read. */
+  readonly metadata: LogMetadata
 }
 
 const slotStartBytes = 16_384
@@ -35,11 +39,13 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
   readonly #access: RegionReadAccess
   readonly #geometry: OverwriteGeometry
   readonly #instance: Uint8Array
+  readonly #instanceCrc: number
 
   constructor(access: RegionReadAccess, geometry: OverwriteGeometry, instance: Uint8Array) {
     this.#access = access
     this.#geometry = geometry
     this.#instance = instance
+    this.#instanceCrc = access.crc32c(instance)
   }
 
   async survey(
@@ -48,21 +54,36 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
   ): Promise<OverwriteSurvey> {
     let previous = ''
     for (let attempt = 0; ; attempt++) {
-      const { header, items, greatestSequence } = await this.#slots(deadline, writing)
+      const { metadata, items, greatestSequence } = await this.#slots(deadline, writing)
+      const { header } = metadata
+      const stamp = (found: Found) => `${found.epoch}/${found.sequence}/${found.last.headerCrc}`
+      const now = [metadata.durableSequence, ...items.map(({ found }) => stamp(found))].join()
+      const survey = (newest: Found | undefined, window: RecordWindow | undefined): OverwriteSurvey => {
+        const durable = metadata.durableSequence
+        const lost = lostBehind(newest, header, { ...metadata, durableSequence: greatestDurable(items, durable) })
+        const droppedThrough = newest === undefined ? 0n : newest.sequence - 1n
+        return { header, newest, window, greatestSequence, metadata, droppedThrough, witnesses: metadata.tips, ...lost }
+      }
+      // The same headers twice: nobody wrote meanwhile.
+      const still = (now === previous && attempt > 0) || attempt >= mostAttempts
+      previous = now
       for (const [index, { found, window }] of items.entries()) {
         if (!(await accept(found, window))) continue
+        const result = survey(found, window)
+        if (result.damaged !== undefined && !still) break
         // The other slot holds no older checkpoint, so it was being written, and more than once if this slot was read
         // first. Only while this slot stays as it is can no newer checkpoint have been whole before.
         const newest = index === 0 && items.length === 2
         if (!newest && attempt < mostAttempts && !(await this.isThere(found.last, deadline))) break
-        return { header, newest: found, window, greatestSequence, droppedThrough: found.sequence - 1n }
+        return result
       }
-      // Both torn: a writer went round while this was reading. The same headers twice: nobody did.
-      const now = items.map(({ found }) => `${found.epoch}/${found.sequence}/${found.last.headerCrc}`).join()
-      if ((now === previous && attempt > 0) || attempt >= mostAttempts) {
-        return { header, newest: undefined, window: undefined, greatestSequence, droppedThrough: 0n }
+      // Both torn: a writer went round while this was reading.
+      if (still) {
+        const result = survey(undefined, undefined)
+        // A writer that never rests: what it made durable is not damaged.
+        if (result.damaged !== undefined && attempt >= mostAttempts) throw outrun()
+        return result
       }
-      previous = now
       if (attempt > 2) await pause(1, deadline.signal)
     }
   }
@@ -73,9 +94,13 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
   }
 
   async *checkpoints(survey: OverwriteSurvey, after: Age | undefined): AsyncGenerator<Item | Gap> {
-    const { newest, window, header } = survey
-    if (newest === undefined || window === undefined || newest.sequence < header.firstSequence) return
-    if (after === undefined || compareAge(newest, after) > 0) yield { found: newest, window }
+    const { newest, window, header, damaged } = survey
+    if (newest !== undefined && window !== undefined && newest.sequence >= header.firstSequence) {
+      if (after === undefined || compareAge(newest, after) > 0) yield { found: newest, window }
+    }
+    if (damaged === undefined || damaged.to <= (after?.sequence ?? 0n)) return
+    const sequence = greater(damaged.from, (after?.sequence ?? 0n) + 1n)
+    yield { gap: 'damaged', sequence, to: damaged.to, epoch: (newest ?? after)?.epoch ?? 0n }
   }
 
   async isWhole(found: Found, window: RecordWindow): Promise<boolean> {
@@ -102,28 +127,26 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
   }
 
   async judge(header: RecordHeader, deadline: Deadline): Promise<Verdict> {
-    const { newest } = await this.survey(deadline)
-    if (newest === undefined) return header.sequence <= header.durableSequence ? 'damaged' : 'lost'
+    const { newest, damaged } = await this.survey(deadline)
+    if (damaged !== undefined && header.sequence >= damaged.from && header.sequence <= damaged.to) return 'damaged'
+    if (newest === undefined) return 'lost'
     return compareAge(newest, header) > 0 ? 'lapped' : 'lost'
   }
 
   /** What the two slots hold, newer first. */
   async #slots(deadline: Deadline, writing: boolean) {
     const { area, slotCells } = this.#geometry
-    const copies = new Uint8Array(2 * logHeaderBytes)
+    const { copies, ranges } = metadataRanges(this.#geometry)
     const starts = [0, 1].map(() => new Uint8Array(Math.min(slotStartBytes, slotCells * cellBytes)))
     await this.#access.readInto(
-      [
-        { offset: 0, bytes: copies },
-        ...starts.map((bytes, slot) => ({ offset: area.offset + slot * slotCells * cellBytes, bytes })),
-      ],
+      [...ranges, ...starts.map((bytes, slot) => ({ offset: area.offset + slot * slotCells * cellBytes, bytes }))],
       deadline.rest(),
     )
-    const header = readLogHeader(copies, this.#geometry, this.#instance, writing, (bytes, seed) =>
+    const metadata = parseMetadata(copies, this.#geometry, this.#instance, this.#instanceCrc, writing, (bytes, seed) =>
       this.#access.crc32c(bytes, seed),
     )
     const items: { found: Found; window: RecordWindow }[] = []
-    let greatestSequence = 0n
+    let { greatestSequence } = metadata
     for (const [slot, bytes] of starts.entries()) {
       const window = new RecordWindow(this.#access, area, this.#instance, deadline)
       window.adopt(slot * slotCells, bytes)
@@ -140,6 +163,11 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
       }
     }
     items.sort((a, b) => compareAge(b.found, a.found))
-    return { header, items, greatestSequence }
+    return { metadata, items, greatestSequence }
   }
+}
+
+/** What the slots' headers and the tips say. */
+function greatestDurable(items: readonly { found: Found }[], durableSequence: bigint): bigint {
+  return items.reduce((most, { found }) => greater(most, found.last.durableSequence), durableSequence)
 }

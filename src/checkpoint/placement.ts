@@ -1,19 +1,42 @@
 /** Where a writer puts its records: what the append and the overwrite format differ in. */
 import type { Deadline } from './deadline.js'
 import type { LogHeader } from './log-header.js'
-import type { Age, Found } from './log-view.js'
+import type { Age, Found, SequenceRange } from './log-view.js'
 import type { RecordHeader } from './record-header.js'
 
 export interface Loaded {
   readonly header: LogHeader
   readonly newest: Found | undefined
-  /** Of whole and of torn records. */
+  /** Of whole and of torn records, and of what the metadata says there was. */
   readonly greatestSequence: bigint
+  /** Up to here all was durable, whether it is there or not. */
+  readonly durableSequence: bigint
+  /** For what is written next. */
+  readonly unbrokenFrom: bigint
+  /** As of a survey: of the newest. */
+  readonly damaged?: SequenceRange | undefined
+  readonly missing?: SequenceRange | undefined
+  /** What of the metadata was written anew, if anything. */
+  readonly mended?: MendedMetadata | undefined
+}
+
+export interface MendedMetadata {
+  /** Copies of the log header that were damaged or out of date. */
+  readonly headers: number
+  /** Directory entries and tips in which the copies differed, or which were damaged. */
+  readonly entries: number
+  /** Both copies of the directory were gone: it was made anew from the records. */
+  readonly rebuilt: boolean
 }
 
 export interface RegionRange {
   readonly offset: number
   readonly length: number
+}
+
+export interface RegionWrite {
+  readonly offset: number
+  readonly bytes: Uint8Array
 }
 
 export interface Placement {
@@ -33,12 +56,24 @@ export interface Placement {
   crowded(cells: number, released: (last: Age) => boolean): boolean
   /** Where the next record goes; `first` for the first record of a checkpoint. */
   next(first: boolean): { position: number; previousCrc: number }
-  /** The record goes there. Returns what else belongs into the same batch of writes. */
-  advance(header: RecordHeader): { offset: number; bytes: Uint8Array }[]
+  /**
+   * Whether so many cells more would reach beyond what is reserved, so that a crash could leave less of what they overwrite
+   * than the metadata says there is.
+   */
+  unreserved(cells: number): boolean
+  /** Reserves so many cells: to be written durably. Until `reserved()` nothing has changed. */
+  reservation(cells: number): { writes: RegionWrite[]; reserved: () => void }
+  /**
+   * The record goes there. Returns what else belongs into the same batch of writes.
+   * @param durable the checkpoint ends here, and the batch is to be made durable
+   */
+  advance(header: RecordHeader, durable: boolean): RegionWrite[]
+  /** Says where the log ends, for a pause: with what has become durable since the last record was sent. Nothing if that is said. */
+  restingTip(durableSequence: bigint): RegionWrite[]
   /** What was written and is not known to be durable; whoever takes it makes it durable, or loads again. */
   takePending(): RegionRange[]
   /** The checkpoint that begins at start was acknowledged. */
-  settled(start: number, durable: boolean): void
+  settled(start: number, sequence: bigint, durable: boolean): void
   /** Everything acknowledged so far is durable. */
   flushed(): void
 }

@@ -2,13 +2,13 @@
 
 import { invalid, show } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
-import { cursorName, followOptions, readerOptions, takeCall } from '../call/options.js'
+import { cursorName, followOptions, latestOptions, readerOptions, takeCall } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { CallOptions, Cursor } from '../types.js'
 import { AppendView } from './append-view.js'
-import { type Checkpoint, type CheckpointInfo, infoOf } from './checkpoint.js'
+import { type Checkpoint, type CheckpointInfo, type DamagedCheckpoints, infoOf } from './checkpoint.js'
 import { type Codec, codecName, decodeWith, raw } from './codec.js'
 import { Deadline } from './deadline.js'
 import { Follow, type FollowOptions } from './follow.js'
@@ -16,21 +16,31 @@ import { appendGeometry, overwriteGeometry } from './geometry.js'
 import {
   type Age,
   type Found,
+  type Gap,
   type Item,
   type LogView,
   requireAssemblable,
+  type SequenceRange,
   type Survey,
   type Verdict,
 } from './log-view.js'
 import { damaged, lapped, notFound, outrun } from './missing.js'
 import { OverwriteView } from './overwrite-view.js'
-import { compareAge, instanceBytes } from './record-header.js'
+import { compareAge, greater, instanceBytes } from './record-header.js'
 import type { RegionReadAccess } from './region-access.js'
 import { isCut, Restorer, type Unrestorable } from './restore.js'
 
 export interface ReaderOptions<T> {
   /** Default: raw bytes. */
   codec?: Codec<T>
+}
+
+export interface LatestOptions extends CallOptions {
+  /**
+   * When the newest is damaged, give the newest whole one before it, with `damaged` set on it, instead of rejecting. What was
+   * acknowledged in the newest is not in that state.
+   */
+  beforeDamage?: boolean
 }
 
 const mostAttempts = 10
@@ -75,27 +85,53 @@ export class CheckpointReader<T> {
     return { region: name, id, mode, codec: codecName(this.#codec.id) }
   }
 
-  /** The newest whole checkpoint; undefined when the log is empty or cleared. */
-  async latest(options?: CallOptions): Promise<Checkpoint<T> | undefined> {
-    const deadline = new Deadline(options)
-    let payload: Uint8Array | undefined
-    const { newest, header } = await this.view.survey(deadline, {
+  /**
+   * The newest checkpoint; undefined when the log is empty or cleared. Of a log that a crash has cut short it is the newest
+   * that is whole.
+   * @throws CheckpointError `CHECKPOINT_DAMAGED` when a newer one was durable and is damaged (details `from`, `to`, `cursor`, and
+   * `newest`, the whole one before it, which `beforeDamage` gives)
+   */
+  async latest(options: LatestOptions = {}): Promise<Checkpoint<T> | undefined> {
+    const { beforeDamage = false, ...call } = take(latestOptions, options)
+    const deadline = new Deadline(call)
+    let whole: { found: Found; payload: Uint8Array } | undefined
+    const survey = await this.view.survey(deadline, {
       newestOnly: true,
       accept: async (found, window) => {
         requireAssemblable(found)
         const restored = await this.#restorer().bytes(found, window, deadline)
-        payload = restored instanceof Uint8Array ? restored : undefined
-        return payload !== undefined
+        if (!(restored instanceof Uint8Array)) return false
+        whole = { found, payload: restored }
+        return true
       },
     })
-    if (newest === undefined || payload === undefined || newest.sequence < header.firstSequence) return undefined
-    return this.#checkpoint(newest, payload)
+    const newest = newestOf(survey)
+    const { damaged, missing } = survey
+    if (damaged !== undefined && (newest === undefined || !beforeDamage)) throw this.#damagedEnd(survey)
+    if (newest === undefined || whole === undefined) return undefined
+    const checkpoint = this.#checkpoint(whole.found, whole.payload)
+    if (damaged !== undefined) return loggable({ ...checkpoint, damaged: loggable(damaged) })
+    return missing === undefined ? checkpoint : loggable({ ...checkpoint, missing: loggable(missing) })
   }
 
-  /** The newest checkpoint without its value; its payload is not verified. Undefined when the log is empty or cleared. */
+  /**
+   * The newest checkpoint without its value. Undefined when the log is empty or cleared.
+   * @throws CheckpointError `CHECKPOINT_DAMAGED` as of {@link latest}
+   */
   async newest(options?: CallOptions): Promise<CheckpointInfo | undefined> {
-    const { newest, header } = await this.view.survey(new Deadline(options), { newestOnly: true })
-    return newest === undefined || newest.sequence < header.firstSequence ? undefined : infoOf(newest, this.access.id)
+    const survey = await this.view.survey(new Deadline(options), { newestOnly: true })
+    if (survey.damaged !== undefined) throw this.#damagedEnd(survey)
+    const newest = newestOf(survey)
+    return newest === undefined ? undefined : infoOf(newest, this.access.id)
+  }
+
+  #damagedEnd(survey: Survey): CheckpointError {
+    const { damaged: range } = survey
+    return this.#damaged(range ?? { from: 0n, to: 0n }, { newest: newestOf(survey) })
+  }
+
+  #damaged(range: SequenceRange, place: { newest?: Age | undefined; epoch?: bigint }): CheckpointError {
+    return damaged(range, { region: this.access.id, ...place })
   }
 
   /**
@@ -134,7 +170,7 @@ export class CheckpointReader<T> {
     }
     for await (const item of this.view.checkpoints(survey, undefined, deadline, true)) {
       if ('gap' in item) {
-        if (item.gap === 'damaged') throw damaged(item.sequence)
+        if (item.gap === 'damaged') throw this.#damaged({ from: item.sequence, to: item.to }, item)
         if (item.gap === 'lapped') await dropThrough(item.sequence)
         continue
       }
@@ -147,7 +183,7 @@ export class CheckpointReader<T> {
         continue
       }
       const verdict = await this.#verdict(found, payload, deadline)
-      if (verdict === 'damaged') throw damaged(found.sequence)
+      if (verdict === 'damaged') throw this.#damaged(rangeOf(found), found)
       // Of a delta it is the base that went, with what lies before it; what lies between is kept.
       if (verdict === 'lapped') await dropThrough(payload.why === 'base' ? payload.missing : found.sequence)
     }
@@ -163,23 +199,32 @@ export class CheckpointReader<T> {
   }
 
   /**
-   * What is kept, oldest first, without the values. Their payloads are not verified.
-   * @throws CheckpointError `CHECKPOINT_DAMAGED`, `CHECKPOINT_LAPPED`, as of {@link all}
+   * What is kept, oldest first, without the values. Their payloads are not verified. In the place of checkpoints that were
+   * durable and of which the headers are damaged there is one entry with `damaged: true`.
+   * @throws CheckpointError `CHECKPOINT_LAPPED`, as of {@link all}
    */
-  async list(options?: CallOptions): Promise<CheckpointInfo[]> {
+  async list(options?: CallOptions): Promise<(CheckpointInfo | DamagedCheckpoints)[]> {
     const deadline = new Deadline(options)
-    return this.#throughNewest(deadline, (survey) => this.#list(survey, deadline))
+    const kept = await this.#throughNewest(deadline, (survey) => this.#list(survey, deadline))
+    const region = this.access.id
+    return kept.map((item) => {
+      if (!('gap' in item)) return infoOf(item, region)
+      const { epoch, sequence, to } = item
+      const cursor = loggable({ region, epoch, sequence: to })
+      return loggable({ damaged: true as const, sequence, through: to, cursor })
+    })
   }
 
-  async #list(survey: Survey, deadline: Deadline): Promise<CheckpointInfo[]> {
-    let kept: Found[] = []
+  async #list(survey: Survey, deadline: Deadline): Promise<(Found | Gap)[]> {
+    let kept: (Found | Gap)[] = []
+    const lastFound = () => kept.findLast((item): item is Found => !('gap' in item))
     for await (const item of this.view.checkpoints(survey, undefined, deadline, false)) {
       if (!('gap' in item)) {
         if (!isCut(item.found, survey)) kept.push(item.found)
-      } else if (item.gap === 'damaged') throw damaged(item.sequence)
-      else if (item.gap === 'lapped' && (await this.#isPassed(kept.at(-1), deadline))) kept = []
+      } else if (item.gap === 'damaged') kept.push(item)
+      else if (item.gap === 'lapped' && (await this.#isPassed(lastFound(), deadline))) kept = []
     }
-    return kept.map((found) => infoOf(found, this.access.id))
+    return kept
   }
 
   /**
@@ -193,8 +238,13 @@ export class CheckpointReader<T> {
     const deadline = new Deadline(options)
     const after = typeof since === 'string' ? await this.#savedCursor(since, deadline) : this.#requireCursor(since)
     const survey = await this.view.survey(deadline)
-    const { newest, droppedThrough, header } = survey
-    if (newest === undefined || newest.sequence < header.firstSequence) return
+    const { droppedThrough, header } = survey
+    const newest = newestOf(survey)
+    if (newest === undefined) {
+      const { damaged: range } = survey
+      if (range !== undefined && range.to > after.sequence) throw this.#damagedEnd(survey)
+      return
+    }
     const dropped = droppedThrough > after.sequence && droppedThrough >= header.firstSequence
     if (dropped && this.access.mode === 'append' && after.sequence + after.epoch > 0n) {
       throw await this.#lapped(after.sequence + 1n, deadline)
@@ -206,7 +256,7 @@ export class CheckpointReader<T> {
     const passesOver = async () => fromOldest && (before === undefined || !(await this.#isPassed(before, deadline)))
     for await (const item of this.view.checkpoints(survey, after, deadline, false)) {
       if ('gap' in item) {
-        if (item.gap === 'damaged') throw damaged(item.sequence)
+        if (item.gap === 'damaged') throw this.#damaged({ from: item.sequence, to: item.to }, item)
         if (item.gap === 'lapped' && !(await passesOver())) throw await this.#lapped(item.sequence, deadline)
         continue
       }
@@ -220,7 +270,7 @@ export class CheckpointReader<T> {
         continue
       }
       const verdict = await this.#verdict(found, payload, deadline)
-      if (verdict === 'damaged') throw damaged(found.sequence)
+      if (verdict === 'damaged') throw this.#damaged(rangeOf(found), found)
       if (verdict === 'lapped' && !(await passesOver())) throw await this.#lapped(found.sequence, deadline)
     }
     // All of it went while it was read.
@@ -310,16 +360,17 @@ export class CheckpointReader<T> {
   }
 
   /**
-   * A sequence number up to which the log is known to be durable, by what its newest record says: a lower bound. 0 on a
+   * A sequence number up to which the log is known to be durable, by what its records and its metadata say: a lower bound. 0 on a
    * pool that keeps nothing durable.
    */
   async durableSequence(options?: CallOptions): Promise<bigint> {
-    const { newest } = await this.view.survey(new Deadline(options), { newestOnly: true })
-    return newest?.last.durableSequence ?? 0n
+    const { newest, witnesses } = await this.view.survey(new Deadline(options), { newestOnly: true })
+    const known = witnesses.map(({ durableSequence }) => durableSequence)
+    return known.reduce(greater, newest?.last.durableSequence ?? 0n)
   }
 
   #checkpoint(found: Found, payload: Uint8Array): Checkpoint<T> {
-    const { codec, storedBytes: _stored, baseSequence: _base, ...info } = infoOf(found, this.access.id)
+    const { codec, storedBytes: _stored, baseSequence: _base, damaged: _, ...info } = infoOf(found, this.access.id)
     const at = `Checkpoint ${found.sequence} of region ${JSON.stringify(this.access.name)}`
     return loggable({ ...info, value: decodeWith(this.codec, codec, payload, info.schema, at) })
   }
@@ -332,13 +383,24 @@ export class CheckpointReader<T> {
     const survey = await this.view.survey(deadline)
     const { newest, header, droppedThrough } = survey
     if (sequence < header.firstSequence) throw notFound(sequence, survey, 'was cleared')
+    const { damaged: end, missing } = survey
+    if (missing !== undefined && sequence >= missing.from && sequence <= missing.to) {
+      throw notFound(
+        sequence,
+        survey,
+        'was to become durable and is not there whole: a crash took it, or it is damaged',
+      )
+    }
+    if (end !== undefined && sequence >= end.from && sequence <= end.to) throw this.#damagedEnd(survey)
     if (newest === undefined || sequence > newest.sequence) throw notFound(sequence, survey, 'was not written yet')
     if (item !== undefined && isCut(item.found, survey)) throw lapped(sequence, survey)
     if (item !== undefined && (sequence > droppedThrough || this.access.mode === 'overwrite')) return item
     if (sequence <= droppedThrough) throw lapped(sequence, survey)
     for await (const part of this.view.checkpoints(survey, undefined, deadline, false)) {
       if (!('gap' in part) || part.sequence > sequence) continue
-      if (part.gap === 'damaged') throw damaged(sequence)
+      if (part.gap === 'damaged' && sequence <= part.to) {
+        throw this.#damaged({ from: part.sequence, to: part.to }, part)
+      }
       if (part.gap === 'lapped') throw lapped(sequence, survey)
     }
     throw notFound(sequence, survey, 'is not in the log: a writer gave it up, or it was lost before it was durable')
@@ -348,10 +410,10 @@ export class CheckpointReader<T> {
   async #throughNewest<I extends Age>(deadline: Deadline, gather: (survey: Survey) => Promise<I[]>): Promise<I[]> {
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
       const survey = await this.view.survey(deadline)
-      const { newest, header } = survey
-      if (newest === undefined || newest.sequence < header.firstSequence) return []
-      const found = await gather(survey)
-      const last = found.at(-1)
+      const newest = newestOf(survey)
+      const found = newest === undefined && survey.damaged === undefined ? [] : await gather(survey)
+      if (newest === undefined) return found
+      const last = found.findLast((item) => !('gap' in item))
       if (last !== undefined && compareAge(last, newest) === 0) return found
     }
     throw outrun()
@@ -371,7 +433,7 @@ export class CheckpointReader<T> {
 
   async #missing(found: Found, why: Unrestorable, deadline: Deadline): Promise<CheckpointError> {
     const verdict = await this.#verdict(found, why, deadline)
-    if (verdict === 'damaged') return damaged(found.sequence)
+    if (verdict === 'damaged') return this.#damaged(rangeOf(found), found)
     const survey = await this.view.survey(deadline)
     return verdict === 'lapped'
       ? lapped(found.sequence, survey)
@@ -421,6 +483,15 @@ function cursorFields(cursor: unknown): Cursor {
     'CURSOR_INVALID',
     `A cursor has the id of a region, and an epoch and a sequence that are bigints from 0 to 2^64-1; this is ${show(cursor)}.`,
   )
+}
+
+/** What is not cleared. */
+function newestOf({ newest, header }: Survey): Found | undefined {
+  return newest === undefined || newest.sequence < header.firstSequence ? undefined : newest
+}
+
+function rangeOf({ sequence }: Age): SequenceRange {
+  return { from: sequence, to: sequence }
 }
 
 /** A reader over a region's access; `codec` as given to the log. */

@@ -6,7 +6,7 @@ import { CheckpointError } from '../errors.js'
 import { cellBytes, cellsOf, type DataArea, recordHeaderBytes } from './geometry.js'
 
 export const recordMagic = 0x524b4352 // "RCKR"
-export const recordVersion = 1
+export const recordVersion = 2
 export const recordKind = { full: 1, delta: 2, part: 3 } as const
 export const lastPartFlag = 0x0001
 /** Flag bits that a reader must know to read the record; the other eight may be ignored. */
@@ -22,7 +22,8 @@ export interface RecordFields {
   part: number
   /** CRC of the header of the record before it in the log. */
   previousCrc: number
-  generation: bigint
+  /** Behind this sequence number no crash has taken anything from the log, up to this record. */
+  unbrokenFrom: bigint
   epoch: bigint
   sequence: bigint
   /** Of the full checkpoint that a delta's chain begins with; 0 in other records. */
@@ -64,7 +65,7 @@ export function writeRecordHeader(
   view.setUint32(16, fields.part, true)
   view.setUint32(20, fields.previousCrc, true)
   target.set(instance, 24)
-  view.setBigUint64(40, fields.generation, true)
+  view.setBigUint64(40, fields.unbrokenFrom, true)
   view.setBigUint64(48, fields.epoch, true)
   view.setBigUint64(56, fields.sequence, true)
   view.setBigUint64(64, fields.baseSequence, true)
@@ -136,7 +137,7 @@ export function parseRecordHeader(
     schema: view.getUint32(12, true),
     part,
     previousCrc: view.getUint32(20, true),
-    generation: view.getBigUint64(40, true),
+    unbrokenFrom: view.getBigUint64(40, true),
     epoch: view.getBigUint64(48, true),
     sequence,
     baseSequence,
@@ -196,5 +197,10 @@ export function safeNumber(value: bigint): number | undefined {
 
 export function greater(a: bigint, b: bigint): bigint {
   if (a < b) return b
+  return a
+}
+
+export function lesser(a: bigint, b: bigint): bigint {
+  if (b < a) return b
   return a
 }

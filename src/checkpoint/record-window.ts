@@ -5,7 +5,14 @@
 
 import type { Deadline } from './deadline.js'
 import { cellBytes, type DataArea, physicalRanges, recordHeaderBytes } from './geometry.js'
-import { type Crc32c, continues, parseRecordHeader, type RecordHeader } from './record-header.js'
+import {
+  type Crc32c,
+  continues,
+  parseRecordHeader,
+  type RecordHeader,
+  recordMagic,
+  safeNumber,
+} from './record-header.js'
 import type { RegionReadAccess } from './region-access.js'
 
 const firstWindowBytes = 65_536
@@ -14,6 +21,7 @@ const headersOnlyBytes = 4096
 /** Records from this size on are stepped over, not read through. */
 const largeRecordBytes = 262_144
 const verifyBytes = 4 * 1024 * 1024
+const scanCells = verifyBytes / cellBytes
 
 export class RecordWindow {
   readonly #access: RegionReadAccess
@@ -71,6 +79,43 @@ export class RecordWindow {
   async next(header: RecordHeader): Promise<RecordHeader | undefined> {
     const following = await this.header(header.position + header.cells, header.payloadBytes >= largeRecordBytes)
     return following !== undefined && continues(header, following) ? following : undefined
+  }
+
+  /** Every sound header at a cell from one position to before another, in order. It reads all of it. */
+  async scan(from: number, to: number): Promise<RecordHeader[]> {
+    const found: RecordHeader[] = []
+    for (let at = from; at < to; at += scanCells) {
+      const cells = Math.min(scanCells, to - at)
+      const bytes = await this.#read(at, 0, cells * cellBytes)
+      const view = new DataView(bytes.buffer)
+      for (let cell = 0; cell < cells; cell++) {
+        const start = cell * cellBytes
+        if (view.getUint32(start, true) !== recordMagic) continue
+        const header = bytes.subarray(start, start + recordHeaderBytes)
+        const record = parseRecordHeader(header, at + cell, this.#area, this.#instance, this.#crc32c)
+        if (record !== undefined) found.push(record)
+      }
+    }
+    return found
+  }
+
+  /** Every sound header in the area, whatever lap it is of. It reads all of the area. */
+  async scanAll(): Promise<RecordHeader[]> {
+    const found: RecordHeader[] = []
+    const { cells } = this.#area
+    for (let at = 0; at < cells; at += scanCells) {
+      const bytes = await this.#read(at, 0, Math.min(scanCells, cells - at) * cellBytes)
+      const view = new DataView(bytes.buffer)
+      for (let start = 0; start < bytes.length; start += cellBytes) {
+        if (view.getUint32(start, true) !== recordMagic) continue
+        const position = safeNumber(view.getBigUint64(start + 112, true))
+        if (position === undefined || position % cells !== at + start / cellBytes) continue
+        const header = bytes.subarray(start, start + recordHeaderBytes)
+        const record = parseRecordHeader(header, position, this.#area, this.#instance, this.#crc32c)
+        if (record !== undefined) found.push(record)
+      }
+    }
+    return found
   }
 
   /** Copies the payload to target; false when its checksum does not hold. */

@@ -4,7 +4,17 @@
  */
 import type { CheckpointError, Outcome } from '../errors.js'
 import type { Ack, CallOptions, Durability, RegionInfo, WriteOptions } from '../types.js'
+import type { SequenceRange } from './log-view.js'
+import type { MendedMetadata } from './placement.js'
 import type { VerifiedCheckpoints } from './verified.js'
+
+/**
+ * What an owner found when it looked for the end of the log: it wrote damaged metadata anew (mended); durable checkpoints at
+ * the end are gone (damaged); appends that were to become durable are not there whole, which a crash explains as well (missing).
+ */
+export type LogFinding =
+  | ({ readonly kind: 'mended' } & MendedMetadata)
+  | ({ readonly kind: 'damaged' | 'missing' } & SequenceRange)
 
 export interface RegionReadAccess {
   readonly name: string
@@ -58,6 +68,8 @@ export interface RegionWriteAccess extends RegionReadAccess {
   lost?(call: string, outcome: Outcome): CheckpointError | undefined
   /** The log has records of a later epoch: this access is of an owner that was fenced. */
   foundFenced?(epoch: bigint): void
+  /** What the owner found out about the log's metadata and end. Best effort, and not waited for. */
+  noteFinding?(finding: LogFinding): void
   /** The log was cleared: for those who watch the region. Best effort, and not waited for. */
   noteCleared?(): void
   /** Page-aligned memory for staging, reused: call release once nothing refers to it. */

@@ -12,7 +12,7 @@ import { AppendView } from './append-view.js'
 import { Deadline } from './deadline.js'
 import { deltaHeaderBytes, writeDeltaHeader } from './delta.js'
 import { type ChainLink, type DeltaChain, makeLink } from './delta-chain.js'
-import { cellBytes, cellsOf, type Geometry, geometryOf, logHeaderBytes, recordHeaderBytes } from './geometry.js'
+import { cellBytes, cellsOf, type Geometry, geometryOf, recordHeaderBytes } from './geometry.js'
 import {
   Answer,
   type Appended,
@@ -25,14 +25,16 @@ import {
   Waiting,
   withOutcome,
 } from './jobs.js'
-import { copyOffset, type LogHeader, writeLogHeader } from './log-header.js'
-import { type Age, type LogView, largestAssembledBytes } from './log-view.js'
+import { type LogHeader, logHeaderUsedBytes, writeLogHeader } from './log-header.js'
+import { type Age, type LogView, largestAssembledBytes, type SequenceRange } from './log-view.js'
+import { damaged } from './missing.js'
 import { OverwritePlacement } from './overwrite-placement.js'
 import { OverwriteView } from './overwrite-view.js'
 import type { Placement } from './placement.js'
 import {
   type Crc32c,
   compareAge,
+  greater,
   instanceBytes,
   lastPartFlag,
   type RecordFields,
@@ -75,6 +77,9 @@ const mostIdleLooks = 8
 const lookMs = 25
 /** For a look at the saved cursors while the region is being closed. */
 const lastLookMs = 1_000
+/** A log that nothing was appended to for so long is at rest. */
+const restMs = 25
+const longestRestMs = 1_000
 
 export class LogWriter {
   readonly access: RegionWriteAccess
@@ -99,6 +104,10 @@ export class LogWriter {
   #nextSequence = 1n
   #newestAcknowledged = 0n
   #durableSequence = 0n
+  #unbrokenFrom = 0n
+  /** What was damaged behind the newest when the end of the log was last looked for. */
+  #damaged: SequenceRange | undefined
+  #resting: NodeJS.Timeout | undefined
   #cursors: readonly Age[] = []
   #waiters: (() => void)[] = []
   #clearing: Promise<unknown> = Promise.resolve()
@@ -133,7 +142,7 @@ export class LogWriter {
     } else {
       const view = new OverwriteView(access, this.#geometry, this.#instance)
       this.#view = view
-      this.#placement = new OverwritePlacement(access, this.#geometry, view)
+      this.#placement = new OverwritePlacement(access, this.#geometry, view, this.#instance)
     }
     this.maximumCells = this.#placement.maximumCells
   }
@@ -218,11 +227,15 @@ export class LogWriter {
     return answer.promise
   }
 
-  /** The newest checkpoint that the log had when its end was last looked for. */
+  /**
+   * The newest checkpoint that the log had when its end was last looked for.
+   * @throws CheckpointError `CHECKPOINT_DAMAGED` when there had been newer ones
+   */
   async end(): Promise<Age | undefined> {
     this.#requireOpen()
     await this.#barrier()
     const newest = this.#newestFound
+    if (this.#damaged !== undefined) throw damaged(this.#damaged, { region: this.access.id, newest })
     return newest === undefined || newest.sequence < this.#header.firstSequence ? undefined : newest
   }
 
@@ -267,6 +280,9 @@ export class LogWriter {
       if (looks >= mostIdleLooks) this.#streaming?.job.answer.reject(withOutcome(this.#closing, 'none'))
       await this.#change(Math.min(end - now, this.#streaming === undefined ? longestTimerMs : lookMs))
     }
+    if (this.#failure === undefined && end > performance.now()) {
+      await this.rest(Math.min(end - performance.now(), longestRestMs))
+    }
     this.fail(this.#closing)
   }
 
@@ -274,6 +290,7 @@ export class LogWriter {
   fail(error: CheckpointError): void {
     if (this.#failure !== undefined) return
     this.#failure = error
+    clearTimeout(this.#resting)
     // What is in flight is told by its write, which ends now, too.
     for (const { answer } of this.#suspects) answer.reject(withOutcome(error, 'unknown'))
     this.#streaming?.job.answer.reject(withOutcome(error, 'none'))
@@ -432,7 +449,7 @@ export class LogWriter {
   }
 
   #hasRoom(cells: number, first: boolean): boolean {
-    return !this.#isCrowded(cells) && !this.#placement.guarded(cells, first)
+    return !this.#isCrowded(cells) && !this.#placement.guarded(cells, first) && !this.#placement.unreserved(cells)
   }
 
   #isCrowded(cells: number): boolean {
@@ -515,7 +532,7 @@ export class LogWriter {
     const fields: RecordFields = {
       ...content,
       ...this.#placement.next(content.part === 0),
-      generation: this.#header.generation,
+      unbrokenFrom: this.#unbrokenFrom,
       epoch: access.epoch,
       sequence,
       baseSequence: content.baseSequence ?? 0n,
@@ -524,7 +541,7 @@ export class LogWriter {
     }
     const headerCrc = writeRecordHeader(staging.bytes, fields, this.#instance, this.#crc32c)
     const header: RecordHeader = { ...fields, cells: cellsOf(fields.payloadBytes), headerCrc }
-    const companions = this.#placement.advance(header)
+    const companions = this.#placement.advance(header, durability === 'durable')
     // What a durable write covers is not pending any more.
     if (durability === 'durable') this.#placement.takePending()
 
@@ -592,9 +609,11 @@ export class LogWriter {
     if (!flight.ends || flight.ack === undefined) return
     const { sequence } = flight.header
     const durable = flight.answer.durability === 'durable'
-    this.#placement.settled(flight.start, durable)
+    this.#placement.settled(flight.start, sequence, durable)
     this.#newestAcknowledged = sequence
     if (durable) this.#durableSequence = sequence
+    this.#damaged = undefined
+    this.#restSoon()
     flight.answer.resolve(loggable({ ...flight.ack, sequence }))
   }
 
@@ -628,10 +647,8 @@ export class LogWriter {
   async #load(): Promise<void> {
     const { access } = this
     const { rollbacks } = access
-    const { header, newest, greatestSequence } = await this.#placement.load(
-      new Deadline(),
-      !this.#wrote && access.durableWhenOpened === true,
-    )
+    const loaded = await this.#placement.load(new Deadline(), !this.#wrote && access.durableWhenOpened === true)
+    const { header, newest, greatestSequence } = loaded
     if (newest !== undefined && newest.epoch > access.epoch) {
       access.foundFenced?.(newest.epoch)
       throw new CheckpointError(
@@ -648,9 +665,16 @@ export class LogWriter {
       if (least > this.#nextSequence) this.#nextSequence = least
     }
     this.#newestAcknowledged = newest?.sequence ?? 0n
-    const durable = newest?.last.durableSequence ?? 0n
-    if (durable > this.#durableSequence) this.#durableSequence = durable
+    this.#durableSequence = greater(
+      this.#durableSequence,
+      greater(loaded.durableSequence, newest?.last.durableSequence ?? 0n),
+    )
+    this.#unbrokenFrom = loaded.unbrokenFrom
+    this.#damaged = loaded.damaged
     this.#rollbacks = rollbacks
+    if (loaded.mended !== undefined) access.noteFinding?.({ kind: 'mended', ...loaded.mended })
+    if (loaded.damaged !== undefined) access.noteFinding?.({ kind: 'damaged', ...loaded.damaged })
+    if (loaded.missing !== undefined) access.noteFinding?.({ kind: 'missing', ...loaded.missing })
     this.#loaded = true
   }
 
@@ -708,6 +732,8 @@ export class LogWriter {
   async #makeRoom(answer: Answer, cells: number, first: boolean): Promise<void> {
     if (this.#isCrowded(cells)) {
       await this.#awaitSpace(answer, cells)
+    } else if (!this.#placement.guarded(cells, first)) {
+      await this.#reserve(answer, cells)
     } else if (this.#flights.length > 0) {
       await this.#change()
     } else {
@@ -721,6 +747,47 @@ export class LogWriter {
         answer.reject(withOutcome(error, 'none'))
       }
     }
+  }
+
+  /** Says durably how far what is in the ring may be overwritten, before it is. */
+  async #reserve(answer: Answer, cells: number): Promise<void> {
+    const { access } = this
+    const { writes, reserved } = this.#placement.reservation(cells)
+    try {
+      if (writes.length > 0) {
+        await access.writeAll(writes, { durability: 'durable', timeoutMs: answer.writeTimeoutMs })
+      }
+      if (access.rollbacks === this.#rollbacks) reserved()
+    } catch (error) {
+      this.#loaded = false
+      answer.reject(withOutcome(error, 'none'))
+    }
+  }
+
+  #restSoon(): void {
+    if (this.#resting !== undefined) return
+    this.#resting = setTimeout(() => {
+      this.#resting = undefined
+      if (this.#idle) void this.rest(longestRestMs)
+      else this.#restSoon()
+    }, restMs)
+    this.#resting.unref()
+  }
+
+  get #idle(): boolean {
+    return this.#flights.length === 0 && this.#queue.length === 0 && !this.#pumping
+  }
+
+  /**
+   * Nothing comes for a while, or ever: the log says where it ends, and that this was acknowledged. Until then a reader could
+   * not tell what has been damaged from what was never acknowledged. A write and no flush: what it says of is durable.
+   */
+  async rest(timeoutMs: number): Promise<void> {
+    if (!this.#idle || !this.#loaded || this.access.rollbacks !== this.#rollbacks) return
+    const writes = this.#placement.restingTip(this.#durableSequence)
+    if (writes.length === 0) return
+    // Whoever appends next says it again.
+    await post(() => this.access.writeAll(writes, { durability: 'visible', timeoutMs })).catch(() => undefined)
   }
 
   async #awaitSpace(answer: Answer, cells: number): Promise<void> {
@@ -835,16 +902,16 @@ export class LogWriter {
     const generation = this.#header.generation + 1n
     const { position } = this.#placement.next(true)
     const header: LogHeader = { generation, firstSequence, position }
-    const staging = access.staging(logHeaderBytes)
-    const bytes = staging.bytes.subarray(0, logHeaderBytes)
+    const bytes = new Uint8Array(logHeaderUsedBytes)
     writeLogHeader(bytes, header, this.#geometry, this.#instance, this.#crc32c)
     try {
       const options = { ...deadline.rest(), durability: access.strongest }
       answer.sent = true
-      const ack = await access.writeAll([{ offset: copyOffset(generation), bytes }], options)
+      const ack = await access.writeAll(
+        this.#geometry.metadata.offsets.map((offset) => ({ offset, bytes })),
+        options,
+      )
       this.#header = header
-      // Not when it failed: it may still be sent from there.
-      staging.release()
       return ack
     } catch (error) {
       this.#loaded = false

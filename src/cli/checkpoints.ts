@@ -15,14 +15,20 @@ export async function listCheckpoints(address: string, name: string, options: Ou
     printJson(infos.map(({ cursor: _, ...info }) => info))
     return
   }
-  const rows = infos.map((info) => [
-    String(info.sequence),
-    String(info.epoch),
-    info.writtenAt.toISOString(),
-    formatSize(info.bytes),
-    codecNames[info.codec] ?? String(info.codec),
-    String(info.schema),
-  ])
+  const rows = infos.map((info) => {
+    if (info.damaged) {
+      const { sequence, through } = info
+      return [sequence === through ? String(sequence) : `${sequence}-${through}`, '', 'damaged', '', '', '']
+    }
+    return [
+      String(info.sequence),
+      String(info.epoch),
+      info.writtenAt.toISOString(),
+      formatSize(info.bytes),
+      codecNames[info.codec] ?? String(info.codec),
+      String(info.schema),
+    ]
+  })
   printTable(['SEQUENCE', 'EPOCH', 'WRITTEN', 'SIZE', 'CODEC', 'SCHEMA'], rows)
 }
 
@@ -42,7 +48,8 @@ export async function extractCheckpoint(address: string, name: string, options: 
     const infos = await reader.list({ timeoutMs: options.timeout })
     const wanted = options.sequence ?? infos.at(-1)?.sequence
     if (wanted === undefined) throw new CheckpointError('CHECKPOINT_NOT_FOUND', `Region "${name}" holds no checkpoint.`)
-    const bytes = infos.find((info) => info.sequence === wanted)?.bytes
+    const info = infos.find(({ sequence }) => sequence === wanted)
+    const bytes = info?.damaged ? undefined : info?.bytes
     const stream = reader.stream(wanted, { timeoutMs: options.timeout })
     const total = await withProgress(`Extracting checkpoint ${wanted}`, (at) =>
       writeOutput(options.output, stream, (done) =>

@@ -38,7 +38,8 @@ export async function setCursor(
       })
     }
     await reader.saveCursor(name, info.cursor, call)
-    return { name, sequence: info.sequence, epoch: info.epoch }
+    const at = info.damaged ? info.through : info.sequence
+    return { name, sequence: at, epoch: info.cursor.epoch }
   })
   if (options.json) printJson(saved)
   else process.stdout.write(`saved ${printable(name)} at checkpoint ${saved.sequence}\n`)

@@ -1,5 +1,5 @@
 /** A region as the checkpoint formats need it. */
-import type { RegionReadAccess, RegionWriteAccess } from '../checkpoint/region-access.js'
+import type { LogFinding, RegionReadAccess, RegionWriteAccess } from '../checkpoint/region-access.js'
 import type { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import type { CheckpointError, Outcome } from '../errors.js'
 import type {
@@ -24,6 +24,7 @@ interface WritableRegion {
   readonly strongest: Durability
   readonly rollbacks: number
   noteCleared(): void
+  noteFinding(finding: LogFinding): void
 }
 
 export interface PortParts {
@@ -149,6 +150,10 @@ export class RegionWritePort extends RegionReadPort implements RegionWriteAccess
 
   foundFenced(epoch: bigint): void {
     this.#log.foundFenced(epoch)
+  }
+
+  noteFinding(finding: LogFinding): void {
+    this.#region.noteFinding(finding)
   }
 
   noteCleared(): void {

@@ -1,5 +1,6 @@
 /** What a client tells of its connections and of what it owns. */
 import { eventFacts, printsAs } from '../call/printed.js'
+import type { MendedMetadata, SequenceRange } from '../checkpoint/index.js'
 import type { CheckpointError } from '../errors.js'
 
 /**
@@ -65,7 +66,35 @@ export class OwnershipEvent extends Event {
   }
 }
 
-for (const event of [ConnectionEvent, OwnershipEvent]) printsAs<Event>(event, eventFacts)
+/**
+ * `log-mended`, `log-damaged` and `log-missing` of a client: what the log of a region that it has open for writing was like when it
+ * looked for the end of it, to append.
+ */
+export class LogEvent extends Event {
+  declare readonly type: 'log-mended' | 'log-damaged' | 'log-missing'
+  /** host:port of the unit. */
+  readonly unit: string
+  /** Name of the region. */
+  readonly region: string
+  /** The epoch under which this client owns it. */
+  readonly epoch: bigint
+  /** Of `log-damaged` and `log-missing`: the sequence numbers of the checkpoints that are not there whole. */
+  readonly range: SequenceRange | undefined
+  /** Of `log-mended`: how many log headers and other entries of the metadata were written anew, or all from the records. */
+  readonly mended: MendedMetadata | undefined
+
+  /** @internal */
+  constructor(type: LogEvent['type'], detail: Omit<LogEvent, keyof Event>) {
+    super(type)
+    this.unit = detail.unit
+    this.region = detail.region
+    this.epoch = detail.epoch
+    this.range = detail.range
+    this.mended = detail.mended
+  }
+}
+
+for (const event of [ConnectionEvent, OwnershipEvent, LogEvent]) printsAs<Event>(event, eventFacts)
 
 /** The events of a client, by their types. */
 export interface ClientEvents {
@@ -81,4 +110,10 @@ export interface ClientEvents {
   'lost-writes': OwnershipEvent
   /** Another process owns the region: the reason of its `fenced`. */
   fenced: OwnershipEvent
+  /** One of the two copies of a log's metadata was damaged, or behind the other, and has been written anew. */
+  'log-mended': LogEvent
+  /** Checkpoints at the end of a log had been durable, and are damaged. The next append goes on behind them. */
+  'log-damaged': LogEvent
+  /** Checkpoints at the end of a log were to become durable, and a crash took them; or they are damaged. */
+  'log-missing': LogEvent
 }

@@ -8,6 +8,7 @@ import { checkRegion, connectOptions, listOptions, openOptions, takeCall, watchO
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import { deadlineTimer } from '../call/timer.js'
+import type { LogFinding, MendedMetadata } from '../checkpoint/index.js'
 import { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { ControlChannel } from '../control/channel.js'
 import { CheckpointError } from '../errors.js'
@@ -28,7 +29,7 @@ import type {
   UnitStatus,
 } from '../types.js'
 import type { ClientCore } from './client-core.js'
-import { type ClientEvents, ConnectionEvent, OwnershipEvent } from './client-events.js'
+import { type ClientEvents, ConnectionEvent, LogEvent, OwnershipEvent } from './client-events.js'
 import { ConnectionAccount } from './connection-account.js'
 import { DataLink } from './data-link.js'
 import { Deadlines } from './deadlines.js'
@@ -393,6 +394,12 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
       onClosed: (region: RegionReader) => this.#regions.delete(region),
       onEvent: (type: OwnershipEvent['type'], epoch: bigint, error: CheckpointError) =>
         this.dispatchEvent(new OwnershipEvent(type, { unit: this.#core.session.address, region: name, epoch, error })),
+      onFinding: (finding: LogFinding, epoch: bigint) => {
+        const range = finding.kind === 'mended' ? undefined : { from: finding.from, to: finding.to }
+        const mended = finding.kind === 'mended' ? withoutKind(finding) : undefined
+        const detail = { unit: this.#core.session.address, region: name, epoch, range, mended }
+        this.dispatchEvent(new LogEvent(`log-${finding.kind}`, detail))
+      },
     }
     const region = mode !== 'READ' ? new Region(parts) : new RegionReader(parts)
     this.#regions.add(region)
@@ -485,4 +492,8 @@ function packageVersion(): string {
     version = found
   }
   return version
+}
+
+function withoutKind({ headers, entries, rebuilt }: MendedMetadata): MendedMetadata {
+  return { headers, entries, rebuilt }
 }

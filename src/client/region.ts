@@ -17,6 +17,7 @@ import { loggable, printsAs } from '../call/printed.js'
 import { asList } from '../call/shape.js'
 import { deadlineTimer } from '../call/timer.js'
 import type { Codec } from '../checkpoint/codec.js'
+import type { LogFinding } from '../checkpoint/index.js'
 import { type CheckpointLog, closeLogs, failLogs, type LogOptions, noteBroken, openLog } from '../checkpoint/log.js'
 import { type CheckpointReader, openReader } from '../checkpoint/reader.js'
 import { CheckpointError } from '../errors.js'
@@ -52,6 +53,7 @@ export interface RegionParts {
   durability: Durability | undefined
   onClosed(region: RegionReader): void
   onEvent(type: 'lost-writes' | 'fenced', epoch: bigint, error: CheckpointError): void
+  onFinding(finding: LogFinding, epoch: bigint): void
 }
 
 /**
@@ -427,6 +429,7 @@ export class Region extends RegionReader {
   #durability: Durability | undefined
   #onEvent: RegionParts['onEvent']
   #logAccess: RegionWritePort | undefined
+  #onFinding: RegionParts['onFinding']
 
   /** @internal Use {@link Client.createRegion} or {@link Client.openRegion}. */
   constructor(parts: RegionParts) {
@@ -434,6 +437,7 @@ export class Region extends RegionReader {
     this.fenced = this.#fenced.signal
     this.#durability = parts.durability
     this.#onEvent = parts.onEvent
+    this.#onFinding = parts.onFinding
     const { failure } = this.link
     if (failure !== undefined) this.onFailed(failure)
   }
@@ -582,6 +586,11 @@ export class Region extends RegionReader {
       foundFenced: (epoch) => this.link.fence(epoch),
     })
     return openLog<T>(this.#logAccess, options)
+  }
+
+  /** @internal */
+  noteFinding(finding: LogFinding): void {
+    this.#onFinding(finding, this.epoch)
   }
 
   /** @internal */

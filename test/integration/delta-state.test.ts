@@ -1,7 +1,7 @@
 /** Deltas of a large state that is edited at random: every checkpoint is exact, and costs about what was changed. */
 import { createHash, randomFillSync } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { connect, PersistentMemoryUnit } from '../../src/index.js'
+import { type CheckpointInfo, connect, PersistentMemoryUnit } from '../../src/index.js'
 import { MiB, pickSeed, randomFrom } from './client-support.js'
 
 const long = process.env.RC_LONG === '1'
@@ -49,7 +49,7 @@ test(`${restores} of ${checkpoints} checkpoints of a ${stateMiB} MiB state under
   for (const [sequence, hash] of hashes) {
     expect(hashOf((await reader.at(sequence)).value), `checkpoint ${sequence}, RC_SEED=${seed}`).toBe(hash)
   }
-  const infos = await reader.list()
+  const infos = (await reader.list()) as CheckpointInfo[]
   expect(infos).toHaveLength(checkpoints)
   const deltas = infos.filter(({ baseSequence }) => baseSequence !== undefined)
   expect(deltas.length).toBe(checkpoints - Math.ceil(checkpoints / fullEvery))
@@ -74,7 +74,7 @@ test('a change of 1 % in pieces of 4 KiB sends at most 1.3 % of the state; the s
       randomFillSync(state, Math.floor(Math.random() * (state.length - piece)), piece)
     }
     const { sequence } = await log.append(state)
-    const info = (await log.list()).at(-1)
+    const info = ((await log.list()) as CheckpointInfo[]).at(-1)
     expect(info).toMatchObject({ sequence, baseSequence: 1n })
     percent.set(piece, ((info!.storedBytes + headerBytes) / state.length) * 100)
   }

@@ -1,6 +1,6 @@
 import { randomFillSync } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { connect, PersistentMemoryUnit } from '../../src/index.js'
+import { type CheckpointInfo, connect, PersistentMemoryUnit } from '../../src/index.js'
 import { MiB, pickSeed, randomFrom } from './client-support.js'
 
 test('deltas of a state go to a unit, and another process restores any of them, follows them, and goes on', async () => {
@@ -24,7 +24,7 @@ test('deltas of a state go to a unit, and another process restores any of them, 
     expect(value?.sequence).toBe(sequence)
     expect(Buffer.compare(value?.value ?? Buffer.of(), state)).toBe(0)
   }
-  const infos = await reader.list()
+  const infos = (await reader.list()) as CheckpointInfo[]
   expect(infos.filter(({ baseSequence }) => baseSequence === undefined).map(({ sequence }) => sequence)).toEqual([
     1n,
     9n,

@@ -1,8 +1,10 @@
 /** Deltas: every reader gets the exact bytes, or a coded error; never those of another state. */
+
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { Deadline } from '../../src/checkpoint/deadline.js'
 import { deltaHeaderBytes, parseDelta } from '../../src/checkpoint/delta.js'
-import { type CheckpointLog, openLog, openReader } from '../../src/checkpoint/index.js'
+import { type CheckpointInfo, type CheckpointLog, openLog, openReader } from '../../src/checkpoint/index.js'
 import { openView } from '../../src/checkpoint/reader.js'
 import type { RecordHeader } from '../../src/checkpoint/record-header.js'
 import { Restorer } from '../../src/checkpoint/restore.js'
@@ -57,7 +59,7 @@ async function checkReaders(memory: MemoryRegion, states: Map<bigint, Uint8Array
     same(value, states.get(sequence), `all, ${sequence}`)
     expect(bytes).toBe(value.length)
   }
-  const listed = (await reader.list()).map(({ sequence }) => sequence)
+  const listed = ((await reader.list()) as CheckpointInfo[]).map(({ sequence }) => sequence)
   expect(listed).toEqual(all.map(({ sequence }) => sequence))
   const newest = all.at(-1)
   const latest = await reader.latest()
@@ -105,11 +107,11 @@ test.each([
       const { value } = await follow.next()
       expect(value?.sequence).toBe(sequence)
       same(value?.value, taken, `RC_SEED=${seed + round}: follow ${sequence}`)
-      if ((await log.list()).at(-1)?.baseSequence !== undefined) written++
+      if (((await log.list()) as CheckpointInfo[]).at(-1)?.baseSequence !== undefined) written++
       state = edit(taken, random, most)
       if (count % 40 === 0) await checkReaders(memory, states, random)
     }
-    const infos = await log.list()
+    const infos = (await log.list()) as CheckpointInfo[]
     const deltas = infos.filter(({ baseSequence }) => baseSequence !== undefined)
     // In a small ring none may be left at the end.
     if (fullEvery === 1) expect(written).toBe(0)
@@ -130,7 +132,13 @@ test('a delta takes what has changed, and a list shows it', async () => {
     await log.append(state)
   }
   const stored = 64 + 16 + 256
-  expect((await log.list()).map(({ bytes, storedBytes, baseSequence }) => [bytes, storedBytes, baseSequence])).toEqual([
+  expect(
+    ((await log.list()) as CheckpointInfo[]).map(({ bytes, storedBytes, baseSequence }) => [
+      bytes,
+      storedBytes,
+      baseSequence,
+    ]),
+  ).toEqual([
     [65536, 65536, undefined],
     [65536, stored, 1n],
     [65536, stored, 1n],
@@ -140,9 +148,9 @@ test('a delta takes what has changed, and a list shows it', async () => {
   ])
   state.fill(9)
   await log.append(state)
-  expect((await log.list()).at(-1)).toMatchObject({ storedBytes: 65536 })
+  expect(((await log.list()) as CheckpointInfo[]).at(-1)).toMatchObject({ storedBytes: 65536 })
   await log.append(state)
-  expect((await log.list()).at(-1)).toMatchObject({ storedBytes: 64, baseSequence: 7n })
+  expect(((await log.list()) as CheckpointInfo[]).at(-1)).toMatchObject({ storedBytes: 64, baseSequence: 7n })
 })
 
 test('of a state of which 1 % changed in pieces of 4 KiB, at most 1.3 % is stored', async () => {
@@ -154,7 +162,7 @@ test('of a state of which 1 % changed in pieces of 4 KiB, at most 1.3 % is store
   for (let round = 0; round < 5; round++) {
     for (let piece = 0; piece < 4; piece++) state.set(random.bytes(4096), random.below(state.length - 4096))
     await log.append(state)
-    expect((await log.list()).at(-1)?.storedBytes).toBeLessThanOrEqual(state.length * 0.013)
+    expect(((await log.list()) as CheckpointInfo[]).at(-1)?.storedBytes).toBeLessThanOrEqual(state.length * 0.013)
   }
   same((await log.latest())?.value, state, 'latest')
 })
@@ -187,7 +195,9 @@ test('a clear in the middle of a chain leaves what is behind it restorable', asy
     same((await follow.next()).value?.value, states.get(sequence), '')
   await log.clear()
   await log.append(state)
-  expect((await log.list()).map(({ sequence, storedBytes }) => [sequence, storedBytes])).toEqual([[11n, 30_000]])
+  expect(((await log.list()) as CheckpointInfo[]).map(({ sequence, storedBytes }) => [sequence, storedBytes])).toEqual([
+    [11n, 30_000],
+  ])
 })
 
 test('a checkpoint whose base the ring has dropped is lapped, whoever asks', async () => {
@@ -200,7 +210,7 @@ test('a checkpoint whose base the ring has dropped is lapped, whoever asks', asy
     state[(count * 700) % 8000] = count
     states.set((await log.append(state)).sequence, state.slice())
     const reader = openReader(memory.reader())
-    const oldest = (await reader.list())[0]
+    const oldest = ((await reader.list()) as CheckpointInfo[])[0]
     if (oldest === undefined || oldest.sequence < 3n) continue
     expect(oldest.baseSequence).toBeUndefined()
     same((await reader.at(oldest.sequence)).value, states.get(oldest.sequence), 'oldest')
@@ -255,11 +265,11 @@ test.each([
   // Everything was in the batch. Where it was gone before, what there is then is read.
   if (when === 'after') expect(sequences).toHaveLength(60)
   else expect(sequences.at(-1)).toBeGreaterThanOrEqual(60)
-  const listed = (await reader.list()).map(({ sequence }) => Number(sequence))
+  const listed = ((await reader.list()) as CheckpointInfo[]).map(({ sequence }) => Number(sequence))
   expect(listed.at(-1)).toBe(60 + count)
 })
 
-test('a base that is not there is a coded error, and the newest is what can be restored', async () => {
+test('a base that is damaged is a coded error, for what builds on it too, and what can be restored is given on request', async () => {
   for (const damage of ['header', 'payload'] as const) {
     const memory = region()
     const log = openLog(memory.owner(), { delta: { fullEvery: 100 } })
@@ -274,14 +284,21 @@ test('a base that is not there is a coded error, and the newest is what can be r
       state[count * 1000] = count
       await log.append(state)
     }
+    // The log comes to rest, and says that the last one was acknowledged.
+    for (let writes = -1; writes !== memory.writes; await sleep(60)) writes = memory.writes
     const spot = damage === 'header' ? at : at + 128 + 70
     memory.visible[spot] = (memory.visible[spot] as number) ^ 1
     const reader = openReader(memory.reader())
-    const latest = await reader.latest()
+    await expect(reader.latest()).rejects.toMatchObject({
+      code: 'CHECKPOINT_DAMAGED',
+      details: { from: 2n, newest: 1n },
+    })
+    const latest = await reader.latest({ beforeDamage: true })
     expect(latest?.sequence).toBe(1n)
+    expect(latest?.damaged?.from).toBe(2n)
     same(latest?.value, first, 'latest')
     for (const sequence of [2n, 3n, 5n]) {
-      expect(['CHECKPOINT_DAMAGED', 'CHECKPOINT_NOT_FOUND']).toContain(await codeOf(reader.at(sequence)))
+      expect(await codeOf(reader.at(sequence))).toBe('CHECKPOINT_DAMAGED')
     }
     // The next owner goes on behind what is whole.
     const next = openLog(memory.owner(), { delta: { fullEvery: 100 } })
@@ -463,7 +480,7 @@ test.each(['the same', 'the next'])(
         await log.append(state)
       }
       const durable = (await log.latest())?.sequence as bigint
-      if ((await log.list()).at(-1)?.baseSequence !== undefined) chains++
+      if (((await log.list()) as CheckpointInfo[]).at(-1)?.baseSequence !== undefined) chains++
       if (who === 'the next') log = openLog(memory.owner(), { delta: { fullEvery: 100 } })
       for (let count = random.below(40); count > 0; count--) {
         await log.append(random.bytes(random.below(6000)), { durability: 'visible' })

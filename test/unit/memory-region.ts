@@ -3,7 +3,7 @@
  * in the middle of one, and a crash of the unit takes any subset of the blocks that were not flushed.
  */
 import { randomUUID } from 'node:crypto'
-import type { RegionReadAccess, RegionWriteAccess } from '../../src/checkpoint/region-access.js'
+import type { LogFinding, RegionReadAccess, RegionWriteAccess } from '../../src/checkpoint/region-access.js'
 import { VerifiedCheckpoints } from '../../src/checkpoint/verified.js'
 import { CheckpointError } from '../../src/errors.js'
 import type { Ack, Durability, OnFull, RegionInfo } from '../../src/types.js'
@@ -96,6 +96,8 @@ export class MemoryRegion {
   flushedBytes = 0
   readonly verified = new VerifiedCheckpoints()
   metadataCalls = 0
+  /** What owners found. */
+  readonly findings: LogFinding[] = []
   /** Writes that are posted from now on: to be failed instead of landing, by their number counted from the first. */
   readonly failing = new Map<number, { error: unknown; lands: boolean }>()
   /** Staging memory in the order in which it was taken. */
@@ -228,6 +230,9 @@ export class MemoryRegion {
         await region.#post([], ranges)
         return ack('durable')
       },
+      noteFinding(finding) {
+        region.findings.push(finding)
+      },
       staging(bytes) {
         const memory = new Uint8Array(bytes)
         const taken = { released: false }
@@ -247,6 +252,15 @@ export class MemoryRegion {
       },
       takeChanges,
     }
+  }
+
+  /** Another region in the same state, with nothing under way. */
+  copy(): MemoryRegion {
+    const copy = new MemoryRegion({ ...this.options, bytes: this.visible.length, random: this.random })
+    Object.assign(copy, { id: this.id, epoch: this.epoch, cursors: [...this.cursors], rollbacks: this.rollbacks })
+    copy.visible.set(this.visible)
+    copy.medium.set(this.medium)
+    return copy
   }
 
   get idle(): boolean {

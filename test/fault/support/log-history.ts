@@ -116,7 +116,9 @@ export class LogHistory {
       if (newest <= (newestDurable.sequence ?? 0n)) yield newestDurable
       return
     }
-    let room = this.plan.bytes - 2 * (this.plan.maxBytes + recordOverheadBytes)
+    // Besides the metadata, a segment or two, and what is reserved for the next: as much as that takes, or a sixteenth.
+    const blocks = 4 * 4096
+    let room = (this.plan.bytes * 15) / 16 - blocks - 3 * (this.plan.maxBytes + recordOverheadBytes)
     for (let index = this.#appended.length - 1; index >= 0; index--) {
       const appended = this.#appended[index]
       if (!appended) return

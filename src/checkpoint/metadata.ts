@@ -1,0 +1,113 @@
+/**
+ * A log's metadata as read: both copies, put together. What one copy has lost, the other still says; only what both have lost
+ * has to be looked for in the log itself.
+ */
+import { type DirectoryEntry, parseEntry, parseTip, type Tip } from './directory.js'
+import { entriesOffset, entryBytes, type Geometry, tipBytes, tipOffset } from './geometry.js'
+import { type LogHeaders, logHeaderUsedBytes, readLogHeader } from './log-header.js'
+import { type Crc32c, compareAge, greater } from './record-header.js'
+
+export interface LogMetadata extends LogHeaders {
+  /** The copies' bytes. */
+  readonly copies: readonly [Uint8Array, Uint8Array]
+  /** Newest first. */
+  readonly tips: readonly Tip[]
+  /** Of each copy. */
+  readonly tipCopies: readonly (Tip | undefined)[]
+  /** Of both copies; two of one index where they differ. */
+  readonly entries: readonly DirectoryEntry[]
+  /** The greatest that was certainly durable. */
+  readonly durableSequence: bigint
+  /** The greatest that an append was to make durable. */
+  readonly promisedSequence: bigint
+  /** The greatest that is named. */
+  readonly greatestSequence: bigint
+  /** In cells; 0 when nothing was reserved. */
+  readonly reserved: number
+  /** Tips and entries that are neither sound nor zeros. */
+  readonly damaged: number
+}
+
+/** What to read for {@link parseMetadata}. */
+export function metadataRanges({ metadata: { offsets, bytes } }: Geometry): {
+  copies: [Uint8Array, Uint8Array]
+  ranges: { offset: number; bytes: Uint8Array }[]
+} {
+  const copies: [Uint8Array, Uint8Array] = [new Uint8Array(bytes), new Uint8Array(bytes)]
+  return { copies, ranges: copies.map((copy, index) => ({ offset: offsets[index as 0 | 1], bytes: copy })) }
+}
+
+/** Errors as of `readLogHeader`. */
+export function parseMetadata(
+  copies: readonly [Uint8Array, Uint8Array],
+  geometry: Geometry,
+  instance: Uint8Array,
+  instanceCrc: number,
+  writing: boolean,
+  crc32c: Crc32c,
+): LogMetadata {
+  const headers = copies.map((copy) => copy.subarray(0, logHeaderUsedBytes))
+  const found = readLogHeader(headers as [Uint8Array, Uint8Array], geometry, instance, writing, crc32c)
+  const tipCopies: (Tip | undefined)[] = []
+  const entries: DirectoryEntry[] = []
+  let damaged = 0
+  for (const copy of copies) {
+    const bytes = copy.subarray(tipOffset, tipOffset + tipBytes)
+    const tip = parseTip(bytes, instanceCrc, crc32c)
+    tipCopies.push(tip)
+    if (tip === undefined && !isZero(bytes)) damaged++
+  }
+  const tips = tipCopies.filter((tip) => tip !== undefined)
+  tips.sort((a, b) => compareAge(b, a) || Number(b.durableSequence - a.durableSequence))
+  if (geometry.mode === 'append') {
+    for (let index = 0; index < geometry.segments + geometry.marks; index++) {
+      const both = copies.map((copy) => entryIn(copy, index)) as [Uint8Array, Uint8Array]
+      const different = equal(...both) ? both.slice(0, 1) : both
+      for (const bytes of different) {
+        const entry = parseEntry(bytes, index, geometry, instanceCrc, crc32c)
+        if (entry !== undefined) entries.push(entry)
+        else if (!isZero(bytes)) damaged++
+      }
+    }
+  }
+  let [durableSequence, promisedSequence, greatestSequence, reserved] = [0n, 0n, 0n, 0]
+  for (const anchor of [...tips, ...entries]) {
+    durableSequence = greater(durableSequence, anchor.durableSequence)
+    greatestSequence = greater(greatestSequence, anchor.sequence)
+  }
+  for (const tip of tips) {
+    promisedSequence = greater(promisedSequence, tip.promisedSequence)
+    reserved = Math.max(reserved, tip.reserved)
+  }
+  greatestSequence = greater(greatestSequence, greater(promisedSequence, durableSequence))
+  return {
+    ...found,
+    copies,
+    tips,
+    tipCopies,
+    entries,
+    durableSequence,
+    promisedSequence,
+    greatestSequence,
+    reserved,
+    damaged,
+  }
+}
+
+/** The bytes of an entry in a copy of the metadata. */
+export function entryIn(copy: Uint8Array, index: number): Uint8Array {
+  return copy.subarray(entriesOffset + index * entryBytes, entriesOffset + (index + 1) * entryBytes)
+}
+
+/** Whether both were read from the same state of the log. */
+export function sameMetadata(one: LogMetadata, other: LogMetadata): boolean {
+  return equal(one.copies[0], other.copies[0]) && equal(one.copies[1], other.copies[1])
+}
+
+export function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && Buffer.compare(a, b) === 0
+}
+
+export function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0)
+}

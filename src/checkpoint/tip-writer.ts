@@ -1,0 +1,111 @@
+/**
+ * The tips that an owner writes, by turns into the two copies of the metadata: with each durable append, in its batch, and
+ * when the log comes to rest. With them it says what was durable, and how far it may have overwritten.
+ */
+import { writeTip } from './directory.js'
+import { type Geometry, tipBytes, tipOffset } from './geometry.js'
+import type { LogMetadata } from './metadata.js'
+import type { RegionWrite } from './placement.js'
+import { type Crc32c, isLast, type RecordHeader } from './record-header.js'
+
+export class TipWriter {
+  readonly #geometry: Geometry
+  readonly #instanceCrc: number
+  readonly #crc32c: Crc32c
+  #copy: 0 | 1 = 0
+  /** The last record of the last checkpoint that was sent. */
+  #named: RecordHeader | undefined
+  #unbrokenFrom = 0n
+  #promised = 0n
+  /** Durably, and in what was written. */
+  #reserved = 0
+  #proposed = 0
+  /** Reserved by batches on their way. */
+  #underWay: { sequence: bigint; reserved: number }[] = []
+  #said = { sequence: 0n, durableSequence: 0n }
+
+  constructor(geometry: Geometry, instanceCrc: number, crc32c: Crc32c) {
+    this.#geometry = geometry
+    this.#instanceCrc = instanceCrc
+    this.#crc32c = crc32c
+  }
+
+  /** In cells: nothing that is written up to here needs another reservation. */
+  get reserved(): number {
+    return this.#reserved
+  }
+
+  /** @param durable what the metadata says is known to be durable itself */
+  load(
+    { tips, tipCopies, reserved, durableSequence }: LogMetadata,
+    newest: RecordHeader | undefined,
+    unbrokenFrom: bigint,
+    durable: boolean,
+  ): void {
+    const [newer] = tips
+    this.#named = newest
+    this.#unbrokenFrom = unbrokenFrom
+    this.#promised = durableSequence
+    this.#reserved = durable ? reserved : 0
+    this.#proposed = reserved
+    this.#underWay = []
+    this.#said = { sequence: newest?.sequence ?? 0n, durableSequence }
+    // The newest of them is overwritten last.
+    this.#copy = tipCopies[0] === undefined || (tipCopies[1] !== undefined && newer === tipCopies[1]) ? 0 : 1
+  }
+
+  /** The log goes on with this record. Whether a tip is to say so is another matter. */
+  name(record: RecordHeader): void {
+    this.#unbrokenFrom = record.unbrokenFrom
+    if (isLast(record)) this.#named = record
+  }
+
+  /** With the batch of a record that is to become durable. */
+  promise(record: RecordHeader, reserved: number): RegionWrite[] {
+    this.#promised = record.sequence
+    if (reserved > this.#proposed) {
+      this.#proposed = reserved
+      this.#underWay.push({ sequence: record.sequence, reserved })
+    }
+    return this.#tip(record.durableSequence)
+  }
+
+  /** All up to this is durable, what its batches reserved too. */
+  settled(sequence: bigint): void {
+    for (let first = this.#underWay[0]; first !== undefined && first.sequence <= sequence; first = this.#underWay[0]) {
+      this.#reserved = Math.max(this.#reserved, first.reserved)
+      this.#underWay.shift()
+    }
+  }
+
+  reserve(reserved: number): { writes: RegionWrite[]; reserved: () => void } {
+    this.#proposed = Math.max(this.#proposed, reserved)
+    const proposed = this.#proposed
+    const done = () => {
+      this.#reserved = Math.max(this.#reserved, proposed)
+    }
+    return { writes: this.#tip(this.#said.durableSequence), reserved: done }
+  }
+
+  /** Nothing when the last tip said the same. */
+  rest(durableSequence: bigint): RegionWrite[] {
+    const said = this.#said
+    if (said.sequence === this.#named?.sequence && said.durableSequence >= durableSequence) return []
+    return this.#tip(durableSequence)
+  }
+
+  #tip(durableSequence: bigint): RegionWrite[] {
+    const record = this.#named
+    if (record === undefined) return []
+    const bytes = new Uint8Array(tipBytes)
+    const promisedSequence = this.#promised
+    const { sequence, epoch, part, position, headerCrc } = record
+    const [unbrokenFrom, reserved] = [this.#unbrokenFrom, this.#proposed]
+    const anchor = { sequence, epoch, part, position, headerCrc, durableSequence, unbrokenFrom }
+    writeTip(bytes, { ...anchor, promisedSequence, reserved }, this.#instanceCrc, this.#crc32c)
+    this.#said = { sequence: record.sequence, durableSequence }
+    const offset = this.#geometry.metadata.offsets[this.#copy] + tipOffset
+    this.#copy = this.#copy === 0 ? 1 : 0
+    return [{ offset, bytes }]
+  }
+}

@@ -1,0 +1,260 @@
+/**
+ * Durable logs of which a bit, a sector or a block is damaged, lost, or an older version of itself. Every reader gives what
+ * there was, or names what is damaged; the next owner uses no number again, and the damage stays named behind it.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { geometryOf } from '../../src/checkpoint/geometry.js'
+import { type CheckpointLog, openLog, openReader } from '../../src/checkpoint/index.js'
+import { CheckpointError } from '../../src/errors.js'
+import type { Cursor } from '../../src/types.js'
+import { MemoryRegion } from './memory-region.js'
+import { Random, testSeed } from './random.js'
+
+const kib = 1024
+
+/** A log at rest, and what is in it. */
+interface Written {
+  readonly memory: MemoryRegion
+  /** Bytes of the region before each of the last appends, the latest last. */
+  readonly earlier: Uint8Array[]
+  /** Of all that was appended: a slot, or the ring, may still hold what is not kept any more. */
+  readonly appended: ReadonlyMap<bigint, Uint8Array>
+  /** Of what is kept. */
+  readonly contents: ReadonlyMap<bigint, Uint8Array>
+  readonly newest: bigint
+}
+
+type Kept = Pick<Written, 'appended' | 'contents' | 'newest'>
+
+/** What readers made of it. */
+type Outcome = 'as it was' | 'named'
+
+async function written(
+  memory: MemoryRegion,
+  append: (log: CheckpointLog<Uint8Array>, count: number) => Promise<{ sequence: bigint }>[],
+  rounds: number,
+  options: { delta?: { fullEvery: number }; thenClear?: bigint } = {},
+): Promise<Written> {
+  const log = openLog(memory.owner(), options.delta === undefined ? {} : { delta: options.delta })
+  const earlier: Uint8Array[] = []
+  const appended = new Map<bigint, Uint8Array>()
+  for (let round = 0; round < rounds; round++) {
+    if (round >= rounds - 3) earlier.push(memory.visible.slice())
+    await Promise.all(append(log, round))
+    for (const { sequence, value } of await openReader(memory.reader()).all()) appended.set(sequence, value)
+  }
+  if (options.thenClear !== undefined) await log.clear({ before: options.thenClear })
+  await atRest(memory)
+  const all = await openReader(memory.reader()).all()
+  const contents = new Map(all.map(({ sequence, value }) => [sequence, value]))
+  const newest = all.at(-1)?.sequence ?? 0n
+  return { memory, earlier, appended, contents, newest }
+}
+
+/** Until the log has written down where it ends. */
+async function atRest(memory: MemoryRegion): Promise<void> {
+  for (let writes = -1; writes !== memory.writes; await sleep(60)) writes = memory.writes
+}
+
+/** Reads all that there is, going on behind what is damaged. */
+async function check(memory: MemoryRegion, { appended, contents, newest }: Kept): Promise<Outcome> {
+  const reader = openReader(memory.reader())
+  const named = new Set<bigint>()
+  const range = (error: unknown): { from: bigint; to: bigint; cursor: Cursor } => {
+    if (!(error instanceof CheckpointError && error.code === 'CHECKPOINT_DAMAGED')) throw error
+    return error.details as { from: bigint; to: bigint; cursor: Cursor }
+  }
+  let outcome: Outcome = 'as it was'
+  try {
+    const latest = await reader.latest()
+    expect(latest?.sequence ?? 0n).toBe(newest)
+    if (latest !== undefined) expect(Buffer.compare(latest.value, contents.get(newest) as Uint8Array)).toBe(0)
+    expect(latest?.missing).toBeUndefined()
+  } catch (error) {
+    const { from, to } = range(error)
+    expect(newest).toBeGreaterThanOrEqual(from)
+    expect(newest).toBeLessThanOrEqual(to)
+    outcome = 'named'
+  }
+  const given: bigint[] = []
+  let cursor: Cursor = { region: memory.id, epoch: 0n, sequence: 0n }
+  for (let tries = 0; ; tries++) {
+    expect(tries).toBeLessThan(100)
+    try {
+      for await (const { sequence, value, cursor: behind } of reader.unread(cursor)) {
+        given.push(sequence)
+        expect(Buffer.compare(value, appended.get(sequence) ?? new Uint8Array(1)), `content of ${sequence}`).toBe(0)
+        cursor = behind
+      }
+      break
+    } catch (error) {
+      const { from, to, cursor: behind } = range(error)
+      for (let sequence = from; sequence <= to; sequence++) named.add(sequence)
+      cursor = behind
+      outcome = 'named'
+    }
+  }
+  expect(given.toSorted((a, b) => Number(a - b))).toEqual(given)
+  const listed = new Set<bigint>()
+  for (const info of await reader.list()) {
+    const through = info.damaged ? info.through : info.sequence
+    for (let { sequence } = info; sequence <= through; sequence++) listed.add(sequence)
+  }
+  for (const sequence of contents.keys()) {
+    expect(given.includes(sequence) || named.has(sequence), `${sequence} is given or named`).toBe(true)
+    expect(listed.has(sequence), `${sequence} is listed`).toBe(true)
+  }
+  return outcome
+}
+
+/** What the next owner makes of it. */
+async function checkNext(memory: MemoryRegion, { appended, contents, newest }: Kept): Promise<void> {
+  const value = new Uint8Array(100).fill(77)
+  const { sequence } = await openLog(memory.owner()).append(value)
+  expect(sequence).toBeGreaterThan(newest)
+  const overwrite = memory.options.mode === 'overwrite'
+  // It drops the oldest, perhaps.
+  const kept = [...contents].filter(([key]) => !overwrite && key > newest - BigInt(contents.size) / 2n)
+  const own = [sequence, value] as const
+  const after = { appended: new Map([...appended, own]), contents: new Map([...kept, own]), newest: sequence }
+  await check(memory, after)
+}
+
+async function each(
+  log: Written,
+  damages: Iterable<{ what: string; damage: (bytes: Uint8Array) => void }>,
+  nextOwnerEvery: number,
+): Promise<Map<Outcome, number>> {
+  const counts = new Map<Outcome, number>()
+  let index = 0
+  for (const { what, damage } of damages) {
+    const memory = log.memory.copy()
+    damage(memory.visible)
+    memory.medium.set(memory.visible)
+    try {
+      const outcome = await check(memory, log)
+      counts.set(outcome, (counts.get(outcome) ?? 0) + 1)
+      if (index++ % nextOwnerEvery === 0) await checkNext(memory, log)
+    } catch (error) {
+      console.log(`damage: ${what}`)
+      throw error
+    }
+  }
+  return counts
+}
+
+function* bits(offsets: Iterable<number>) {
+  for (const offset of offsets) {
+    for (let bit = 0; bit < 8; bit++) {
+      yield {
+        what: `bit ${bit} of byte ${offset}`,
+        damage: (bytes: Uint8Array) => {
+          bytes[offset] = (bytes[offset] as number) ^ (1 << bit)
+        },
+      }
+    }
+  }
+}
+
+function* blocks({ memory, earlier }: Written, blockBytes: number) {
+  for (let from = 0; from < memory.visible.length; from += blockBytes) {
+    const to = from + blockBytes
+    yield { what: `zeros at ${from} to ${to}`, damage: (bytes: Uint8Array) => bytes.fill(0, from, to) }
+    for (const [age, version] of earlier.toReversed().entries()) {
+      const before = version.subarray(from, to)
+      if (Buffer.compare(before, memory.visible.subarray(from, to)) === 0) continue
+      yield {
+        what: `${from} to ${to} as it was ${age + 1} appends before`,
+        damage: (bytes: Uint8Array) => bytes.set(before, from),
+      }
+    }
+  }
+}
+
+function metadataBytes({ memory }: Written): number[] {
+  const geometry = geometryOf(memory.options.mode as 'append' | 'overwrite', memory.visible.length)
+  const used = geometry.mode === 'append' ? 256 + 64 * (geometry.segments + geometry.marks) : 256
+  return geometry.metadata.offsets.flatMap((offset) => Array.from({ length: used }, (_, index) => offset + index))
+}
+
+const one = (bytes: number) => (log: CheckpointLog<Uint8Array>, count: number) => [
+  log.append(new Uint8Array(bytes + (count % 7) * 20).fill(count + 1)),
+]
+const state = new Uint8Array(3000)
+
+const logs: Record<string, () => Promise<Written>> = {
+  'append, once round the ring': () => written(new MemoryRegion({ bytes: 32 * kib }), one(300), 90),
+  'append, not full': () => written(new MemoryRegion({ bytes: 64 * kib }), one(100), 60),
+  'append, several under way': () =>
+    written(
+      new MemoryRegion({ bytes: 32 * kib }),
+      (log, count) => Array.from({ length: 8 }, (_, index) => log.append(new Uint8Array(200).fill(8 * count + index))),
+      6,
+    ),
+  'append, cleared in part': () => written(new MemoryRegion({ bytes: 32 * kib }), one(300), 40, { thenClear: 20n }),
+  deltas: () =>
+    written(
+      new MemoryRegion({ bytes: 32 * kib }),
+      (log, count) => {
+        state[(count * 131) % state.length] = count + 1
+        return [log.append(state)]
+      },
+      20,
+      { delta: { fullEvery: 5 } },
+    ),
+  streams: () =>
+    written(
+      new MemoryRegion({ bytes: 8192 * kib }),
+      (log, count) => {
+        async function* chunks() {
+          yield new Uint8Array(1_200_000).fill(count + 1)
+        }
+        return [
+          count % 2 === 0
+            ? log.append(new Uint8Array(50).fill(count))
+            : log.appendStream(chunks(), { bytes: 1_200_000 }),
+        ]
+      },
+      4,
+    ),
+  overwrite: () => written(new MemoryRegion({ bytes: 32 * kib, mode: 'overwrite' }), one(3000), 5),
+  'overwrite, once': () => written(new MemoryRegion({ bytes: 32 * kib, mode: 'overwrite' }), one(3000), 1),
+  'overwrite, cleared': () =>
+    written(new MemoryRegion({ bytes: 32 * kib, mode: 'overwrite' }), one(3000), 5, { thenClear: 6n }),
+}
+
+const long = process.env.RC_LONG === '1'
+const text = (counts: Map<Outcome, number>) => [...counts].map(([outcome, count]) => `${count} ${outcome}`).join(', ')
+
+test.each(Object.keys(logs).filter((name) => name !== 'streams'))('%s: bits of the metadata', async (name) => {
+  const log = await (logs[name] as () => Promise<Written>)()
+  const bytes = metadataBytes(log)
+  const random = new Random(testSeed())
+  const sampled = long ? bytes : bytes.filter(() => random.chance(0.02))
+  const counts = await each(log, bits(sampled), long ? 5 : 7)
+  console.log(`${name}: of ${sampled.length * 8} bits of the metadata ${text(counts)}`)
+  // The other copy says it.
+  expect([...counts.keys()]).toEqual(['as it was'])
+})
+
+test.each(Object.keys(logs))('%s: blocks lost, and older versions of blocks', async (name) => {
+  const log = await (logs[name] as () => Promise<Written>)()
+  for (const blockBytes of log.memory.visible.length > 1e6 ? [64 * kib] : [4096, 512]) {
+    const large = log.memory.visible.length > 1e6
+    const all = [...blocks(log, blockBytes)]
+    const some = large && !long ? all.filter((_, index) => index % 16 === 0) : all
+    const counts = await each(log, some, long ? 1 : 3)
+    console.log(`${name}: of blocks of ${blockBytes} bytes ${text(counts)}`)
+  }
+})
+
+test.each(Object.keys(logs))('%s: bits anywhere', async (name) => {
+  const log = await (logs[name] as () => Promise<Written>)()
+  const random = new Random(testSeed())
+  const large = log.memory.visible.length > 1e6
+  const count = (long ? 2000 : 20) / (large ? 20 : 1)
+  const offsets = Array.from({ length: count }, () => random.below(log.memory.visible.length))
+  const counts = await each(log, bits(offsets), long ? 1 : 5)
+  console.log(`${name}: of ${offsets.length * 8} bits anywhere ${text(counts)}`)
+})
