@@ -1,6 +1,5 @@
 # The addon and its two test builds. Source lists are globs, so a new file under native/ needs no change here.
 #   rdma_checkpoint         what is shipped
-#                           RC_PORTABLE=1: for prebuilds, with libstdc++ in it and symbols of glibc 2.28 only
 #   rdma_checkpoint_shadow  RC_TEST_ADDON=1: file writes live in memory until fdatasync, and a kill loses them; the fence can be skipped
 #   rdma_checkpoint_asan    RC_ASAN_ADDON=1: AddressSanitizer and UndefinedBehaviorSanitizer
 # The test builds lie in folders of their own: node-gyp-build loads the first .node file of build/Release.
@@ -8,7 +7,6 @@
   'variables': {
     'rc_shadow%': '<!(node native/build/gyp-inputs.cjs flag RC_TEST_ADDON)',
     'rc_asan%': '<!(node native/build/gyp-inputs.cjs flag RC_ASAN_ADDON)',
-    'rc_portable%': '<!(node native/build/gyp-inputs.cjs flag RC_PORTABLE)',
     'rc_tolerant%': '<!(node native/build/gyp-inputs.cjs flag RC_TOLERATE_WARNINGS)',
   },
   'target_defaults': {
@@ -54,10 +52,6 @@
           'target_name': 'rdma_checkpoint',
           'dependencies': ['checksum_sse42'],
           'sources': ['<!@(node native/build/gyp-inputs.cjs addon)'],
-          'conditions': [['rc_portable==1', {
-            'sources': ['<!@(node native/build/gyp-inputs.cjs portable)'],
-            'ldflags': ['<!@(node native/build/gyp-inputs.cjs portable-flags)'],
-          }]],
         },
       ],
       'conditions': [

@@ -1,9 +1,10 @@
 // Builds the addon into build/Release. --shadow and --asan build the test addons beside it.
 // Also the way to build from source in an installed package:
 //   npm install --no-save node-gyp@12 node-addon-api@8 && node node_modules/rdma-checkpoint/native/build/addon.mjs
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { localNodeDirectory } from './node-headers.mjs'
@@ -38,13 +39,47 @@ const command = [process.execPath, nodeGyp, 'configure', 'build', '--silent']
 const nodeDirectory = process.env.npm_config_nodedir ?? localNodeDirectory()
 if (nodeDirectory) command.push(`--nodedir=${nodeDirectory}`)
 
+/**
+ * Runs a build and says how far it is, now and then, instead of a line for each file; what a build that fails has said comes whole.
+ * @returns its exit code; undefined where there is no such program
+ */
+function run([program, ...args]) {
+  return new Promise((resolve) => {
+    const child = spawn(program, args, { cwd: root, env: environment, stdio: ['ignore', 'pipe', 'inherit'] })
+    const output = []
+    let compiled = 0
+    let rest = ''
+    child.stdout.setEncoding('utf8')
+    child.stdout.on('data', (text) => {
+      output.push(text)
+      const lines = (rest + text).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        if (!/^\s*CXX\(/.test(line)) continue
+        if (compiled++ === 0) {
+          console.log(
+            `rdma-checkpoint: compiling the native addon with ${environment.JOBS === 'max' ? availableParallelism() : environment.JOBS} ` +
+              'compilers at a time. The first time takes one to four minutes; later only what has changed is compiled.',
+          )
+        }
+        if (compiled % 20 === 0) console.log(`rdma-checkpoint: ${compiled} files compiled`)
+      }
+    })
+    child.on('error', () => resolve(undefined))
+    child.on('close', (code) => {
+      if (code !== 0) process.stdout.write(output.join(''))
+      else if (compiled > 0) console.log(`rdma-checkpoint: the native addon is built (${compiled} files compiled)`)
+      resolve(code ?? 1)
+    })
+  })
+}
+
 // Two builds in one folder would spoil each other: the second waits.
 mkdirSync(path.join(root, 'build'), { recursive: true })
 const locked = ['flock', '--timeout', '1200', path.join(root, 'build', '.lock'), ...command]
-const options = { cwd: root, env: environment, stdio: 'inherit' }
-let run = spawnSync(locked[0], locked.slice(1), options)
-if (run.error) run = spawnSync(command[0], command.slice(1), options)
+let status = await run(locked)
+if (status === undefined) status = await run(command)
 // gyp's make also copies every addon to build/Release itself, where node-gyp-build could take the wrong one.
 for (const name of ['shadow', 'asan'])
   rmSync(path.join(root, 'build', 'Release', `rdma_checkpoint_${name}.node`), { force: true })
-process.exit(run.status ?? 1)
+process.exit(status ?? 1)
