@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { CheckpointError } from '../errors.js'
 import { ExtentAllocator } from './allocator.js'
 import { FlushGroup } from './flush-group.js'
-import { dataEnd, type Geometry, planGeometry, slotOffset, superblockOffsets } from './geometry.js'
+import { dataEnd, type Geometry, planGeometry, slotOffset, superblockBytes, superblockOffsets } from './geometry.js'
 import type { PoolMedium } from './medium.js'
 import { type Lagging, type PoolContents, readPool, type SlotContents } from './open-pool.js'
 import { encodeSlot, type RegionRecord } from './slot.js'
@@ -284,6 +284,12 @@ export class Pool {
   async flush(record: RegionRecord): Promise<void> {
     if (!this.#medium.durable) return
     await this.#medium.flush(record.extents.flatMap((extent) => [extent.offset, extent.length]))
+  }
+
+  /** Finds out whether the medium still keeps what is written: once it has failed it answers nothing else any more. */
+  async probe(): Promise<void> {
+    if (!this.#medium.durable || this.#readOnly !== undefined) return
+    await this.#medium.flush([0, superblockBytes]).catch((error: unknown) => this.#failed(error))
   }
 
   /** Notes that everything was written back; the last call. */

@@ -480,12 +480,16 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   #everySecond(sessions: SessionTable, regions: RegionService): () => Promise<void> {
     let running: Promise<void> = Promise.resolve()
     const counted = new CountedRefusals()
+    let failedBefore = 0n
     const timer = setInterval(() => {
       running = running.then(async () => {
         this.#journal.settle()
-        const counters = this.#responder?.counters()
-        if (counters !== undefined)
-          for (const facts of counted.since(counters)) this.#journal.tell('refused', facts, 'warn')
+        const counters = this.#responder?.counters() ?? {}
+        for (const facts of counted.since(counters)) this.#journal.tell('refused', facts, 'warn')
+        // Flushes of clients fail natively, for more reasons than one.
+        const { flushesFailed = 0n } = counters
+        if (flushesFailed > failedBefore) await this.#pool?.probe()
+        failedBefore = flushesFailed
         for (const session of sessions.expired()) {
           this.#journal.log('info', 'a client is gone', { client: session.identity, handles: session.handles.size })
           await regions.expire(session)

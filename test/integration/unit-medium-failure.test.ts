@@ -1,6 +1,7 @@
 // The medium of a file pool fails: what cannot be kept is refused by code, reading goes on.
 import path from 'node:path'
 import { expect, it } from 'vitest'
+import { connect } from '../../src/client/client.js'
 import { shadowAddon, temporaryFolder, UnitProcess } from '../fault/support/unit-process.js'
 import { ControlClient } from './control-client.js'
 
@@ -50,4 +51,25 @@ it('a unit whose medium fails at any of its calls refuses changes, keeps what it
   }
   // One read that fails is made again, and changes nothing.
   expect(outcomes).toEqual(new Set(['start', 'none', 'change']))
+})
+
+it('a unit whose medium fails under the flush of a client is read-only, and says so', async () => {
+  const pool = { medium: 'file' as const, path: path.join(temporaryFolder(), 'pool'), bytes: 1 << 20 }
+  await (await UnitProcess.start({ pool, env: { RDMA_CHECKPOINT_ADDON: shadowAddon } })).stop()
+  const unit = await UnitProcess.start({ pool, env: { RDMA_CHECKPOINT_ADDON: shadowAddon, RC_TEST_FAIL_IO: '100' } })
+  let log = ''
+  unit.child.stderr?.on('data', (text) => (log += text))
+  const client = await connect(unit.address)
+  try {
+    const region = await client.openRegion('r', { mode: 'write', create: { bytes: 4096, mode: 'raw' } })
+    const failed = async () => {
+      for (let round = 0; round < 200; round++) await region.write(0, new Uint8Array(100).fill(round))
+    }
+    await expect(failed()).rejects.toMatchObject({ code: 'MEDIUM_FAILED' })
+    await expect.poll(async () => (await client.status()).state, { timeout: 10_000 }).toBe('read-only')
+    await expect.poll(() => log, { timeout: 10_000 }).toMatch(/"event":"medium-failed"/)
+  } finally {
+    await client.close().catch(() => undefined)
+    await unit.kill()
+  }
 })
