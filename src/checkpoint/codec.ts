@@ -26,7 +26,10 @@ export const raw: Codec<Uint8Array> = {
     checkBytes(value, 'A checkpoint without a codec')
     return value
   },
-  decode: (bytes) => bytes,
+  decode(bytes) {
+    checkBytes(bytes, 'What is decoded')
+    return bytes
+  },
 }
 
 const encoder = new TextEncoder()

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { encodeWith, json, v8Codec } from '../../src/checkpoint/codec.js'
+import { encodeWith, json, raw, v8Codec } from '../../src/checkpoint/codec.js'
 
 const refused = (message: RegExp) =>
   expect.objectContaining({ code: 'INVALID_ARGUMENT', outcome: 'none', message: expect.stringMatching(message) })
@@ -101,6 +101,7 @@ test('a getter, a proxy or a toJSON that throws is a refusal with its cause', ()
 })
 
 test('bytes that do not decode are a mismatch, and what is no bytes a bad argument', () => {
+  expect(() => raw.decode('text' as unknown as Uint8Array, 0)).toThrow(refused(/must be a Uint8Array/))
   for (const codec of [json, v8Codec]) {
     expect(() => codec.decode(Buffer.from([0xff, 0xfe, 1]), 0)).toThrow(
       expect.objectContaining({ code: 'CODEC_MISMATCH' }),
