@@ -119,7 +119,6 @@ class VerbsConnection final : public Connection,
   // Set before open_ is, and then for good: any thread that has seen open_ may read it.
   std::shared_ptr<Device> device_;
   std::vector<std::byte> privateData_;  // to send, with the preamble; on the unit's side what was received
-  std::uint8_t offeredResources_ = 0, offeredDepth_ = 0;
   SocketAddress peer_;
   int portTries_ = kPortTries;
   ProtectionDomain ownDomain_;

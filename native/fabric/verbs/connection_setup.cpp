@@ -11,6 +11,7 @@
 
 #include "../preamble.h"
 #include "flush_verb.h"
+#include "read_depths.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {
@@ -88,8 +89,7 @@ void VerbsConnection::receiveRequest(IncomingRequest request, AcceptHandler& dec
   released_ = std::move(released);
   request.id->context = static_cast<CmHandler*>(this);
   peer_ = addressOf(rdma_get_peer_addr(request.id.get()));
-  offeredResources_ = request.responderResources;
-  offeredDepth_ = request.initiatorDepth;
+  const ReadDepths offered{request.responderResources, request.initiatorDepth};
   ConnectionRequest asked;
   asked.privateData = preamble::strip(request.privateData);
   asked.peer = peer_;
@@ -116,8 +116,9 @@ void VerbsConnection::receiveRequest(IncomingRequest request, AcceptHandler& dec
     return;
   }
   rdma_conn_param accept = parameters(answer);
-  accept.responder_resources = std::min<std::uint8_t>(accept.responder_resources, offeredDepth_);
-  accept.initiator_depth = std::min<std::uint8_t>(accept.initiator_depth, offeredResources_);
+  const ReadDepths accepted = acceptedDepths({accept.responder_resources, accept.initiator_depth}, offered);
+  accept.responder_resources = accepted.responderResources;
+  accept.initiator_depth = accepted.initiatorDepth;
   outboundReads_ = accept.initiator_depth;
   if (library_.accept(id_.get(), &accept) != 0) breakWith(verbsError("rdma_accept", errno));
 }
@@ -306,6 +307,7 @@ void VerbsConnection::onEvent(const CmEvent& event) {
       return startConnect();
     case RDMA_CM_EVENT_ESTABLISHED:
       if (state_ == State::resolving) {
+        outboundReads_ = agreedInitiatorDepth(static_cast<std::uint8_t>(outboundReads_.load()), event.initiatorDepth);
         if (device_->iwarp()) nudgeSoon(kFirstNudge);
         establish(preamble::strip(event.privateData));
         return pollCompletions();  // what came before was left in the queue
