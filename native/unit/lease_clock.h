@@ -1,8 +1,10 @@
 // lease_clock.h -- the monotonic clock that leases run on: it stands still while the unit itself does.
 //
-// Not synchronized: the session table's mutex is held over every call. Whoever looks often (kLeaseTick) makes it a
-// clock; a longer gap between two looks is a pause of the unit (SIGSTOP, a host without time for it), in which it could hear
-// nobody, and only kLeaseStep of it counts.
+// There is one for each event loop, which is what hears the sessions whose connections it has: only the loop looks, and a
+// loop that is held up stops the clock of those whom it cannot hear, and of nobody else. Not synchronized: the session
+// table's mutex is held over every call. Looking often (kLeaseTick) makes it a clock; a longer gap between two looks is a
+// pause of the unit (SIGSTOP, a host without time for it) or of the loop, in which it could hear nobody, and only kLeaseStep
+// of it counts.
 #pragma once
 
 #include <algorithm>
@@ -24,6 +26,8 @@ class LeaseClock {
     last_ = std::max(last_, now);
     return elapsed_;
   }
+  // As of the last look.
+  Clock::duration elapsed() const { return elapsed_; }
 
  private:
   Clock::time_point last_ = Clock::now();

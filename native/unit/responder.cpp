@@ -33,7 +33,7 @@ void keepLeaseClock(EventLoop& loop, const std::weak_ptr<UnitState>& unit) {
   loop.after(kLeaseTick, [&loop, unit] {
     const auto state = unit.lock();
     if (!state || state->stopping) return;
-    state->sessions.tick();
+    state->sessions.tick(loop);
     keepLeaseClock(loop, unit);
   });
 }
@@ -257,7 +257,10 @@ Result<std::unique_ptr<Responder>> Responder::create(const ResponderOptions& opt
   }
   auto state = std::make_shared<UnitState>(options, std::move(medium));
   if (const Status& started = state->flushes.started(); !started) return started.error();
-  keepLeaseClock(*loops.front(), state);
+  for (const auto& loop : loops) {
+    state->sessions.tick(*loop);
+    keepLeaseClock(*loop, state);
+  }
   return std::unique_ptr<Responder>(std::make_unique<UnitResponder>(std::move(state), std::move(loops)));
 }
 

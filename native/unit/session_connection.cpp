@@ -2,8 +2,14 @@
 #include "session_connection.h"
 
 namespace rdmacp::unit {
+namespace {
 
-Status SessionConnection::onHello(fabric::Connection&) {
+// Between two heartbeats of the peer's; fewer than any peer has posted receives (docs/data-protocol.md).
+constexpr std::uint32_t kFencedAtOnce = 16;
+
+}  // namespace
+
+Status SessionConnection::onHello(fabric::Connection& connection) {
   const auto self = std::static_pointer_cast<SessionConnection>(shared_from_this());
   // Before anybody finds this connection in the table: the welcome is the first message.
   protocol::Welcome message;
@@ -12,7 +18,7 @@ Status SessionConnection::onHello(fabric::Connection&) {
   message.unitGeneration = unit().options.unitGeneration;
   if (!unit().sessions.has(session_)) return Error{ErrorCode::notFound, "the session has ended", 0};
   (void)send(protocol::encode(message, version()));
-  const auto replaced = unit().sessions.connect(session_, self);
+  const auto replaced = unit().sessions.connect(session_, self, connection.loop());
   if (!replaced) {
     abort();
     return {};
@@ -31,14 +37,31 @@ Status SessionConnection::onRequest(protocol::MessageType type, fabric::ConstByt
   auto echo = parsed.value();
   echo.loopAgeMs = 0;
   (void)send(protocol::encode(echo, protocol::MessageType::heartbeatEcho, version()));
+  // The peer has handled what came before it sent this, or soon will have.
+  const std::lock_guard lock(fencedMutex_);
+  toldSinceHeartbeat_ = 0;
+  sendFenced();
   return {};
 }
 
 void SessionConnection::tellFenced(HandleId handle, std::uint64_t epoch) {
-  protocol::Fenced message;
-  message.handle = handle;
-  message.epoch = epoch;
-  (void)send(protocol::encode(message, version()));
+  const std::lock_guard lock(fencedMutex_);
+  fenced_[handle] = epoch;
+  sendFenced();
+}
+
+// A device has room for as many messages as its owner has posted receives, and ends the connection over one too many. Somebody
+// who owns a thousand regions and loses them at once is told in portions; meanwhile the regions' own connections tell.
+void SessionConnection::sendFenced() {
+  while (!fenced_.empty() && toldSinceHeartbeat_ < kFencedAtOnce) {
+    protocol::Fenced message;
+    const auto next = fenced_.begin();
+    message.handle = next->first;
+    message.epoch = next->second;
+    fenced_.erase(next);
+    ++toldSinceHeartbeat_;
+    (void)send(protocol::encode(message, version()));
+  }
 }
 
 void SessionConnection::onEnd() {

@@ -5,6 +5,10 @@
 
 #include <memory>
 
+#include <cstdint>
+#include <map>
+#include <mutex>
+
 #include "unit_connection.h"
 
 namespace rdmacp::unit {
@@ -21,7 +25,12 @@ class SessionConnection final : public UnitConnection {
   Status onRequest(protocol::MessageType type, fabric::ConstBytes message) override;
   void onEnd() override;
 
+  void sendFenced();  // with the mutex
+
   const SessionId session_;
+  std::mutex fencedMutex_;                    // before that of what is sent
+  std::map<HandleId, std::uint64_t> fenced_;  // not told yet: the epoch
+  std::uint32_t toldSinceHeartbeat_ = 0;
 };
 
 }  // namespace rdmacp::unit

@@ -1,4 +1,4 @@
-// session_table.cpp -- bookkeeping of sessions, on the lease clock. Any thread.
+// session_table.cpp -- bookkeeping of sessions, on the lease clocks. Any thread.
 #include "session_table.h"
 
 #include <algorithm>
@@ -19,7 +19,8 @@ Status SessionTable::add(SessionId session) {
   const std::lock_guard lock(mutex_);
   const auto [added, fresh] = sessions_.try_emplace(session);
   if (!fresh) return Error{ErrorCode::exists, "there is a session " + std::to_string(session) + " already", 0};
-  added->second.heardAt = leaseClock_.look();
+  added->second.clock = &slowest();
+  added->second.heardAt = added->second.clock->elapsed();
   return {};
 }
 
@@ -54,12 +55,15 @@ bool SessionTable::removeData(SessionId session, const std::shared_ptr<Connectio
 }
 
 Result<std::shared_ptr<SessionConnection>> SessionTable::connect(SessionId session,
-                                                                 std::shared_ptr<SessionConnection> connection) {
+                                                                 std::shared_ptr<SessionConnection> connection,
+                                                                 const EventLoop& loop) {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return unknownSession(session);
   found->second.everConnected = true;
-  found->second.heardAt = leaseClock_.look();
+  auto& clock = clockOf(loop);
+  found->second.clock = &clock;
+  found->second.heardAt = clock.look();
   found->second.loopAgeMs = 0;
   return std::exchange(found->second.connection, std::move(connection));
 }
@@ -76,7 +80,8 @@ void SessionTable::heard(SessionId session, const SessionConnection* connection,
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
   if (found == sessions_.end() || found->second.connection.get() != connection) return;
-  found->second.heardAt = leaseClock_.look();
+  // A heartbeat comes on the loop of its connection; what the loop was held up before it does not count.
+  found->second.heardAt = found->second.clock->elapsed();
   found->second.loopAgeMs = loopAgeMs;
 }
 
@@ -88,11 +93,11 @@ std::shared_ptr<SessionConnection> SessionTable::connectionOf(SessionId session)
 
 std::vector<SessionState> SessionTable::states() const {
   const std::lock_guard lock(mutex_);
-  const auto now = leaseClock_.look();
   std::vector<SessionState> states;
   states.reserve(sessions_.size());
   for (const auto& [id, session] : sessions_) {
-    const auto silence = std::chrono::duration_cast<std::chrono::milliseconds>(now - session.heardAt).count();
+    const auto silence =
+        std::chrono::duration_cast<std::chrono::milliseconds>(session.clock->elapsed() - session.heardAt).count();
     SessionState state;
     state.session = id;
     state.connected = session.connection != nullptr;
@@ -106,14 +111,22 @@ std::vector<SessionState> SessionTable::states() const {
   return states;
 }
 
-void SessionTable::tick() {
+void SessionTable::tick(const EventLoop& loop) {
   const std::lock_guard lock(mutex_);
-  (void)leaseClock_.look();
+  (void)clockOf(loop).look();
 }
 
 std::chrono::milliseconds SessionTable::leaseTime() const {
   const std::lock_guard lock(mutex_);
-  return std::chrono::duration_cast<std::chrono::milliseconds>(leaseClock_.look());
+  return std::chrono::duration_cast<std::chrono::milliseconds>(slowest().elapsed());
+}
+
+const LeaseClock& SessionTable::slowest() const {
+  const LeaseClock* slowest = &unstarted_;
+  for (const auto& [loop, clock] : clocks_) {
+    if (slowest == &unstarted_ || clock.elapsed() < slowest->elapsed()) slowest = &clock;
+  }
+  return *slowest;
 }
 
 std::size_t SessionTable::size() const {

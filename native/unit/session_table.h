@@ -1,7 +1,8 @@
 // session_table.h -- the unit's sessions: when each was last heard, and which connections it has.
 //
 // Any thread; one mutex, taken after a region's and before none but the token table's. No call into a connection is made
-// under it. Times are those of a LeaseClock, which a tick() every kLeaseTick keeps going.
+// under it. Times are those of a LeaseClock of the event loop that hears the session, which a tick() of that loop every
+// kLeaseTick keeps going; those of a session without a connection are those of the loop that had the last one.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <set>
 #include <vector>
 
+#include "../fabric/event_loop.h"
 #include "connection_link.h"
 #include "lease_clock.h"
 #include "responder.h"
@@ -38,7 +40,9 @@ class SessionTable {
   bool removeData(SessionId session, const std::shared_ptr<ConnectionLink>& link);
 
   // Makes this the session's connection; the one it replaces, if any. notFound without such a session.
-  Result<std::shared_ptr<SessionConnection>> connect(SessionId session, std::shared_ptr<SessionConnection> connection);
+  // On the loop of the connection.
+  Result<std::shared_ptr<SessionConnection>> connect(SessionId session, std::shared_ptr<SessionConnection> connection,
+                                                     const EventLoop& loop);
   // true as of removeData.
   bool disconnect(SessionId session, const SessionConnection* connection);
   // A heartbeat came; only the session's own present connection counts.
@@ -48,13 +52,15 @@ class SessionTable {
   std::vector<SessionState> states() const;
   std::size_t size() const;
 
-  void tick();
-  // On the clock that leases run on.
+  // On the loop.
+  void tick(const EventLoop& loop);
+  // On the clock that leases run on; where those of the loops differ, on the one that is most behind.
   std::chrono::milliseconds leaseTime() const;
 
  private:
   struct Session {
-    LeaseClock::Clock::duration heardAt{};
+    const LeaseClock* clock = nullptr;
+    LeaseClock::Clock::duration heardAt{};  // on that clock
     std::uint32_t loopAgeMs = 0;
     bool everConnected = false;
     std::shared_ptr<SessionConnection> connection;
@@ -63,8 +69,13 @@ class SessionTable {
     bool alone() const { return connection == nullptr && data.empty(); }
   };
 
+  LeaseClock& clockOf(const EventLoop& loop) { return clocks_[&loop]; }
+  const LeaseClock& slowest() const;
+
   mutable std::mutex mutex_;
-  mutable LeaseClock leaseClock_;  // to look is to move it
+  // By loop; made when the loop first ticks, and never removed.
+  std::map<const EventLoop*, LeaseClock> clocks_;
+  const LeaseClock unstarted_;  // before the first tick
   std::map<SessionId, Session> sessions_;
 };
 
