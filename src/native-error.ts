@@ -68,6 +68,29 @@ const retryable: ReadonlySet<ErrorCode> = new Set([
   'UNIT_STOPPING',
 ])
 
+/**
+ * What native code answers before it has done anything. After every other code nobody can tell from the code alone: who
+ * knows where it happened says so, and without that it is unknown.
+ */
+const refusals: ReadonlySet<ErrorCode> = new Set([
+  'INVALID_ARGUMENT',
+  'CONNECTION_REFUSED',
+  'VERSION_MISMATCH',
+  'TOKEN_INVALID',
+  'NOT_SUPPORTED',
+  'MEMLOCK_LIMIT',
+  'OUT_OF_MEMORY',
+  'POOL_FULL',
+  'POOL_IN_USE',
+  'REGION_NOT_FOUND',
+  'REGION_EXISTS',
+  'LIMIT_REACHED',
+  'CLOSED',
+  'OUT_OF_BOUNDS',
+  'NOT_DURABLE',
+  'UNAUTHENTICATED',
+])
+
 /** A CheckpointError for a number that native code answered; `message` says what was asked and what was found. */
 export function fromNativeCode(
   code: number,
@@ -83,6 +106,7 @@ export function fromNativeCode(
     systemName === undefined || text.includes(systemName) ? text : `${text} (${systemName})`,
     {
       retryable: retryable.has(known),
+      outcome: refusals.has(known) ? 'none' : 'unknown',
       ...(systemName === undefined ? {} : { details: { systemError: systemName } }),
       ...options,
     },
@@ -92,9 +116,10 @@ export function fromNativeCode(
 /** What a native call threw or rejected with, as a CheckpointError; those of our own pass as they are. */
 export function fromNative(error: unknown, options: CheckpointErrorOptions = {}): CheckpointError {
   if (error instanceof CheckpointError) return error
-  if (!(error instanceof Error)) return new CheckpointError('INTERNAL', String(error), { cause: error, ...options })
+  const bug: CheckpointErrorOptions = { cause: error, outcome: 'unknown', ...options }
+  if (!(error instanceof Error)) return new CheckpointError('INTERNAL', String(error), bug)
   const { nativeCode: code, systemError } = error as Error & { nativeCode?: unknown; systemError?: unknown }
-  if (typeof code !== 'number') return new CheckpointError('INTERNAL', error.message, { cause: error, ...options })
+  if (typeof code !== 'number') return new CheckpointError('INTERNAL', error.message, bug)
   return fromNativeCode(code, error.message, typeof systemError === 'number' ? systemError : 0, {
     cause: error,
     ...options,

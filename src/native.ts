@@ -54,7 +54,7 @@ export interface NativeModule {
    * @throws systemError when nobody listens there; invalidArgument
    */
   notifyServiceManager(address: string, state: string): void
-  Medium: { open(options: NativeMediumOptions): Promise<NativeMedium> }
+  Medium: { open(options: NativeMediumOptions, handler?: NativeMediumHandler): Promise<NativeMedium> }
   Responder: {
     new (medium: NativeMedium, options: NativeResponderOptions, handler?: NativeResponderHandler): NativeResponder
   }
@@ -83,11 +83,18 @@ export type NativeMediumOptions =
   | { medium: 'file'; path: string; create: boolean; bytes?: number }
   | { medium: 'devdax'; path: string }
 
-/** `native/media/medium.h`. Promises settle on the JavaScript thread; the work runs on libuv's pool. */
+export interface NativeMediumHandler {
+  /** A write or sync has failed, wherever it was asked for: `failure` says which. Called once. */
+  onFailed(): void
+}
+
+/** `native/media/medium.h`. Promises settle on the JavaScript thread; the work runs on threads of the medium's own. */
 export interface NativeMedium {
   readonly bytes: number
   readonly blockSize: number
   readonly durable: boolean
+  /** The first write or sync that failed; nothing becomes durable any more. */
+  readonly failure: Error | undefined
   /** A copy of the pool's bytes. */
   read(offset: number, length: number): Uint8Array<ArrayBuffer>
   /** Into the pool's memory; durable only after flush. */

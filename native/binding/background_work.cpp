@@ -1,6 +1,8 @@
 // background_work.cpp -- promises of blocking calls. Node itself waits for work under way before an environment ends.
 #include "binding/background_work.h"
 
+#include <utility>
+
 #include "binding/native_error.h"
 
 namespace rdmacp::binding {
@@ -34,6 +36,28 @@ void onComplete(napi_env env, napi_status status, void* data) {
   (void)napi_delete_async_work(env, work->work);
 }
 
+// What a worker thread has done, on its way to the JavaScript thread.
+class WorkDone final : public Letter {
+ public:
+  WorkDone(napi_deferred deferred, Finish finish) : deferred_(deferred), finish_(std::move(finish)) {}
+
+  // Before it is posted.
+  void set(Status status) { status_ = std::move(status); }
+
+  void deliver(Environment& environment) override {
+    // What it refers to ends here, and not on the worker thread, which may hold this letter a moment longer.
+    const Finish finish = std::exchange(finish_, nullptr);
+    napi_value value = finish ? finish(status_) : nullptr;
+    environment.settle(deferred_, status_, value);
+    environment.release();
+  }
+
+ private:
+  napi_deferred deferred_;
+  Finish finish_;
+  Status status_;
+};
+
 }  // namespace
 
 Napi::Value runInBackground(Environment& environment, const char* name, Execute execute, Finish finish) {
@@ -52,6 +76,25 @@ Napi::Value runInBackground(Environment& environment, const char* name, Execute 
   }
   (void)work.release();
   return {env, promise};
+}
+
+Napi::Value runOnWorkers(Environment& environment, WorkerThreads& workers, Execute execute, Finish finish) {
+  const Napi::Env env = environment.env();
+  napi_value promise = nullptr;
+  napi_deferred deferred = nullptr;
+  if (napi_create_promise(env, &deferred, &promise) != napi_ok) {
+    return throwError(env, {ErrorCode::stopped, "the environment is ending"});
+  }
+  auto done = std::make_shared<WorkDone>(deferred, std::move(finish));
+  environment.hold();
+  const bool taken = workers.post([mailbox = environment.mailbox(), done, work = std::move(execute)]() mutable {
+    done->set(work());
+    work = nullptr;  // before anybody is told, as what it refers to may be let go then
+    mailbox->post(done);
+  });
+  if (taken) return {env, promise};
+  environment.release();
+  return throwError(env, {ErrorCode::systemError, "no thread could be started for it"});
 }
 
 }  // namespace rdmacp::binding

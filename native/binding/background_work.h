@@ -1,8 +1,9 @@
-// background_work.h -- a blocking call on libuv's pool, and the promise of its result.
+// background_work.h -- a blocking call on libuv's pool or on threads of our own, and the promise of its result.
 #pragma once
 
 #include <functional>
 
+#include "base/worker_threads.h"
 #include "binding/environment.h"
 
 namespace rdmacp::binding {
@@ -14,5 +15,9 @@ using Finish = std::function<napi_value(const Status&)>;
 
 // Returns the promise; empty with an exception pending when it could not be started.
 Napi::Value runInBackground(Environment& environment, const char* name, Execute execute, Finish finish = {});
+
+// The same on these threads. They are stopped before the environment ends (a Service sees to it); what has not run by then
+// never settles, as nothing of the environment's does.
+Napi::Value runOnWorkers(Environment& environment, WorkerThreads& workers, Execute execute, Finish finish = {});
 
 }  // namespace rdmacp::binding

@@ -1,4 +1,4 @@
-// medium.cpp -- the Medium class. Methods run on the JavaScript thread, work() lambdas on libuv's pool.
+// medium.cpp -- the Medium class. Methods run on the JavaScript thread, work() lambdas on the medium's own threads.
 #include "binding/medium.h"
 
 #include <cstring>
@@ -27,9 +27,10 @@ Status openMedium(OpenRequest& request) {
   return {};
 }
 
-// Once nothing uses the medium any more: unmaps and unlocks on the pool, and then answers every close().
+// Once nothing uses the medium any more: unmaps and unlocks on libuv's pool, and then answers every close().
 void closeWhenIdle(Environment& environment, const std::shared_ptr<MediumState>& state) {
   if (!state->closing || state->works > 0 || state->closers.empty()) return;
+  state->endThreads();
   auto closers = std::make_shared<std::vector<napi_deferred>>();
   closers->swap(state->closers);
   auto last = std::make_shared<std::shared_ptr<media::Medium>>(std::move(state->medium));
@@ -51,6 +52,25 @@ void closeWhenIdle(Environment& environment, const std::shared_ptr<MediumState>&
 
 }  // namespace
 
+MediumState::MediumState(Environment& owner)
+    : environment(owner.weak_from_this()), threads(std::make_shared<MediumThreads>()) {
+  owner.addService(threads);
+}
+
+MediumState::~MediumState() {
+  endThreads();
+}
+
+// An environment that has stopped has ended the threads itself, and one of them may be what calls this.
+void MediumState::endThreads() {
+  const auto owner = environment.lock();
+  if (!owner || owner->stopped()) return;
+  if (notice) notice->drop(owner->env());
+  notice = nullptr;
+  owner->removeService(threads);
+  threads->shutDown();
+}
+
 void Medium::define(Environment& environment, Napi::Object exports) {
   defineClass<Medium>(environment,
                       {
@@ -58,6 +78,7 @@ void Medium::define(Environment& environment, Napi::Object exports) {
                           getter<Medium, &Medium::bytes>("bytes"),
                           getter<Medium, &Medium::blockSize>("blockSize"),
                           getter<Medium, &Medium::durable>("durable"),
+                          getter<Medium, &Medium::failure>("failure"),
                           method<Medium, &Medium::read>("read"),
                           method<Medium, &Medium::write>("write"),
                           method<Medium, &Medium::flush>("flush"),
@@ -91,12 +112,24 @@ Napi::Value Medium::open(const Napi::CallbackInfo& info) {
   if (request->file.path.find('\0') != std::string::npos) read.refuse("path contains a zero byte");
   if (!read.ok()) return read.fail();
   Environment& environment = Environment::of(info.Env());
+  std::shared_ptr<Notice> notice;
+  if (info[1].IsObject()) {
+    notice = std::make_shared<Notice>("onFailed");
+    if (!notice->keep(info.Env(), info[1])) return {};
+  }
   return runInBackground(
       environment, "rdma-checkpoint:Medium.open", [request] { return openMedium(*request); },
-      [&environment, request](const Status& status) -> napi_value {
-        if (!status) return nullptr;
-        auto state = std::make_shared<MediumState>();
+      [&environment, request, notice](const Status& status) -> napi_value {
+        if (!status) {
+          if (notice) notice->drop(environment.env());
+          return nullptr;
+        }
+        auto state = std::make_shared<MediumState>(environment);
+        state->notice = notice;
         state->medium = std::move(request->opened);
+        if (notice) {
+          state->medium->whenFailed([mailbox = environment.mailbox(), notice] { mailbox->post(notice); });
+        }
         return wrapNew(environment, std::make_unique<Medium>(std::move(state)));
       });
 }
@@ -127,6 +160,11 @@ Napi::Value Medium::blockSize(const Napi::CallbackInfo& info) {
 Napi::Value Medium::durable(const Napi::CallbackInfo& info) {
   if (!usable(info.Env())) return {};
   return Napi::Boolean::New(info.Env(), state_->medium->durable());
+}
+
+Napi::Value Medium::failure(const Napi::CallbackInfo& info) {
+  const Status failed = state_->medium ? state_->medium->failure() : Status{};
+  return failed ? info.Env().Undefined() : Napi::Value(info.Env(), makeError(info.Env(), failed.error()));
 }
 
 Napi::Value Medium::read(const Napi::CallbackInfo& info) {
@@ -161,11 +199,11 @@ Napi::Value Medium::write(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Napi::Value Medium::run(Napi::Env env, const char* name, std::function<Status(media::Medium&)> work) {
+Napi::Value Medium::run(Napi::Env env, WorkerThreads& workers, std::function<Status(media::Medium&)> work) {
   Environment& environment = Environment::of(env);
   ++state_->works;
-  const Napi::Value promise = runInBackground(
-      environment, name,
+  const Napi::Value promise = runOnWorkers(
+      environment, workers,
       [medium = state_->medium, work = std::move(work)]() mutable {
         Status status = work(*medium);
         medium.reset();
@@ -192,7 +230,7 @@ Napi::Value Medium::flush(const Napi::CallbackInfo& info) {
     if (Status bounds = inBounds(numbers[i], numbers[i + 1]); !bounds) return throwError(info.Env(), bounds.error());
     ranges.push_back({numbers[i], numbers[i + 1]});
   }
-  return run(info.Env(), "rdma-checkpoint:Medium.flush",
+  return run(info.Env(), state_->threads->flushes,
              [ranges = std::move(ranges)](media::Medium& medium) { return medium.flush(ranges); });
 }
 
@@ -208,7 +246,7 @@ Napi::Value Medium::zero(const Napi::CallbackInfo& info) {
     return throwInvalid(info.Env(),
                         "zero needs an offset and a length in blocks of " + std::to_string(block) + " bytes");
   }
-  return run(info.Env(), "rdma-checkpoint:Medium.zero",
+  return run(info.Env(), state_->threads->bulk,
              [range = media::ByteRange{offset, length}](media::Medium& medium) { return medium.zero(range); });
 }
 
@@ -219,7 +257,7 @@ Napi::Value Medium::load(const Napi::CallbackInfo& info) {
   const std::uint64_t length = read.integer(info[1], "length");
   if (!read.ok()) return read.fail();
   if (Status bounds = inBounds(offset, length); !bounds) return throwError(info.Env(), bounds.error());
-  return run(info.Env(), "rdma-checkpoint:Medium.load",
+  return run(info.Env(), state_->threads->bulk,
              [range = media::ByteRange{offset, length}](media::Medium& medium) { return medium.load(range); });
 }
 

@@ -1,16 +1,43 @@
-// medium.h -- the Medium class: a pool's memory, with its blocking calls on libuv's pool. The JavaScript thread.
+// medium.h -- the Medium class: a pool's memory, with its blocking calls on threads of its own. The JavaScript thread.
+//
+// The threads that flush are others than those that zero and load: a change of the pool's tables does not wait until a
+// region of many gigabytes has been zeroed.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "base/worker_threads.h"
+#include "binding/notice.h"
 #include "binding/wrapped.h"
 #include "media/medium.h"
 
 namespace rdmacp::binding {
 
+// Kept by the environment until the medium has been closed or forgotten, so that its threads end before the environment.
+class MediumThreads final : public Service {
+ public:
+  void shutDown() override {
+    flushes.stop();
+    bulk.stop();
+  }
+
+  WorkerThreads flushes{"rdmacp-tables", 1};  // calls that wait for each other: the pool gathers what comes meanwhile
+  WorkerThreads bulk{"rdmacp-zero", 4};
+};
+
 // Shared by the JavaScript object, the work under way and the responders over it. The JavaScript thread.
 struct MediumState {
+  explicit MediumState(Environment& environment);
+  ~MediumState();
+  MediumState(const MediumState&) = delete;
+  MediumState& operator=(const MediumState&) = delete;
+  // Once nothing is under way.
+  void endThreads();
+
+  std::weak_ptr<Environment> environment;
+  std::shared_ptr<MediumThreads> threads;
+  std::shared_ptr<Notice> notice;         // of a failure; null without a handler
   std::shared_ptr<media::Medium> medium;  // null once closed
   std::size_t works = 0;
   std::size_t responders = 0;
@@ -36,6 +63,7 @@ class Medium {
   Napi::Value bytes(const Napi::CallbackInfo& info);
   Napi::Value blockSize(const Napi::CallbackInfo& info);
   Napi::Value durable(const Napi::CallbackInfo& info);
+  Napi::Value failure(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info);
   Napi::Value flush(const Napi::CallbackInfo& info);
@@ -45,7 +73,7 @@ class Medium {
 
   bool usable(Napi::Env env) const;
   Status inBounds(std::uint64_t offset, std::uint64_t length) const;
-  Napi::Value run(Napi::Env env, const char* name, std::function<Status(media::Medium&)> work);
+  Napi::Value run(Napi::Env env, WorkerThreads& workers, std::function<Status(media::Medium&)> work);
 
   std::shared_ptr<MediumState> state_;
 };

@@ -87,20 +87,6 @@ std::function<void(Status)> settler(const PromisedSettlement& settlement) {
 
 }  // namespace
 
-bool SessionNotice::keep(Napi::Env env, napi_value handler) {
-  return napi_create_reference(env, handler, 1, &handler_) == napi_ok;
-}
-
-void SessionNotice::deliver(Environment& environment) {
-  napi_value handler = nullptr;
-  if (handler_ == nullptr || napi_get_reference_value(environment.env(), handler_, &handler) != napi_ok) return;
-  environment.call(handler, "onSessionAlone", {});
-}
-
-void SessionNotice::drop(Napi::Env env) {
-  if (handler_ != nullptr) (void)napi_delete_reference(env, std::exchange(handler_, nullptr));
-}
-
 void Responder::define(Environment& environment, Napi::Object exports) {
   defineClass<Responder>(environment,
                          {
@@ -133,9 +119,9 @@ std::unique_ptr<Responder> Responder::construct(const Napi::CallbackInfo& info) 
     read.fail();
     return nullptr;
   }
-  std::shared_ptr<SessionNotice> notice;
+  std::shared_ptr<Notice> notice;
   if (info[2].IsObject()) {
-    notice = std::make_shared<SessionNotice>();
+    notice = std::make_shared<Notice>("onSessionAlone");
     if (!notice->keep(env, info[2])) return nullptr;
     options.onSessionAlone = [mailbox = Environment::of(env).mailbox(), notice] { mailbox->post(notice); };
   }

@@ -8,6 +8,7 @@
 
 #include "binding/fabric_names.h"
 #include "binding/medium.h"
+#include "binding/notice.h"
 #include "binding/wrapped.h"
 #include "fabric/fabric.h"
 #include "unit/responder.h"
@@ -26,18 +27,6 @@ class ResponderService final : public Service {
 
  private:
   std::shared_ptr<unit::Responder> responder_;
-};
-
-// Tells JavaScript to look at the sessions again. Many notices make one call.
-class SessionNotice final : public Letter {
- public:
-  // The JavaScript thread.
-  bool keep(Napi::Env env, napi_value handler);
-  void deliver(Environment& environment) override;
-  void drop(Napi::Env env);
-
- private:
-  napi_ref handler_ = nullptr;
 };
 
 class Responder {
@@ -70,7 +59,7 @@ class Responder {
   struct State {
     std::shared_ptr<ResponderService> service;  // null once stopped
     std::shared_ptr<MediumState> medium;
-    std::shared_ptr<SessionNotice> notice;  // null without a handler
+    std::shared_ptr<Notice> notice;  // null without a handler
     unit::ResponderCounters lastCounters;
     bool stopping = false;
   };

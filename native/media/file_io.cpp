@@ -67,6 +67,10 @@ int SystemFileIo::syncAll(int fd) {
   return orErrno(::fsync(fd));
 }
 
+int SystemFileIo::dropCache(int fd) {
+  return -::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 int SystemFileIo::unlink(const std::string& path) {
   return orErrno(::unlink(path.c_str()));
 }

@@ -32,8 +32,9 @@ class FileIo {
   virtual int truncate(int fd, std::uint64_t length) = 0;
   virtual ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) = 0;
   virtual ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) = 0;
-  virtual int syncData(int fd) = 0;  // fdatasync
-  virtual int syncAll(int fd) = 0;   // fsync
+  virtual int syncData(int fd) = 0;   // fdatasync
+  virtual int syncAll(int fd) = 0;    // fsync
+  virtual int dropCache(int fd) = 0;  // posix_fadvise: pages that are clean
   virtual int unlink(const std::string& path) = 0;
 };
 
@@ -51,6 +52,7 @@ class SystemFileIo : public FileIo {
   ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) override;
   int syncData(int fd) override;
   int syncAll(int fd) override;
+  int dropCache(int fd) override;
   int unlink(const std::string& path) override;
 };
 

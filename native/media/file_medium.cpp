@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <mutex>
+#include <utility>
 
 #include "block_ranges.h"
 #include "bounce_buffers.h"
@@ -44,19 +46,27 @@ class FileMedium final : public Medium {
   bool durable() const override { return true; }
 
   Status flush(std::span<const ByteRange> ranges) override {
+    if (auto written = writeBack(ranges); !written) return written;
+    const bool nothing =
+        std::all_of(ranges.begin(), ranges.end(), [](const ByteRange& range) { return range.length == 0; });
+    return nothing ? Status{} : sync();
+  }
+
+  Status writeBack(std::span<const ByteRange> ranges) override {
     const auto blocks = roundOutAndMerge(ranges, kBlockSize, memory_.bytes().size());
     if (!blocks) return blocks.error();
-    if (auto trusted = stillTrusted(); !trusted) return trusted;
-    if (blocks.value().empty()) return {};
+    if (auto trusted = failure(); !trusted) return trusted;
     for (const auto& range : blocks.value()) {
-      if (auto written = kept(writeBack(range)); !written) return written;
+      if (auto written = kept(copyOut(range)); !written) return written;
     }
-    return sync_.wait();
+    return {};
   }
+
+  Status sync() override { return sync_.wait(); }
 
   Status zero(ByteRange range) override {
     if (auto checked = checkWholeBlocks(range, kBlockSize, memory_.bytes().size()); !checked) return checked;
-    if (auto trusted = stillTrusted(); !trusted) return trusted;
+    if (auto trusted = failure(); !trusted) return trusted;
     if (range.length == 0) return {};
     {
       const RangeLock::Guard guard(inUse_, range);
@@ -86,8 +96,18 @@ class FileMedium final : public Medium {
 
   Status peek(std::uint64_t offset, std::span<std::byte> into) const override { return memory_.copyOut(offset, into); }
 
+  Status failure() const override {
+    const std::lock_guard lock(failureMutex_);
+    return failure_;
+  }
+
+  void whenFailed(std::function<void()> call) override {
+    const std::lock_guard lock(failureMutex_);
+    onFailed_ = std::move(call);
+  }
+
  private:
-  Status writeBack(ByteRange range) {
+  Status copyOut(ByteRange range) {
     const BounceBuffers::Borrowed buffer(buffers_);
     // Memory without pages was neither read from the file nor written since: it is zero in the file, too.
     while ((range = memory_.fromPages(range)).length > 0) {
@@ -106,21 +126,25 @@ class FileMedium final : public Medium {
     return {};
   }
 
-  // Remembers the first failure, after which nothing is reported durable any more.
+  // Remembers the first failure, after which nothing is reported durable any more: the kernel may have dropped what it could
+  // not write, calls its pages clean, and reports the error once.
   Status kept(Status status) {
     if (status) return status;
-    const std::lock_guard lock(failureMutex_);
-    if (failure_) {
-      failure_ = Error{ErrorCode::mediumFailed,
-                       status.error().message + "; nothing of this pool is made durable any more until it is reopened",
-                       status.error().systemError};
+    std::function<void()> tell;
+    Status told;
+    {
+      const std::lock_guard lock(failureMutex_);
+      if (failure_) {
+        failure_ =
+            Error{ErrorCode::mediumFailed,
+                  status.error().message + "; nothing of this pool is made durable any more until it is reopened",
+                  status.error().systemError};
+        tell = std::exchange(onFailed_, nullptr);
+      }
+      told = failure_;
     }
-    return failure_;
-  }
-
-  Status stillTrusted() {
-    const std::lock_guard lock(failureMutex_);
-    return failure_;
+    if (tell) tell();
+    return told;
   }
 
   PoolMemory memory_;
@@ -128,8 +152,9 @@ class FileMedium final : public Medium {
   BounceBuffers buffers_;
   RangeLock inUse_;
   GroupSync sync_;
-  std::mutex failureMutex_;
+  mutable std::mutex failureMutex_;
   Status failure_;  // ok until the first failed write or sync
+  std::function<void()> onFailed_;
 };
 
 }  // namespace

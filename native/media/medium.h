@@ -1,13 +1,14 @@
 // medium.h -- the memory that a pool lives in, and what makes ranges of it durable.
 //
-// Threads: memory() may be read and written by any thread at any time (peers do, by RDMA). flush, zero and load block
-// and may be called by several threads at once; concurrent flushes share one sync. They are never called on an event
+// Threads: memory() may be read and written by any thread at any time (peers do, by RDMA). flush, writeBack, sync, zero and
+// load block and may be called by several threads at once; concurrent flushes share one sync. They are never called on an event
 // loop or on the JavaScript thread.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -43,6 +44,10 @@ class Medium {
   // wrote before the call are covered. notDurable on a medium that cannot; mediumFailed after the first failed write
   // or sync, and from then on always: what the kernel dropped cannot be known.
   virtual Status flush(std::span<const ByteRange> ranges) = 0;
+  // The two halves of flush, so that a large one can be done in slices: ranges that were written back, by however many
+  // calls, are durable once a sync that began after them has succeeded. Errors are those of flush.
+  virtual Status writeBack(std::span<const ByteRange> ranges) { return flush(ranges); }
+  virtual Status sync() { return {}; }
   // Makes a block-aligned range read as zeros, durably where the medium is durable.
   virtual Status zero(ByteRange range) = 0;
   // Brings a range of the medium into memory() (file: read; others: nothing to do). Nobody uses the range yet.
@@ -52,6 +57,12 @@ class Medium {
     std::memcpy(into.data(), memory().data() + offset, into.size());
     return {};
   }
+
+  // ok until a write or sync has failed; then that error, for good.
+  virtual Status failure() const { return {}; }
+  // Called once, when the first write or sync fails, on the thread that it failed on, before anybody is answered; it must
+  // not block. For one caller, before the medium is shared.
+  virtual void whenFailed(std::function<void()>) {}
 };
 
 // memory: a memfd, gone with the process.

@@ -79,8 +79,24 @@ Result<std::unique_ptr<PoolFile>> PoolFile::open(const std::string& path, std::u
     return Error{ErrorCode::notFound, "the pool at " + path + " was removed while it was being opened", 0};
   }
   file->size_ = static_cast<std::uint64_t>(status.st_size);
+  if (auto settled = file->settle(); !settled) return settled.error();
   file->tryDirect();
   return file;
+}
+
+// What the unit before this one wrote and did not sync may be in the file as this one reads it: it is made durable first, so
+// that nothing read here can vanish. What it failed to sync may lie in the page cache, marked clean, where no sync would
+// ever write it: the cache is dropped, so that what is read is what the medium holds.
+Status PoolFile::settle() {
+  if (auto synced = sync(); !synced) {
+    return Error{
+        ErrorCode::mediumFailed,
+        synced.error().message + "; what an earlier unit wrote last and was not told to be durable may be lost",
+        synced.error().systemError};
+  }
+  // Advice: where it is not taken, the file system reads past its cache by direct I/O, or has no such failure.
+  (void)io_->dropCache(fd_.get());
+  return {};
 }
 
 Result<std::unique_ptr<PoolFile>> PoolFile::create(const std::string& path, std::uint64_t bytes,

@@ -20,7 +20,8 @@ class PoolFile {
   // Makes the file with all of its space reserved, or fills an empty one; what it made is removed when a step fails.
   static Result<std::unique_ptr<PoolFile>> create(const std::string& path, std::uint64_t bytes,
                                                   std::unique_ptr<FileIo> io);
-  // Opens and locks; changes nothing in the file.
+  // Opens and locks, and sees to it that what is read is durable; changes nothing in the file. mediumFailed when what an
+  // earlier process wrote cannot be synced.
   static Result<std::unique_ptr<PoolFile>> open(const std::string& path, std::unique_ptr<FileIo> io);
 
   std::uint64_t size() const { return size_; }
@@ -39,6 +40,7 @@ class PoolFile {
   PoolFile(std::string path, std::unique_ptr<FileIo> io) : path_(std::move(path)), io_(std::move(io)) {}
 
   Status lock();
+  Status settle();
   Status reserve(std::uint64_t bytes);
   Status fill(std::uint64_t bytes);
   Status syncDirectory();

@@ -4,6 +4,7 @@
 #if RC_SHADOW_FILE_IO
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -113,6 +114,10 @@ ssize_t ShadowFileIo::write(int fd, std::span<const std::byte> from, std::uint64
 // Called with the mutex held: a write that comes during a sync waits for the next one.
 int ShadowFileIo::apply(int fd) {
   if (skipSync_) return 0;
+  if (const char* marker = std::getenv("RC_TEST_FAIL_SYNC_IF"); marker != nullptr && ::access(marker, F_OK) == 0) {
+    pending_[fd].clear();
+    return -EIO;
+  }
   for (auto& write : pending_[fd]) {
     if (write.bytes.empty()) write.bytes.resize(write.length);
     std::span<const std::byte> rest(write.bytes);
@@ -128,6 +133,10 @@ int ShadowFileIo::apply(int fd) {
   }
   pending_[fd].clear();
   return 0;
+}
+
+int ShadowFileIo::dropCache(int fd) {
+  return real_.dropCache(fd);
 }
 
 // The real sync is left out: the kernel outlives the process that the test kills, and the tests do many.

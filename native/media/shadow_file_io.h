@@ -5,6 +5,7 @@
 // loses them all, one during it leaves a part, as a power cut does. Reads see what was written. A close without a sync
 // loses it too. Any thread; one mutex.
 //   RC_TEST_SKIP_SYNC=1           syncs claim success and apply nothing
+//   RC_TEST_FAIL_SYNC_IF=<path>   syncs fail while there is such a file, and drop what they were to write, as the kernel does
 //   RC_TEST_FAIL_IO=<n>[:<errno>] the n-th call, counted from 1 over the whole process, fails (EIO by default)
 #pragma once
 
@@ -33,6 +34,7 @@ class ShadowFileIo final : public FileIo {
   ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) override;
   int syncData(int fd) override;
   int syncAll(int fd) override;
+  int dropCache(int fd) override;
   int unlink(const std::string& path) override;
 
  private:

@@ -29,10 +29,10 @@ void RegionFlushes::begin(std::span<const media::ByteRange> ranges) {
   }
 }
 
-std::vector<media::ByteRange> RegionFlushes::beginRest() {
+std::optional<std::vector<media::ByteRange>> RegionFlushes::tryBeginRest() {
   {
-    std::unique_lock lock(mutex_);
-    ended_.wait(lock, [&] { return underWay_ == 0; });
+    const std::lock_guard lock(mutex_);
+    if (underWay_ > 0) return std::nullopt;
     ++underWay_;
   }
   std::vector<media::ByteRange> ranges;
@@ -48,11 +48,8 @@ void RegionFlushes::end(std::span<const media::ByteRange> ranges, const Status& 
     for (const auto& range : ranges)
       dirty->mark(range.offset, range.length);
   }
-  {
-    const std::lock_guard lock(mutex_);
-    --underWay_;
-  }
-  ended_.notify_all();
+  const std::lock_guard lock(mutex_);
+  --underWay_;
 }
 
 }  // namespace rdmacp::unit

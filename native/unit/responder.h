@@ -20,8 +20,8 @@
 namespace rdmacp::unit {
 
 struct ResponderOptions {
-  std::uint32_t loops = 2;  // event-loop threads
-  std::uint32_t flushThreads = 4;
+  std::uint32_t loops = 2;         // event-loop threads
+  std::uint32_t flushThreads = 2;  // of the lane for bulk: flush_queue.h
   std::uint32_t maxConnections = 4096;
   std::uint32_t credits = 16;  // flush messages in flight a connection
   std::uint32_t heartbeatMs = 100;

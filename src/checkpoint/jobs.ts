@@ -159,19 +159,6 @@ export type Unanswered = Answer | Clearing | Waiting<void>
 
 export type Job = RecordJob | StreamJob | BarrierJob
 
-/** The same error for another call that it takes down, with that call's own outcome. */
-export function withOutcome(cause: unknown, outcome: Outcome): unknown {
-  if (!(cause instanceof CheckpointError) || cause.outcome === outcome) return cause
-  const { code, message, retryable, help, details } = cause
-  return new CheckpointError(code, message, {
-    cause,
-    outcome,
-    retryable,
-    ...(help === undefined ? {} : { help }),
-    ...(details === undefined ? {} : { details }),
-  })
-}
-
 function uncapitalized(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1)
 }

@@ -6,6 +6,7 @@ import { defaultTimeoutMs } from '../call/check.js'
 import { loggable } from '../call/printed.js'
 import { deadlineTimer, longestTimerMs, type Timer } from '../call/timer.js'
 import { CheckpointError } from '../errors.js'
+import { withOutcome } from '../outcome.js'
 import type { Ack, CallOptions, Durability, WriteOptions } from '../types.js'
 import { AppendPlacement } from './append-placement.js'
 import { AppendView } from './append-view.js'
@@ -23,7 +24,6 @@ import {
   type StreamJob,
   type Unanswered,
   Waiting,
-  withOutcome,
 } from './jobs.js'
 import { type LogHeader, logHeaderUsedBytes, writeLogHeader } from './log-header.js'
 import { type Age, type LogView, largestAssembledBytes, type SequenceRange } from './log-view.js'

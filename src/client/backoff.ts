@@ -1,8 +1,5 @@
-/**
- * How long to wait before the next try: longer each time, and not the same for all who lost the same unit at once. Never so long that
- * an owner could miss the time that a unit which was restarted leaves it to come back.
- */
-const longestMs = 250
+/** How long to wait before the next try: longer each time, and not the same for all who lost the same unit at once. */
+const longestMs = 1_000
 
 export class Backoff {
   #firstMs: number
@@ -17,7 +14,7 @@ export class Backoff {
     return this.#ms > 0
   }
 
-  /** Milliseconds: the first time about `firstMs`, then twice that, at most 312. */
+  /** Milliseconds: the first time about `firstMs`, then twice that, at most 1.25 s. */
   next(): number {
     this.#ms = Math.min(longestMs, Math.max(this.#firstMs, this.#ms * 2))
     return this.#ms * (0.75 + Math.random() / 2)

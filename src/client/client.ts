@@ -15,6 +15,7 @@ import { CheckpointError } from '../errors.js'
 import type { NativeModule } from '../native.js'
 import { fromNative } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
+import { afterEffect, withOutcome } from '../outcome.js'
 import { TypedEventTarget } from '../typed-events.js'
 import type {
   CallOptions,
@@ -177,7 +178,8 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     requireNotAborted(region)
     const deadline = deadlineOf(region)
     await this.#create(name, region, rest(region, deadline))
-    return (await this.#open(name, 'WRITE', undefined, {}, rest(region, deadline))) as Region
+    const opening = afterEffect(() => this.#open(name, 'WRITE', undefined, {}, rest(region, deadline)))
+    return (await opening) as Region
   }
 
   /**
@@ -204,14 +206,18 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     const openMode = openModes[mode]
     const deadline = deadlineOf(call)
     if (openMode === 'READ') return await this.#open(name, openMode, durability, lease, rest(call, deadline))
+    let created = false
     for (let attempt = 0; ; attempt++) {
       try {
         return await this.#open(name, openMode, durability, lease, rest(call, deadline))
       } catch (error) {
-        if (create === undefined || !isCode(error, 'REGION_NOT_FOUND') || attempt > 1) throw error
+        if (create === undefined || !isCode(error, 'REGION_NOT_FOUND') || attempt > 1) {
+          throw created ? withOutcome(error, 'unknown') : error
+        }
       }
       try {
         await this.#create(name, create, rest(call, deadline))
+        created = true
       } catch (error) {
         // Somebody was faster.
         if (!isCode(error, 'REGION_EXISTS')) throw error
@@ -383,6 +389,8 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     if (durability === 'durable' && !link.durablePromised) {
       await link.close(0)
       throw new CheckpointError('NOT_DURABLE', `Durable was asked of region '${name}', and its pool cannot keep it.`, {
+        // It has been opened, and closed again.
+        outcome: opener.changes ? 'unknown' : 'none',
         help: "Use durability 'visible', or a unit whose pool is a file.",
       })
     }

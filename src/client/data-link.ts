@@ -8,7 +8,7 @@ import { deadlineTimer } from '../call/timer.js'
 import type { Endpoint } from '../control/messages.js'
 import { CheckpointError, type ErrorCode, type Outcome } from '../errors.js'
 import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } from '../native.js'
-import { operationUntil } from '../native.js'
+import { operationKind, operationUntil } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
 import { Backoff } from './backoff.js'
 import type { Connection, ConnectionAccount } from './connection-account.js'
@@ -40,6 +40,8 @@ export interface Opened {
 export interface LinkOpener<T extends Opened> {
   /** For messages: "region 'orders'". */
   readonly what: string
+  /** An open changes something at the unit: who owns the region. */
+  readonly changes: boolean
   /** Name of the region; undefined for the pool's tables. */
   readonly region: string | undefined
   /** @param previous the open before, when the connection is made again */
@@ -99,7 +101,10 @@ const suspectCodes: ReadonlySet<number> = new Set([nativeCode.remoteAccess, nati
 const passingLater: ReadonlySet<ErrorCode> = new Set(['LIMIT_REACHED', 'OUT_OF_MEMORY', 'SYSTEM', 'PROTOCOL_VIOLATION'])
 
 export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, DeadlineUser {
-  /** Writes of this handle that are visible and not flushed. */
+  /**
+   * What this handle has written, or may have, and no flush has made durable: visible writes that were not flushed, and all
+   * of a call that failed or was given up, until a later flush of it has succeeded.
+   */
   readonly dirty = new DirtyRanges()
   rollbacks = 0
   opened: T | undefined
@@ -129,6 +134,8 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   #fencedHint = false
   #brokenAt = 0
   #lastError: CheckpointError | undefined
+  /** A try to open may have taken effect, whatever a later one was answered. */
+  #openedInDoubt = false
   #backoff = new Backoff(firstBackoffMs)
   #openedAt = 0
   #pauseTimer: NodeJS.Timeout | undefined
@@ -230,21 +237,28 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     }
   }
 
-  /** Ranges of visible writes of this handle that have no answer yet; `by` will cover them. */
+  /**
+   * A flush of everything: the dirty ranges, and what calls without an answer have written or are to make durable. They may
+   * fail, and what this flush says must not depend on them.
+   */
   coverPending(by: (ranges: number[]) => Transfer): Transfer {
-    const writes = new Set<Transfer>()
+    const before = new Set<Transfer>()
     for (const transfer of this.#transfers()) {
-      if (!transfer.settled && transfer.isWrite && transfer.until !== operationUntil.durable) writes.add(transfer)
+      if (!transfer.settled && transfer.kind !== operationKind.read) before.add(transfer)
     }
     const earlier = this.dirty.takeAll()
-    const ranges = earlier.flatMap(({ offset, length }) => [offset, length])
-    for (const { offsets, buffers } of writes) {
-      for (const [index, buffer] of buffers.entries()) ranges.push(offsets[index] as number, buffer.byteLength)
+    const covered = new DirtyRanges()
+    for (const { offset, length } of earlier) covered.add(offset, length)
+    for (const transfer of before) {
+      for (const { offset, length } of transfer.touchedRanges()) covered.add(offset, length)
     }
-    const flush = by(ranges)
+    const flush = by(covered.toArray().flatMap(({ offset, length }) => [offset, length]))
     flush.taken = earlier
     flush.carriesEarlierWrites = earlier.length > 0
-    for (const write of writes) write.coveredBy = flush
+    for (const transfer of before) {
+      transfer.coveredBy = flush
+      if (transfer.carriesEarlierWrites) flush.carriesEarlierWrites = true
+    }
     return flush
   }
 
@@ -333,7 +347,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
 
   onAbandoned(transfer: Transfer): void {
     if (transfer.posted && transfer.isWrite) this.#doubtful = true
-    this.#restore(transfer)
+    this.#leaveDirty(transfer, false)
     const at = this.#queue.indexOf(transfer)
     if (at >= 0) this.#queue.splice(at, 1)
     if (this.#queue.length === 0) this.#context.budget.leave(this)
@@ -431,20 +445,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   }
 
   #succeed(transfer: Transfer): void {
-    if (transfer.isWrite && transfer.until !== operationUntil.durable && this.durablePromised) {
-      const { coveredBy } = transfer
-      // A flush posted after it covers it: it is clean when that has succeeded, and dirty again when it fails.
-      if (coveredBy === undefined || (coveredBy.settled && !coveredBy.succeeded)) {
-        for (const [index, buffer] of transfer.buffers.entries()) {
-          this.dirty.add(transfer.offsets[index] as number, buffer.byteLength)
-        }
-      } else if (!coveredBy.settled) {
-        for (const [index, buffer] of transfer.buffers.entries()) {
-          coveredBy.taken.push({ offset: transfer.offsets[index] as number, length: buffer.byteLength })
-        }
-        coveredBy.carriesEarlierWrites = true
-      }
-    }
+    if (transfer.isWrite && transfer.until !== operationUntil.durable) this.#leaveDirty(transfer, true)
     transfer.taken = []
     transfer.succeed()
     transfer.buffers = []
@@ -456,10 +457,23 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     this.onAbandoned(transfer)
   }
 
-  #restore(transfer: Transfer): void {
-    if (transfer.taken.length === 0) return
-    for (const { offset, length } of transfer.taken) this.dirty.add(offset, length)
+  /**
+   * Nothing that a call wrote, or was to make durable, counts as durable by it. A flush of everything that was made after it
+   * decides, if there is one: its ranges are clean when that has succeeded, and dirty again when it fails.
+   * @param answered its writes have been answered as visible
+   */
+  #leaveDirty(transfer: Transfer, answered: boolean): void {
+    if (!this.durablePromised) return
+    const ranges = transfer.posted ? transfer.touchedRanges() : transfer.taken
     transfer.taken = []
+    const { coveredBy } = transfer
+    if (coveredBy?.succeeded) return
+    if (coveredBy === undefined || coveredBy.settled) {
+      for (const { offset, length } of ranges) this.dirty.add(offset, length)
+      return
+    }
+    coveredBy.taken.push(...ranges)
+    if (answered || transfer.carriesEarlierWrites) coveredBy.carriesEarlierWrites = true
   }
 
   /** Every call that has no answer, in the order they came; one may turn up more than once. */
@@ -488,6 +502,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
           const error = fromNative(thrown)
           if (this.#failure !== undefined) return
           this.#lastError = error
+          if (this.opened !== undefined || error.outcome !== 'none') this.#openedInDoubt = this.#opener.changes
           // In a session that is not known any more the unit could not tell by whom; in the next it can.
           if (this.#fencedHint && passing.has(error.code) && error.code !== 'SESSION_EXPIRED') this.fence(undefined)
           else if (this.grant !== undefined && lostToAnother(error)) this.fence(otherEpoch(error))
@@ -642,7 +657,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     budget.leave(this)
     deadlines.leave(this)
     if (!this.#closing) this.#channel?.close()
-    this.#whenOpen?.reject(error)
+    this.#whenOpen?.reject(error.outcome === 'none' && this.#openedInDoubt ? retold(error, 'unknown') : error)
     this.#whenOpen = undefined
     this.#opener.onFailed(error)
     this.#checkIdle()

@@ -95,6 +95,7 @@ export class PoolTables {
   async #open(deadline: number): Promise<DataLink<OpenedTables>> {
     const session = this.#session
     const opener: LinkOpener<OpenedTables> = {
+      changes: false,
       what: `the tables of the unit ${session.address}`,
       region: undefined,
       async open(previous, timeoutMs) {

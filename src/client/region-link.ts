@@ -57,6 +57,10 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
     this.#lease = lease
   }
 
+  get changes(): boolean {
+    return this.#mode !== 'READ'
+  }
+
   /** Before the link opens. */
   tell(events: RegionOpenerEvents): void {
     this.#events = events

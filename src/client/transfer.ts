@@ -108,6 +108,16 @@ export class Transfer implements Abortable {
     return this.posted && this.kind !== operationKind.read ? 'unknown' : 'none'
   }
 
+  /** What it took to make durable, and what it writes, as long as it has its memory. */
+  touchedRanges(): Interval[] {
+    const ranges = [...this.taken]
+    if (!this.isWrite) return ranges
+    for (const [index, buffer] of this.buffers.entries()) {
+      ranges.push({ offset: this.offsets[index] as number, length: buffer.byteLength })
+    }
+    return ranges
+  }
+
   get cut(): boolean {
     return this.kind === operationKind.flush
       ? this.position.flushed

@@ -4,6 +4,8 @@ export interface PoolMedium {
   readonly blockSize: number
   /** False: flush is never called, and nothing outlives the process. */
   readonly durable: boolean
+  /** The first write or sync that failed, wherever it was asked for: from then on nothing becomes durable. */
+  readonly failure: Error | undefined
   /** A copy. */
   read(offset: number, length: number): Uint8Array
   /** Visible at once, durable only after flush. */

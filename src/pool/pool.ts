@@ -3,10 +3,11 @@
  * One owner; calls on one region must not overlap (the unit keeps a lock a region), calls on different ones may.
  */
 import { randomUUID } from 'node:crypto'
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, type Outcome } from '../errors.js'
+import { withOutcome } from '../outcome.js'
 import { ExtentAllocator } from './allocator.js'
 import { FlushGroup } from './flush-group.js'
-import { dataEnd, type Geometry, planGeometry, slotOffset, superblockBytes, superblockOffsets } from './geometry.js'
+import { dataEnd, type Geometry, planGeometry, slotOffset, superblockOffsets } from './geometry.js'
 import type { PoolMedium } from './medium.js'
 import { type Lagging, type PoolContents, readPool, type SlotContents } from './open-pool.js'
 import { encodeSlot, type RegionRecord } from './slot.js'
@@ -56,8 +57,9 @@ export class Pool {
   readonly #notices: PoolNotices
   #superblock: Superblock
   #superblockCopies: CopyState
-  #readOnly: string | undefined
-  #failure: unknown
+  /** Why nothing may be written to what was found, if so. */
+  readonly #forbidden: string | undefined
+  #failure: Error | undefined
   /** Whether the unit before this one had stopped in order, with everything written back. */
   readonly wasClean: boolean
 
@@ -67,7 +69,7 @@ export class Pool {
     this.#flushes = new FlushGroup(medium)
     this.#superblock = contents.superblock
     this.#superblockCopies = contents.superblockCopies
-    this.#readOnly = contents.readOnly
+    this.#forbidden = contents.readOnly
     this.wasClean = contents.superblock.clean
     this.#slots = contents.slots
     this.#freeSlots = []
@@ -148,7 +150,15 @@ export class Pool {
   }
   /** Why it cannot be changed, if so. */
   get readOnly(): string | undefined {
-    return this.#readOnly
+    const { failure } = this
+    return failure === undefined ? this.#forbidden : `its medium failed: ${failure.message}`
+  }
+  /**
+   * The first write or sync of the medium that failed, in whatever part of the unit. Nobody knows what the medium holds
+   * since: nothing is changed, and nothing said to be durable, until a restart has read it.
+   */
+  get failure(): Error | undefined {
+    return this.#failure ?? this.#medium.failure
   }
   get regions(): number {
     return this.#byName.size
@@ -213,14 +223,22 @@ export class Pool {
       throw malformed(error)
     }
     this.#byName.set(region.name, slot)
-    try {
-      await Promise.all(extents.map((extent) => this.#medium.zero(extent.offset, extent.length)))
-      await this.#writeSlot(slot, record)
-    } catch (error) {
+    const undo = (error: unknown, outcome: Outcome) => {
       this.#byName.delete(region.name)
       this.#freeSlots.push(slot)
       this.#space.release(extents)
-      throw this.#failed(error)
+      return this.#failed(error, outcome)
+    }
+    try {
+      await allEnded(extents.map((extent) => this.#medium.zero(extent.offset, extent.length)))
+    } catch (error) {
+      // Space that nobody has: there is no region of it.
+      throw undo(error, 'none')
+    }
+    try {
+      await this.#writeSlot(slot, record)
+    } catch (error) {
+      throw undo(error, 'unknown')
     }
     return record
   }
@@ -239,7 +257,7 @@ export class Pool {
     try {
       await this.#writeSlot(slot, changed)
     } catch (error) {
-      throw this.#failed(error)
+      throw this.#failed(error, 'unknown')
     }
     return changed
   }
@@ -254,7 +272,7 @@ export class Pool {
     try {
       await this.#writeSlot(slot, undefined)
     } catch (error) {
-      throw this.#failed(error)
+      throw this.#failed(error, 'unknown')
     }
     this.#byName.delete(name)
     this.#freeSlots.push(slot)
@@ -286,15 +304,9 @@ export class Pool {
     await this.#medium.flush(record.extents.flatMap((extent) => [extent.offset, extent.length]))
   }
 
-  /** Finds out whether the medium still keeps what is written: once it has failed it answers nothing else any more. */
-  async probe(): Promise<void> {
-    if (!this.#medium.durable || this.#readOnly !== undefined) return
-    await this.#medium.flush([0, superblockBytes]).catch((error: unknown) => this.#failed(error))
-  }
-
   /** Notes that everything was written back; the last call. */
   async markClean(): Promise<void> {
-    if (this.#readOnly !== undefined) return
+    if (this.readOnly !== undefined) return
     await this.#writeSuperblock({ ...this.#superblock, clean: true })
   }
 
@@ -337,19 +349,24 @@ export class Pool {
   }
 
   #assertWritable(): void {
-    if (this.#readOnly === undefined) return
-    throw new CheckpointError('POOL_READ_ONLY', `The pool cannot be changed: ${this.#readOnly}.`, {
-      cause: this.#failure,
+    const { readOnly } = this
+    if (readOnly === undefined) return
+    throw new CheckpointError('POOL_READ_ONLY', `The pool cannot be changed: ${readOnly}.`, {
+      cause: this.failure,
     })
   }
 
-  /** After a failed write nobody knows what the medium holds: no more changes until a restart has read it. */
-  #failed(error: unknown): unknown {
-    this.#readOnly = `its medium failed: ${error instanceof Error ? error.message : String(error)}`
-    this.#failure = error
+  /** @param outcome an entry that was being written may be found by the next start, whatever was answered */
+  #failed(error: unknown, outcome: Outcome): unknown {
+    this.#failure ??= error instanceof Error ? error : new Error(String(error))
     this.#notices.failed?.(error)
-    return error
+    return withOutcome(error, outcome)
   }
+}
+
+/** As Promise.all, but what fails is told when all have ended: nothing of them happens later. */
+async function allEnded(promises: readonly Promise<void>[]): Promise<void> {
+  for (const ended of await Promise.allSettled(promises)) if (ended.status === 'rejected') throw ended.reason
 }
 
 export function regionDamaged(name: string, { slot, because }: DamagedRegion): CheckpointError {

@@ -103,7 +103,9 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
       if (caller.gone() && opened.handle.id !== request.previousHandle) {
         // Nobody will ever use the handle, and as an owner it would stand in everybody's way.
         await regions.withdraw(opened.handle)
-        throw new CheckpointError('ABORTED', `The open of "${request.name}" was given up by its client.`)
+        throw new CheckpointError('ABORTED', `The open of "${request.name}" was given up by its client.`, {
+          outcome: 'unknown',
+        })
       }
       return {
         region: regionMessage(opened.record),

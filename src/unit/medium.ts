@@ -18,23 +18,37 @@ export const devdaxAlignment = 2 * 1024 * 1024
 
 /**
  * Opens what is there. Nothing is made of what is not: make-pool.ts does that where it was asked for.
+ * @param onFailed told once, when a write or sync has failed; `failure` of the medium says which
  * @throws CheckpointError `POOL_NOT_FOUND`, `POOL_IN_USE`, `POOL_DAMAGED`, `INVALID_ARGUMENT`, `OUT_OF_MEMORY`, `SYSTEM`
  */
-export async function openMedium(module: NativeModule, pool: CheckedOptions['pool']): Promise<OpenedMedium> {
+export async function openMedium(
+  module: NativeModule,
+  pool: CheckedOptions['pool'],
+  onFailed: () => void,
+): Promise<OpenedMedium> {
   if (pool.medium === 'memory') {
     const native = await module.Medium.open({ medium: 'memory', bytes: pool.bytes }).catch(rethrow)
     return { native, medium: coded(native) }
   }
   const native =
-    pool.medium === 'devdax' ? await openDevdax(module, pool.path) : await openFile(module, pool.path, pool.bytes)
+    pool.medium === 'devdax'
+      ? await openDevdax(module, pool.path)
+      : await openFile(module, pool.path, pool.bytes, onFailed)
   return { native, medium: coded(native) }
 }
 
-async function openFile(module: NativeModule, path: string, wanted: number | undefined): Promise<NativeMedium> {
+async function openFile(
+  module: NativeModule,
+  path: string,
+  wanted: number | undefined,
+  onFailed: () => void,
+): Promise<NativeMedium> {
   if (await isAbsent(path)) throw notFound(path, `--path ${path} --bytes SIZE`)
-  const native = await module.Medium.open({ medium: 'file', path, create: false }).catch((error: unknown) => {
-    throw foreign(fromNative(error))
-  })
+  const native = await module.Medium.open({ medium: 'file', path, create: false }, { onFailed }).catch(
+    (error: unknown) => {
+      throw foreign(fromNative(error))
+    },
+  )
   const { bytes } = native
   if (wanted !== undefined && wanted !== bytes) {
     await native.close()
@@ -97,6 +111,10 @@ export function coded(native: NativeMedium): PoolMedium {
     bytes: native.bytes,
     blockSize: native.blockSize,
     durable: native.durable,
+    get failure() {
+      const { failure } = native
+      return failure === undefined ? undefined : fromNative(failure)
+    },
     read: (offset, length) => sync(() => native.read(offset, length)),
     write: (offset, bytes) => sync(() => native.write(offset, bytes)),
     flush: (ranges) => native.flush(ranges).catch(rethrow),

@@ -7,6 +7,7 @@ import { maxLeaseMs, minSilenceMs, requireRoom } from '../call/options.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder, NativeSessionState } from '../native.js'
 import { fromNative } from '../native-error.js'
+import { afterEffect } from '../outcome.js'
 import type { NewRegion, RegionChange } from '../pool/pool.js'
 import { labelsProblem, type RegionRecord, type SavedCursor, limits as slotLimits } from '../pool/slot.js'
 import type { RegionEventType } from '../types.js'
@@ -14,9 +15,8 @@ import type { RegionCatalogue } from './catalogue.js'
 import type { LoggedEvent, RegionEventLog, Standing } from './event-log.js'
 import type { UnitEventFacts, UnitJournal } from './journal.js'
 import { KeyLock } from './key-lock.js'
-import { LoopClock } from './loop-clock.js'
 import { OwnerWatch } from './owner-watch.js'
-import { comeBackMs, inheritedOwnerLivesMs, ownerLivesMs } from './ownership.js'
+import { inheritedOwnerLivesMs, ownerLivesMs } from './ownership.js'
 import { type Handle, native, type Session, type SessionTable } from './sessions.js'
 
 export interface LeaseChange {
@@ -74,8 +74,7 @@ export class RegionService {
   readonly #live = new Map<string, LiveRegion>()
   readonly #maxBytes: number
   readonly #events: RegionEventLog
-  /** Since clients can come; it runs as long as an owner is awaited. */
-  readonly #sinceReady = new LoopClock()
+  readonly #readySince: number
   readonly #owners = new OwnerWatch(() => this.#tellLost())
   /** 1 is the pool's tables. */
   #nextNativeId = 2n
@@ -92,6 +91,7 @@ export class RegionService {
     this.#journal = journal
     this.#catalogue = catalogue
     this.#events = events
+    this.#readySince = native(() => responder.leaseTime())
     this.#responder = responder
     this.#sessions = sessions
     this.#maxBytes = maxBytes
@@ -115,13 +115,7 @@ export class RegionService {
       writtenBefore: false,
       lossTold: false,
     })
-    if (inherited) this.#owners.within(record.lease.silenceMs + comeBackMs)
-  }
-
-  /** Clients can come from now on; so can owners of before. */
-  ready(): void {
-    this.#sinceReady.start()
-    this.#owners.look()
+    if (inherited) this.#owners.within(record.lease.silenceMs)
   }
 
   /** Sessions may have lost their connections. */
@@ -148,7 +142,6 @@ export class RegionService {
   }
 
   stopWatches(): void {
-    this.#sinceReady.stop()
     this.#owners.close()
     this.#events.close()
   }
@@ -196,7 +189,7 @@ export class RegionService {
       try {
         this.serve(record)
       } catch (error) {
-        await this.#catalogue.remove(record.name)
+        await afterEffect(() => this.#catalogue.remove(record.name))
         throw error
       }
       this.#tell('created', record, { bytes: BigInt(record.bytes) })
@@ -210,15 +203,17 @@ export class RegionService {
       const record = this.#find(name, regionId)
       this.#assertWritable()
       const live = this.#liveOf(record)
-      await this.#responder.removeRegion(live.nativeId).catch(rethrow)
-      this.#live.delete(record.id)
-      for (const handle of live.handles) handle.session.handles.delete(handle.id)
-      try {
-        await this.#catalogue.remove(name)
-      } catch (error) {
-        this.serve(record)
-        throw error
-      }
+      await afterEffect(async () => {
+        await this.#responder.removeRegion(live.nativeId).catch(rethrow)
+        this.#live.delete(record.id)
+        for (const handle of live.handles) handle.session.handles.delete(handle.id)
+        try {
+          await this.#catalogue.remove(name)
+        } catch (error) {
+          this.serve(record)
+          throw error
+        }
+      })
       this.#tell('deleted', record)
     })
   }
@@ -382,25 +377,28 @@ export class RegionService {
     const epoch = record.epoch + 1n
     const owner = { identity: session.identity, secretHash: hashOf(secret), sinceMs: Date.now() }
     const change: RegionChange = { epoch, owner, lease }
+    this.#sessions.requireRoom(session)
     const taken = await this.#catalogue.update(record.name, change)
     const live = this.#liveOf(taken)
     live.inherited = false
     // Until it is owned again nobody is lost.
     live.lossTold = true
     try {
-      await this.#endFormer(taken, live)
-      if (record.owner !== undefined) {
-        this.#journal?.tell('fenced', { ...factsOf(record), owner: record.owner.identity })
-      }
-      const opening = request.attempt === undefined ? undefined : { attempt: request.attempt, secret, again: false }
-      const handle = this.#addHandle(session, taken, live, 'readWrite', opening)
-      const token = this.#tokenOrUndo(live, handle, request)
-      this.#own(taken, live, handle)
-      this.#tell(record.owner === undefined ? 'opened' : 'taken-over', taken, {
-        owner: session.identity,
-        ...(record.owner === undefined ? {} : { former: record.owner.identity }),
+      return await afterEffect(async () => {
+        await this.#endFormer(taken, live)
+        if (record.owner !== undefined) {
+          this.#journal?.tell('fenced', { ...factsOf(record), owner: record.owner.identity })
+        }
+        const opening = request.attempt === undefined ? undefined : { attempt: request.attempt, secret, again: false }
+        const handle = this.#addHandle(session, taken, live, 'readWrite', opening)
+        const token = this.#tokenOrUndo(live, handle, request)
+        this.#own(taken, live, handle)
+        this.#tell(record.owner === undefined ? 'opened' : 'taken-over', taken, {
+          owner: session.identity,
+          ...(record.owner === undefined ? {} : { former: record.owner.identity }),
+        })
+        return { record: taken, handle, token, ownerSecret: secret }
       })
-      return { record: taken, handle, token, ownerSecret: secret }
     } catch (error) {
       // The epoch has an owner on record who never came to be.
       live.lossTold = false
@@ -426,7 +424,7 @@ export class RegionService {
     const record = this.#catalogue.get(handle.region)
     if (!owned || record === undefined || record.id !== handle.regionId || this.#catalogue.readOnly !== undefined)
       return
-    await this.#catalogue.update(record.name, { owner: null })
+    await afterEffect(() => this.#catalogue.update(record.name, { owner: null }))
     this.#tell('released', record, { owner: handle.session.identity })
   }
 
@@ -453,7 +451,7 @@ export class RegionService {
   #ownerLivesMs(record: RegionRecord, states: ReturnType<SessionTable['states']>): number {
     const live = this.#liveOf(record)
     if (live.inherited) {
-      return inheritedOwnerLivesMs(record.lease, this.#sinceReady.look())
+      return inheritedOwnerLivesMs(record.lease, native(() => this.#responder.leaseTime()) - this.#readySince)
     }
     return live.owner === undefined ? 0 : ownerLivesMs(record.lease, states.get(live.owner.session.id))
   }
@@ -462,12 +460,10 @@ export class RegionService {
   #tellLost(): number {
     const states = this.#sessions.states()
     let next = Number.POSITIVE_INFINITY
-    let awaited = false
     for (const record of this.#records()) {
       const live = this.#live.get(record.id)
       if (record.owner === undefined || live === undefined) continue
       const left = this.#ownerLivesMs(record, states)
-      awaited ||= live.inherited && left > 0
       if (left > 0) next = Math.min(next, left)
       else if (!live.lossTold) {
         const because = lossOf(record, live, live.owner && states.get(live.owner.session.id))
@@ -477,7 +473,6 @@ export class RegionService {
       // It may come back, and be lost again.
       if (left === 0 && live.owner !== undefined) next = Math.min(next, lookAgainMs)
     }
-    if (!awaited) this.#sinceReady.stop()
     return next
   }
 

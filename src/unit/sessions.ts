@@ -81,8 +81,8 @@ export class SessionTable {
     return session
   }
 
-  /** @throws CheckpointError `LIMIT_REACHED` */
-  addHandle(session: Session, handle: Omit<Handle, 'id' | 'session'>): Handle {
+  /** For a call that has an effect before it adds its handle. @throws CheckpointError `LIMIT_REACHED` */
+  requireRoom(session: Session): void {
     if (session.handles.size >= this.#limits.handles) {
       throw new CheckpointError(
         'LIMIT_REACHED',
@@ -92,6 +92,11 @@ export class SessionTable {
         },
       )
     }
+  }
+
+  /** @throws CheckpointError `LIMIT_REACHED` */
+  addHandle(session: Session, handle: Omit<Handle, 'id' | 'session'>): Handle {
+    this.requireRoom(session)
     const added: Handle = { ...handle, id: this.#nextHandle++, session }
     session.handles.set(added.id, added)
     return added

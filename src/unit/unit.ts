@@ -177,7 +177,10 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
 
     const { pool: poolOptions } = this.#options
     if (poolOptions.medium !== 'memory' && poolOptions.create) await this.#makePool(native, poolOptions, signal)
-    this.#medium = await openMedium(native, poolOptions)
+    this.#medium = await openMedium(native, poolOptions, () => {
+      const failure = this.#medium?.medium.failure
+      if (failure !== undefined) this.#onMediumFailed(fromNative(failure))
+    })
     const { native: nativeMedium, medium } = this.#medium
     this.#openings.push(() => nativeMedium.close())
 
@@ -256,7 +259,6 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
         status: () => this.#status(),
       }),
     )
-    regions.ready()
     control.setServing(true)
     if (this.#options.anyAddress) this.#warnOpen()
     if (pool.readOnly !== undefined) this.#journal.log('warn', 'the pool is read-only', { because: pool.readOnly })
@@ -437,6 +439,17 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   /** What was visible when the unit stopped in order is there when it comes back. */
   async #writeBack(): Promise<void> {
     const [pool, regions, medium] = [this.#pool, this.#regions, this.#medium]
+    if (pool?.failure !== undefined) {
+      throw new CheckpointError(
+        'MEDIUM_FAILED',
+        `What was visible and not durable could not be written back: the medium had failed. ${fromNative(pool.failure).message}`,
+        {
+          cause: pool.failure,
+          outcome: 'unknown',
+          help: 'What was answered as durable before it failed is there. Mend the medium before the next start.',
+        },
+      )
+    }
     if (pool === undefined || regions === undefined || !medium?.medium.durable || pool.readOnly !== undefined) return
     for (const record of regions.written()) await pool.flush(record)
     await pool.markClean()
@@ -480,16 +493,11 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   #everySecond(sessions: SessionTable, regions: RegionService): () => Promise<void> {
     let running: Promise<void> = Promise.resolve()
     const counted = new CountedRefusals()
-    let failedBefore = 0n
     const timer = setInterval(() => {
       running = running.then(async () => {
         this.#journal.settle()
         const counters = this.#responder?.counters() ?? {}
         for (const facts of counted.since(counters)) this.#journal.tell('refused', facts, 'warn')
-        // Flushes of clients fail natively, for more reasons than one.
-        const { flushesFailed = 0n } = counters
-        if (flushesFailed > failedBefore) await this.#pool?.probe()
-        failedBefore = flushesFailed
         for (const session of sessions.expired()) {
           this.#journal.log('info', 'a client is gone', { client: session.identity, handles: session.handles.size })
           await regions.expire(session)

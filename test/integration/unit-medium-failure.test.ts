@@ -1,7 +1,8 @@
 // The medium of a file pool fails: what cannot be kept is refused by code, reading goes on.
+import { rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, it } from 'vitest'
-import { connect } from '../../src/client/client.js'
+import { type CheckpointError, connect } from '../../src/index.js'
 import { shadowAddon, temporaryFolder, UnitProcess } from '../fault/support/unit-process.js'
 import { ControlClient } from './control-client.js'
 
@@ -72,4 +73,51 @@ it('a unit whose medium fails under the flush of a client is read-only, and says
     await client.close().catch(() => undefined)
     await unit.kill()
   }
+})
+
+it('after a failed sync nothing is said to be durable, by no call, and the unit says what happened', async () => {
+  const folder = temporaryFolder()
+  const pool = { medium: 'file' as const, path: path.join(folder, 'pool'), bytes: 4 << 20 }
+  const failing = path.join(folder, 'failing')
+  const env = { RDMA_CHECKPOINT_ADDON: shadowAddon, RC_TEST_FAIL_SYNC_IF: failing }
+  const unit = await UnitProcess.start({ pool, env })
+  let log = ''
+  unit.child.stderr?.on('data', (text: Buffer) => {
+    log += text.toString()
+  })
+  const client = await connect(unit.address, { retryMs: 2000 })
+  const region = await client.createRegion('raw', { bytes: 64 * 1024, mode: 'raw' })
+  const other = await client.createRegion('other', { bytes: 64 * 1024, mode: 'raw' })
+  await region.write(0, Buffer.from('old'))
+  writeFileSync(failing, '')
+  await expect(region.write(0, Buffer.from('new'))).rejects.toMatchObject({ code: 'MEDIUM_FAILED', outcome: 'unknown' })
+  // Whatever the kernel says from here on, it has dropped what it could not write.
+  rmSync(failing)
+  const calls = {
+    flush: () => region.flush(),
+    'flush of the range': () => region.flush([{ offset: 0, length: 3 }]),
+    'the same write': () => region.write(0, Buffer.from('new')),
+    'a write elsewhere': () => region.write(4096, Buffer.from('new')),
+    'flush again': () => region.flush(),
+    'a write of another region': () => other.write(0, Buffer.from('new')),
+    'flush of another region': () => other.flush(),
+  }
+  for (const [what, call] of Object.entries(calls)) {
+    const answer = await call().catch((error: CheckpointError) => error)
+    expect(answer, what).toMatchObject({ code: 'MEDIUM_FAILED', outcome: 'unknown' })
+  }
+  const refused = { code: 'POOL_READ_ONLY', outcome: 'none' }
+  await expect(client.createRegion('more', { bytes: 1, mode: 'raw' })).rejects.toMatchObject(refused)
+  await expect(client.openRegion('raw', { mode: 'takeOver' })).rejects.toMatchObject(refused)
+  expect(Buffer.from(await region.read(0, 3)).toString()).toBe('new')
+  expect((await client.status()).state).toBe('read-only')
+  await client.close()
+  expect(await unit.stop()).toBe(1)
+  expect(log).toMatch(/"medium.failed|medium failed/)
+  expect(log).toContain('could not be written back')
+  const again = await UnitProcess.start({ pool })
+  const reader = await connect(again.address)
+  expect(Buffer.from(await (await reader.openRegion('raw')).read(0, 3)).toString()).toBe('old')
+  await reader.close()
+  expect(await again.stop()).toBe(0)
 })

@@ -326,6 +326,64 @@ TEST(ranges_larger_than_the_buffers_come_through) {
   CHECK(memoryText(*medium, 0, bytes) == text);
 }
 
+// What an earlier unit wrote and did not sync is made durable before this one reads it, and what it failed to sync is read
+// from the medium and not from the cache, where it is marked clean.
+TEST(a_file_is_synced_and_its_cache_dropped_before_it_is_read) {
+  struct Calls : SystemFileIo {
+    explicit Calls(std::vector<std::string>& list, int failure = 0) : calls(list), error(failure) {}
+    int syncData(int fd) override {
+      calls.emplace_back("sync");
+      return error != 0 ? error : SystemFileIo::syncData(fd);
+    }
+    int dropCache(int fd) override {
+      calls.emplace_back("drop");
+      return SystemFileIo::dropCache(fd);
+    }
+    ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) override {
+      calls.emplace_back("read");
+      return SystemFileIo::read(fd, into, offset);
+    }
+    std::vector<std::string>& calls;
+    int error;
+  };
+  const ScratchDirectory scratch;
+  const auto path = scratch.file("pool");
+  CHECK(openFileMedium({path, true, 4 * kBlock}).ok());
+  std::vector<std::string> calls;
+  {
+    const auto medium = openFileMedium({path, false, 0}, std::make_unique<Calls>(calls));
+    CHECK(medium.ok());
+    CHECK(medium.value()->load({0, kBlock}).ok());
+  }
+  CHECK(calls == (std::vector<std::string>{"sync", "drop", "read"}));
+  CHECK_EQ(openFileMedium({path, false, 0}, std::make_unique<Calls>(calls, -EIO)).error().code,
+           ErrorCode::mediumFailed);
+}
+
+TEST(the_first_failure_is_told_once_before_anybody_is_answered) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.file("pool");
+  struct FailingSync : SystemFileIo {
+    int syncData(int) override { return -EIO; }
+  };
+  auto opened = openFileMedium({path, true, 4 * kBlock}, std::make_unique<FailingSync>());
+  CHECK(opened.ok());
+  auto& medium = *opened.value();
+  int told = 0;
+  medium.whenFailed([&] { ++told; });
+  CHECK(medium.failure().ok());
+  const std::vector<ByteRange> range{{0, kBlock}};
+  CHECK_EQ(medium.flush(range).error().code, ErrorCode::mediumFailed);
+  CHECK_EQ(told, 1);
+  CHECK_EQ(medium.failure().error().code, ErrorCode::mediumFailed);
+  // Neither in halves, nor of nothing, nor elsewhere.
+  CHECK_EQ(medium.writeBack(range).error().code, ErrorCode::mediumFailed);
+  CHECK_EQ(medium.sync().error().code, ErrorCode::mediumFailed);
+  CHECK_EQ(medium.flush({}).error().code, ErrorCode::mediumFailed);
+  CHECK_EQ(medium.zero({kBlock, kBlock}).error().code, ErrorCode::mediumFailed);
+  CHECK_EQ(told, 1);
+}
+
 TEST(opening_changes_nothing_in_the_file) {
   const ScratchDirectory scratch;
   const auto path = scratch.file("pool");

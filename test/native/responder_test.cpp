@@ -29,6 +29,8 @@ using protocol::ConnectionKind;
 
 namespace {
 
+constexpr std::uint64_t kHeldPool = 32U << 20U;
+
 constexpr std::uint64_t kBlock = 4096;
 constexpr std::uint64_t kPool = 64 * kBlock;
 constexpr RegionId kRegion = 1;
@@ -734,6 +736,126 @@ TEST(the_lease_clock_stands_still_while_the_unit_does) {
   CHECK(clock.look(start + kLeaseTick + pause) - first == kLeaseTick + kLeaseStep);
   CHECK(clock.look(start) - first == kLeaseTick + kLeaseStep);
   CHECK(clock.look(start + 2 * kLeaseTick + pause) - first == 2 * kLeaseTick + kLeaseStep);
+}
+
+// The second session's connection is on the other loop: the unit gives connections to its loops in turn.
+TEST(a_loop_that_is_held_up_costs_those_whom_it_hears_no_lease) {
+  Unit unit;
+  CHECK(unit.responder->addSession(6).ok());
+  const auto first = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  auto second = unit.greeted(unit.sessionToken(6), ConnectionKind::session);
+  CHECK(&first->loop() != &second->loop());
+  std::atomic<bool> goOn{false};
+  CHECK(second->loop().post([&] {
+    while (!goOn)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }));
+  const auto silence = [&](SessionId session) -> std::uint64_t {
+    for (const auto& state : unit.responder->sessions()) {
+      if (state.session == session) return state.heardMsAgo;
+    }
+    return 0;
+  };
+  // The other's goes on; and looking often does not move the one that stands.
+  CHECK(eventually([&] { return silence(kSession) > 400; }));
+  CHECK(silence(6) < 200);
+  goOn = true;
+  CHECK(eventually([&] { return silence(6) > 200; }));
+}
+
+TEST(fenced_messages_come_in_portions_that_the_peer_has_room_for) {
+  Unit unit;
+  const auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  constexpr std::size_t kHandles = 40;
+  for (HandleId handle = 1; handle <= kHandles; ++handle)
+    (void)unit.token(handle, fabric::Access::remoteWrite);
+  Answer fenced;
+  unit.responder->fence(kRegion, kEpoch + 1, fenced.callback());
+  CHECK(fenced.wait());
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const auto count = [&] { return session->sentCount() - 1; };  // without the welcome
+  CHECK_EQ(count(), 16u);
+  const auto heartbeat = protocol::encode(protocol::Heartbeat{1, 1, 0, 0}, protocol::MessageType::heartbeat, 1);
+  session->deliver(heartbeat);
+  CHECK(eventually([&] { return count() == 32 + 1; }));  // and an echo
+  session->deliver(heartbeat);
+  CHECK(eventually([&] { return count() == kHandles + 2; }));
+}
+
+// A medium whose write-back a test holds, of large pieces only.
+class HeldMedium final : public media::Medium {
+ public:
+  std::span<std::byte> memory() const override { return inner_->memory(); }
+  int memoryFd() const override { return inner_->memoryFd(); }
+  std::uint64_t blockSize() const override { return inner_->blockSize(); }
+  bool durable() const override { return true; }
+  Status zero(media::ByteRange range) override { return inner_->zero(range); }
+  Status load(media::ByteRange) override { return {}; }
+  Status flush(std::span<const media::ByteRange>) override { return {}; }
+  Status writeBack(std::span<const media::ByteRange> ranges) override {
+    std::uint64_t bytes = 0;
+    for (const auto& range : ranges)
+      bytes += range.length;
+    if (bytes > (256U << 10U)) {
+      most_ = std::max(most_.load(), bytes);
+      ++slices;
+      while (held)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return {};
+  }
+
+  std::atomic<bool> held{true};
+  std::atomic<int> slices{0};
+  std::uint64_t largest() const { return most_; }
+
+ private:
+  std::atomic<std::uint64_t> most_{0};
+  std::unique_ptr<media::Medium> inner_ = std::move(media::openMemoryMedium(kHeldPool)).value();
+};
+
+TEST(small_flushes_and_takeovers_pass_bulk_which_goes_in_slices) {
+  auto medium = std::make_shared<HeldMedium>();
+  const auto region = [&](RegionId id, std::uint64_t offset, std::uint64_t bytes) {
+    const std::vector<media::ByteRange> extents{{offset, bytes}};
+    return std::make_shared<Region>(id, std::move(RegionMemory::map(medium, extents, bytes)).value(), 1, false);
+  };
+  const auto large = region(1, 0, kHeldPool / 2);
+  const auto small = region(2, kHeldPool / 2, kBlock);
+  FlushQueue queue(medium, 2);
+  std::atomic<int> bulkDone{0};
+  std::atomic<int> smallDone{0};
+  std::atomic<int> takenOver{0};
+  const auto push = [&](const std::shared_ptr<Region>& of, std::uint64_t length, bool rest, std::atomic<int>& done) {
+    FlushJob job;
+    job.region = of;
+    if (!rest) job.ranges = {{0, length}};
+    job.rest = rest;
+    job.wanted = [] { return true; };
+    job.answer = [&done](const Status& status) {
+      if (status) ++done;
+    };
+    CHECK(queue.push(std::move(job)));
+  };
+  for (int n = 0; n < 4; ++n)
+    push(large, kHeldPool / 2, false, bulkDone);
+  CHECK(eventually([&] { return medium->slices >= 2; }));
+  push(small, kBlock, false, smallDone);
+  push(small, 0, true, takenOver);
+  // What is under way of its own region it waits for, without keeping others from theirs.
+  std::atomic<int> largeTakenOver{0};
+  push(large, 0, true, largeTakenOver);
+  push(large, 0, true, largeTakenOver);
+  push(large, 0, true, largeTakenOver);
+  CHECK(eventually([&] { return smallDone == 1; }));
+  push(small, 0, true, takenOver);
+  CHECK(eventually([&] { return takenOver == 2; }));
+  CHECK_EQ(bulkDone.load(), 0);
+  CHECK_EQ(largeTakenOver.load(), 0);
+  medium->held = false;
+  CHECK(eventually([&] { return bulkDone == 4 && largeTakenOver == 3; }));
+  CHECK(medium->largest() <= kHeldPool / 8);
+  queue.stop();
 }
 
 TEST(a_session_whose_connections_are_all_closed_is_seen_at_once) {

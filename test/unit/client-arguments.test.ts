@@ -107,7 +107,11 @@ test('durable asked of a pool that cannot is refused before anything is sent', a
   await expect(region.flush()).rejects.toMatchObject(notDurable)
   expect(unit.log).toEqual([])
   expect(await region.write(0, new Uint8Array(1))).toEqual({ durability: 'visible', method: 'none', epoch: 5n })
-  await expect(client.openRegion('r', { mode: 'write', durability: 'durable' })).rejects.toMatchObject(notDurable)
+  // What the pool promises is known once it has been opened.
+  await expect(client.openRegion('r', { mode: 'write', durability: 'durable' })).rejects.toMatchObject({
+    code: 'NOT_DURABLE',
+    outcome: 'unknown',
+  })
   await client.close()
 })
 
@@ -115,7 +119,7 @@ test('transports and units that are not there are refused by code', async () => 
   const unit = FakeUnit.make()
   await expect(unit.connect({ transport: 'verbs' })).rejects.toMatchObject({
     code: 'NOT_SUPPORTED',
-    help: expect.stringContaining("transport 'iwarp'"),
+    help: expect.stringContaining('libibverbs-dev'),
   })
   await expect(unit.connect({ maxBytesInFlight: 1 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
 })

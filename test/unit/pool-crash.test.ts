@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { CheckpointError } from '../../src/errors.js'
 import { Pool } from '../../src/pool/pool.js'
 import type { RegionRecord } from '../../src/pool/slot.js'
 import { CrashableMedium, random, region } from './pool-medium.js'
@@ -165,6 +166,36 @@ describe('a pool', () => {
     expect(medium.read(tableA, 4096)).toEqual(table)
     await expect(pool.create(region('b'))).rejects.toMatchObject({ code: 'POOL_READ_ONLY' })
     expect(pool.readOnly).toMatch(/the medium failed/)
+  })
+
+  it('says of a change whose write failed that it may be found by the next start, and of others that nothing was changed', async () => {
+    const outcomes: string[] = []
+    for (const failing of ['zero', 1, 2] as const) {
+      for (const change of ['create', 'update', 'remove'] as const) {
+        const medium = new CrashableMedium(new Uint8Array(poolBytes))
+        const pool = await Pool.format(medium, { medium: 'file', maxRegions })
+        await pool.create(region('a'))
+        const failure = new CheckpointError('MEDIUM_FAILED', 'a test')
+        if (failing === 'zero') medium.zero = () => Promise.reject(failure)
+        else medium.failFlush = { after: failing - 1, failure }
+        const made = {
+          create: () => pool.create(region('b')),
+          update: () => pool.update('a', { epoch: 1n }),
+          remove: () => pool.remove('a'),
+        }[change]()
+        const error = await made.then(
+          () => undefined,
+          (thrown: CheckpointError) => thrown,
+        )
+        outcomes.push(`${change} ${failing}: ${error?.code} ${error?.outcome}`)
+      }
+    }
+    expect(outcomes).toEqual([
+      'create zero: MEDIUM_FAILED none',
+      'update zero: undefined undefined',
+      'remove zero: undefined undefined',
+      ...[1, 2].flatMap((n) => ['create', 'update', 'remove'].map((change) => `${change} ${n}: MEDIUM_FAILED unknown`)),
+    ])
   })
 
   it('keeps 10,000 regions: made, found again, deleted, with the space back', async () => {

@@ -25,6 +25,9 @@ export class CrashableMedium implements PoolMedium {
   flushCalls = 0
   failFlushes = false
   failReads: (offset: number, length: number) => boolean = () => false
+  failure: Error | undefined
+  /** The flush after so many more fails with it. */
+  failFlush: { after: number; failure: Error } | undefined
   readonly #memory: Uint8Array
   readonly #durable: boolean
   #id = 0
@@ -47,7 +50,9 @@ export class CrashableMedium implements PoolMedium {
   }
   async flush(ranges: readonly number[]): Promise<void> {
     this.flushCalls++
-    if (this.failFlushes) throw new Error('the medium failed')
+    if (this.failFlushes) this.failure ??= new Error('the medium failed')
+    if (this.failFlush !== undefined && this.failFlush.after-- === 0) this.failure ??= this.failFlush.failure
+    if (this.failure !== undefined) throw this.failure
     const blocks: WriteBack[] = []
     for (let index = 0; index < ranges.length; index += 2)
       blocks.push(...this.#blocks(ranges[index]!, ranges[index + 1]!))
