@@ -63,7 +63,7 @@ const measureEveryMs = 250
 /** A log that is torn where it should go on is looked at with pauses in proportion to the reading, up to this. */
 const longestTornMs = 1000
 
-export class Follow<T> implements AsyncIterableIterator<Checkpoint<T>, undefined>, AsyncDisposable {
+export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, AsyncDisposable {
   readonly #source: FollowSource<T>
   readonly #from: 'oldest' | 'latest' | 'cursor'
   readonly #signal: AbortSignal | undefined

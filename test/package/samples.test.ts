@@ -1,12 +1,15 @@
 // What a TypeScript user meets: every sample of the documents compiles, in each way that TypeScript finds packages, with
-// import and with require, and the declarations hold without skipLibCheck.
+// import and with require, and the declarations hold without skipLibCheck. RC_TYPESCRIPT is another compiler to try, as the
+// path of its typescript.js: CI tries the oldest that the declarations are for.
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import ts from 'typescript'
+import type TypeScript from 'typescript'
 import { afterAll, describe, expect, test } from 'vitest'
 
+const ts: typeof TypeScript = createRequire(import.meta.url)(process.env.RC_TYPESCRIPT ?? 'typescript')
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const project = mkdtempSync(path.join(tmpdir(), 'rdma-checkpoint-samples-'))
 afterAll(() => rmSync(project, { recursive: true, force: true }))
@@ -74,6 +77,9 @@ const typed = write(
   // @ts-expect-error a value of another type
   await log.append({ name: 'a' })
   for (const { value } of await region.checkpoints({ codec: v8Codec<Map<string, bigint>>() }).all()) value.get('a')
+  for await (const { value } of region.checkpoints({ codec: json<{ count: number }>() }).follow()) value.count.toFixed()
+  const read: Uint8Array = await region.read(0, 64)
+  new DataView(read.buffer)
   new ProcessPair('127.0.0.1:4790', {
     region: 'counter',
     codec: json<{ count: number }>(),
@@ -93,33 +99,61 @@ const ways = {
   bundler: { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler },
 }
 
-describe.each(Object.entries(ways))('with moduleResolution %s', (way, options) => {
-  const check = (files: string[]) => {
-    const program = ts.createProgram([around, ...files], {
-      ...options,
-      target: ts.ScriptTarget.ES2022,
-      lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      noUncheckedIndexedAccess: true,
-      allowJs: true,
-      checkJs: true,
-      noEmit: true,
-      skipLibCheck: false,
-      types: ['node'],
-      typeRoots: [path.join(root, 'node_modules', '@types')],
-    })
-    return ts.getPreEmitDiagnostics(program).map((found) => {
-      const at = found.file === undefined ? '' : path.relative(project, found.file.fileName)
-      const line = found.file?.getLineAndCharacterOfPosition(found.start ?? 0).line ?? 0
-      return `${at}:${line + 1} ${ts.flattenDiagnosticMessageText(found.messageText, ' ')}`
-    })
+/** Declarations are parsed once for all programs that read them in the same format. */
+const declarations = new Map<string, TypeScript.SourceFile | undefined>()
+function hostFor(options: TypeScript.CompilerOptions): TypeScript.CompilerHost {
+  const host = ts.createCompilerHost(options)
+  const { getSourceFile } = host
+  host.getSourceFile = (name, how, ...rest) => {
+    if (!name.endsWith('.d.ts')) return getSourceFile(name, how, ...rest)
+    const key = `${name} ${typeof how === 'object' ? how.impliedNodeFormat : ''}`
+    if (!declarations.has(key)) declarations.set(key, getSourceFile(name, how, ...rest))
+    return declarations.get(key)
   }
+  return host
+}
 
-  // A bundler has no require of TypeScript's kind.
-  const files = way === 'bundler' ? [typed] : [typed, requires]
-  test('every sample of the documents compiles, and the types are those that were promised', () => {
-    expect(samples.length).toBeGreaterThan(8)
-    expect(check([...samples, ...files])).toEqual([])
+/** What the compiler says of the files and of all that they reach, but for its own libraries and those of Node. */
+function check(way: TypeScript.CompilerOptions, files: string[]): string[] {
+  const options = {
+    ...way,
+    target: ts.ScriptTarget.ES2022,
+    lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noUncheckedIndexedAccess: true,
+    allowJs: true,
+    checkJs: true,
+    noEmit: true,
+    skipLibCheck: false,
+    types: ['node'],
+    typeRoots: [path.join(root, 'node_modules', '@types')],
+  }
+  const program = ts.createProgram([around, ...files], options, hostFor(options))
+  const others = path.join(root, 'node_modules', '@types')
+  const checked = program
+    .getSourceFiles()
+    .filter((file) => !program.isSourceFileDefaultLibrary(file) && !file.fileName.startsWith(others))
+  // The declarations of the package itself are what is checked, not only the samples.
+  expect(checked.filter(({ fileName }) => fileName.startsWith(path.join(root, 'dist'))).length).toBeGreaterThan(20)
+  return [
+    ...program.getOptionsDiagnostics(),
+    ...program.getGlobalDiagnostics(),
+    ...checked.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]),
+  ].map((found) => {
+    const at = found.file === undefined ? '' : path.relative(project, found.file.fileName)
+    const line = found.file?.getLineAndCharacterOfPosition(found.start ?? 0).line ?? 0
+    return `${at}:${line + 1} ${ts.flattenDiagnosticMessageText(found.messageText, ' ')}`
   })
+}
+
+describe(`with TypeScript ${ts.version}`, () => {
+  test.each(Object.entries(ways))(
+    'every sample of the documents compiles, with moduleResolution %s',
+    (way, options) => {
+      expect(samples.length).toBeGreaterThan(8)
+      // A bundler has no require of TypeScript's kind.
+      expect(check(options, [...samples, typed, ...(way === 'bundler' ? [] : [requires])])).toEqual([])
+    },
+  )
 })
