@@ -215,9 +215,9 @@ export interface NativeDataHandler {
 export interface NativeDataChannel {
   /**
    * Posts one operation, transmitting at once on this thread where the socket takes it. Operations take effect in the
-   * order of posting. The memory of `buffers` must stay as it is until the outcome; the channel keeps references to it.
-   * Buffers over a SharedArrayBuffer or a resizable or detached ArrayBuffer are refused. Nobody may transfer the memory
-   * away meanwhile. Memory that another addon made must not be in flight when a Worker is terminated: Node frees it first.
+   * order of posting. Memory of allocate() is sent from and read into where it lies, and stays there until the outcome whatever
+   * becomes of the buffer over it. Other memory is copied: before this returns, or before the outcome is told; what was transferred
+   * away meanwhile is not read into. Buffers over a SharedArrayBuffer or a resizable or detached ArrayBuffer are refused.
    * @param id a number the caller chooses, unique among its pending operations
    * @param offsets for each buffer its offset in the region
    * @param flushRanges [offset, length, ...] for a flush, or what a durable write covers beyond its own ranges
@@ -226,6 +226,7 @@ export interface NativeDataChannel {
    * @param flushByUnit what is flushed may have been written on an earlier connection, which RDMA FLUSH does not cover
    * @param poll look for the answer for some microseconds, where the transport can; for small ones while nothing else is
    * in flight
+   * @param ours read into `buffers` without a copy: nobody else has their memory before the outcome, so that nobody can transfer it
    * @returns the method of the outcome (see onOutcomes) when that was a success and is here already: then onOutcomes does
    * not tell it
    * @throws before anything is sent, and then there is no outcome: outOfBounds, remoteAccess (the grant has not that
@@ -241,6 +242,7 @@ export interface NativeDataChannel {
     deadlineMs: number,
     flushByUnit?: boolean,
     poll?: boolean,
+    ours?: boolean,
   ): number | undefined
   close(): void
 }

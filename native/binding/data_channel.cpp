@@ -1,6 +1,9 @@
 // data_channel.cpp -- operations of JavaScript on a client::DataChannel. Each function says in the header which thread.
 #include "binding/data_channel.h"
 
+#include <cstring>
+#include <utility>
+
 #include "binding/argument_reader.h"
 
 namespace rdmacp::binding {
@@ -13,9 +16,9 @@ constexpr std::uint32_t kMaxBuffers = 1U << 20;
 constexpr double kMaxDeadlineMs = 1e12;
 constexpr std::uint64_t kLeastRegistered = 4096;
 
-// Reads offsets and buffers in step; `held` becomes what has to be kept alive.
+// Reads offsets and buffers in step.
 void readRanges(ArgumentReader& read, Napi::Env env, napi_value offsets, napi_value buffers, Operation& operation,
-                napi_value* held) {
+                std::vector<napi_value>& taken) {
   std::uint32_t count = 0;
   std::uint32_t offsetCount = 0;
   if (napi_get_array_length(env, buffers, &count) != napi_ok ||
@@ -24,21 +27,27 @@ void readRanges(ArgumentReader& read, Napi::Env env, napi_value offsets, napi_va
     return;
   }
   if (count > 0 && operation.kind == Operation::Kind::flush) read.refuse("a flush has no buffers");
-  if (count > 1 && napi_create_array_with_length(env, count, held) != napi_ok) read.refuse("no memory");
   operation.ranges.reserve(count);
+  taken.reserve(count);
   for (std::uint32_t i = 0; i < count && read.ok(); ++i) {
     napi_value offset = nullptr;
     napi_value buffer = nullptr;
     if (napi_get_element(env, offsets, i, &offset) != napi_ok ||
-        napi_get_element(env, buffers, i, &buffer) != napi_ok ||
-        (count > 1 && napi_set_element(env, *held, i, buffer) != napi_ok)) {
+        napi_get_element(env, buffers, i, &buffer) != napi_ok) {
       read.refuse("offsets and buffers could not be read");
       return;
     }
     const std::uint64_t at = read.integer(offset, "offsets");
     const auto bytes = read.steadyBytes(buffer, "buffers");
     operation.ranges.push_back({at, bytes.data(), bytes.size()});
-    if (count == 1) *held = buffer;
+    taken.push_back(buffer);
+  }
+  // What was asked above may have run JavaScript, and that may have transferred a buffer away.
+  for (std::size_t i = 0; i < taken.size() && read.ok(); ++i) {
+    const auto bytes = read.bytes(taken[i], "buffers");
+    if (read.ok() && (bytes.data() != operation.ranges[i].data || bytes.size() != operation.ranges[i].length)) {
+      read.refuse("buffers changed while they were read");
+    }
   }
 }
 
@@ -104,55 +113,121 @@ Status DataLink::connect(Environment& environment, EventLoop& loop, const std::s
 
 std::size_t DataLink::takeSlot(double id) {
   if (freeSlots_.empty()) {
-    slots_.push_back(id);
+    slots_.emplace_back().id = id;
     return slots_.size() - 1;
   }
   const std::size_t slot = freeSlots_.back();
   freeSlots_.pop_back();
-  slots_[slot] = id;
+  slots_[slot].id = id;
   return slot;
 }
 
-Status DataLink::post(Environment& environment, double id, Operation operation, napi_value held,
-                      std::optional<client::Outcome>* answer) {
+// Has the operation work on memory that nobody can take away from it.
+Status DataLink::lend(Environment& environment, client::DataChannel& open, Operation& operation, bool ours,
+                      Slot& slot) {
+  const bool writes = operation.kind == Operation::Kind::write;
+  const bool registers = fabric_->transport() == fabric::Transport::verbs;
+  for (std::size_t i = 0; i < operation.ranges.size(); ++i) {
+    client::OperationRange& range = operation.ranges[i];
+    if (range.length == 0) continue;
+    const auto length = static_cast<std::size_t>(range.length);
+    auto allocation = environment.allocations().find({range.data, length});
+    if (!allocation && ours) continue;
+    if (!allocation) {
+      auto taken = environment.allocations().takeCopy(length);
+      if (!taken) return taken.error();
+      CopyMemory& copy = slot.copies.emplace_back(std::move(taken).value());
+      if (writes) {
+        std::memcpy(copy.data, range.data, length);
+      } else {
+        slot.returns.push_back({i, slot.copies.size() - 1, length});
+      }
+      range.data = copy.data;
+      allocation = copy.much;
+    } else {
+      slot.allocations.push_back(allocation);
+    }
+    // User-space iWARP sends from and into any memory, and a little is copied faster than looked up.
+    if (!registers || !allocation || length < kLeastRegistered) continue;
+    range.registration =
+        allocation->registration(*fabric_, [&](const fabric::MemoryRegion& memory) { return open.prepare(memory); });
+  }
+  return {};
+}
+
+bool DataLink::hold(Environment& environment, std::size_t slot, const std::vector<napi_value>& buffers) {
+  const napi_env env = environment.env();
+  napi_value list = nullptr;
+  napi_value held = buffers.front();
+  slots_[slot].held = true;
+  slots_[slot].several = buffers.size() > 1;
+  if (slots_[slot].several) {
+    if (napi_create_array_with_length(env, buffers.size(), &held) != napi_ok) return false;
+    for (std::size_t i = 0; i < buffers.size(); ++i) {
+      if (napi_set_element(env, held, static_cast<std::uint32_t>(i), buffers[i]) != napi_ok) return false;
+    }
+  }
+  return napi_get_reference_value(env, held_, &list) == napi_ok &&
+         napi_set_element(env, list, static_cast<std::uint32_t>(slot), held) == napi_ok;
+}
+
+Status DataLink::post(Environment& environment, double id, Operation operation, const std::vector<napi_value>& buffers,
+                      bool ours, std::optional<client::Outcome>* answer) {
   const auto open = channel();
   if (!open) return Error{ErrorCode::localClosed, "the connection is closed"};
   const std::size_t slot = takeSlot(id);
-  if (held != nullptr) {
-    napi_value list = nullptr;
-    if (napi_get_reference_value(environment.env(), held_, &list) != napi_ok ||
-        napi_set_element(environment.env(), list, static_cast<std::uint32_t>(slot), held) != napi_ok) {
-      freeSlots_.push_back(slot);
-      return Error{ErrorCode::stopped, "the environment is ending"};
-    }
+  napi_value list = nullptr;
+  (void)napi_get_reference_value(environment.env(), held_, &list);
+  Status posted = lend(environment, *open, operation, ours, slots_[slot]);
+  if (posted && !buffers.empty() && operation.kind == Operation::Kind::read) {
+    if (!hold(environment, slot, buffers)) posted = Error{ErrorCode::stopped, "the environment is ending"};
     environment.stopBeforeEarlierHooks();
   }
   operation.id = slot;
-  // User-space iWARP sends from and into any memory, and a little is copied faster than looked up.
-  if (fabric_->transport() == fabric::Transport::verbs) {
-    for (client::OperationRange& range : operation.ranges) {
-      if (range.length < kLeastRegistered) continue;
-      range.registration = environment.allocations().registration(
-          *fabric_, {range.data, static_cast<std::size_t>(range.length)},
-          [&](const fabric::MemoryRegion& memory) { return open->prepare(memory); });
-    }
-  }
-  Status posted = open->post(std::move(operation), answer);
+  if (posted) posted = open->post(std::move(operation), answer);
   if (!posted || (answer != nullptr && *answer)) {
-    letGo(environment, slot);
+    if (posted) bringBack(environment, list, slot);
+    letGo(environment, list, slot);
   } else {
     environment.hold();
   }
   return posted;
 }
 
-void DataLink::letGo(Environment& environment, std::size_t slot) {
+// What was read into copies, to where it belongs. Memory that was transferred away meanwhile gets nothing; who reads sees
+// that by its length.
+void DataLink::bringBack(Environment& environment, napi_value list, std::size_t slot) {
   const napi_env env = environment.env();
-  napi_value list = nullptr;
+  const Slot& done = slots_[slot];
+  if (done.returns.empty()) return;
+  napi_value held = nullptr;
+  if (napi_get_element(env, list, static_cast<std::uint32_t>(slot), &held) != napi_ok) return;
+  for (const Return& back : done.returns) {
+    napi_value array = held;
+    napi_typedarray_type type = napi_int8_array;
+    std::size_t length = 0;
+    void* data = nullptr;
+    if ((done.several && napi_get_element(env, held, static_cast<std::uint32_t>(back.buffer), &array) != napi_ok) ||
+        napi_get_typedarray_info(env, array, &type, &length, &data, nullptr, nullptr) != napi_ok ||
+        type != napi_uint8_array || data == nullptr || length != back.length) {
+      continue;
+    }
+    std::memcpy(data, done.copies[back.copy].data, length);
+  }
+}
+
+void DataLink::letGo(Environment& environment, napi_value list, std::size_t slot) {
+  const napi_env env = environment.env();
   napi_value nothing = nullptr;
-  if (napi_get_reference_value(env, held_, &list) == napi_ok && napi_get_undefined(env, &nothing) == napi_ok) {
+  Slot& done = slots_[slot];
+  if (std::exchange(done.held, false) && list != nullptr && napi_get_undefined(env, &nothing) == napi_ok) {
     (void)napi_set_element(env, list, static_cast<std::uint32_t>(slot), nothing);
   }
+  for (CopyMemory& copy : done.copies)
+    environment.allocations().giveBack(std::move(copy));
+  done.copies.clear();
+  done.allocations.clear();
+  done.returns.clear();
   freeSlots_.push_back(slot);
 }
 
@@ -227,27 +302,25 @@ void DataLink::deliverOutcomes(Environment& environment, napi_value handler,
   constexpr std::size_t kNumbers = 4;  // src/native.ts: id, code, method, errno
   const napi_env env = environment.env();
   napi_value list = nullptr;
-  napi_value nothing = nullptr;
   napi_value buffer = nullptr;
   napi_value array = nullptr;
   void* data = nullptr;
   const std::size_t count = outcomes.size() * kNumbers;
   const bool made = napi_create_arraybuffer(env, count * sizeof(double), &data, &buffer) == napi_ok &&
                     napi_create_typedarray(env, napi_float64_array, count, buffer, 0, &array) == napi_ok &&
-                    napi_get_reference_value(env, held_, &list) == napi_ok &&
-                    napi_get_undefined(env, &nothing) == napi_ok;
+                    napi_get_reference_value(env, held_, &list) == napi_ok;
   auto* numbers = static_cast<double*>(data);
   for (const client::Outcome& outcome : outcomes) {
     const std::size_t slot = outcome.id;
     environment.release();
     if (made) {
-      *numbers++ = slots_[slot];
+      *numbers++ = slots_[slot].id;
       *numbers++ = static_cast<double>(outcome.code);
       *numbers++ = outcome.method;
       *numbers++ = outcome.systemError;
-      (void)napi_set_element(env, list, static_cast<std::uint32_t>(slot), nothing);
+      if (outcome.code == ErrorCode::ok) bringBack(environment, list, slot);
     }
-    freeSlots_.push_back(slot);
+    letGo(environment, list, slot);
   }
   if (made) environment.call(handler, "onOutcomes", {array});
 }
@@ -278,18 +351,20 @@ Napi::Value DataChannel::post(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   ArgumentReader read(env);
   Operation operation;
-  napi_value held = nullptr;
+  std::vector<napi_value> buffers;
   const double id = read.number(info[0], "id");
   operation.kind = static_cast<Operation::Kind>(read.integer(info[1], "kind", 0, 2));
   operation.until = static_cast<Operation::Until>(read.integer(info[2], "until", 0, 2));
-  if (read.ok()) readRanges(read, env, info[3], info[4], operation, &held);
+  if (read.ok()) readRanges(read, env, info[3], info[4], operation, buffers);
   if (read.ok()) readFlushRanges(read, env, info[5], operation);
   readDeadline(read, info[6], operation);
   if (read.ok() && !info[7].IsUndefined()) operation.flushByUnit = read.boolean(info[7], "flushByUnit");
   const bool poll = !info[8].IsUndefined() && read.ok() && read.boolean(info[8], "poll");
+  const bool ours = !info[9].IsUndefined() && read.ok() && read.boolean(info[9], "ours");
   if (!read.ok()) return read.fail();
   std::optional<client::Outcome> answer;
-  const Status posted = link_->post(Environment::of(env), id, std::move(operation), held, poll ? &answer : nullptr);
+  const Status posted =
+      link_->post(Environment::of(env), id, std::move(operation), buffers, ours, poll ? &answer : nullptr);
   if (!posted) return throwError(env, posted.error());
   return answer ? Napi::Number::New(env, answer->method) : env.Undefined();
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "binding/allocations.h"
 #include "binding/engine.h"
 #include "binding/wrapped.h"
 #include "client/channel.h"
@@ -25,9 +26,10 @@ class DataLink final : public Letter,
   bool refer(Environment& environment, napi_value handler);
   Status connect(Environment& environment, EventLoop& loop, const std::shared_ptr<fabric::Fabric>& fabric,
                  const client::ConnectParameters& parameters);
-  // Keeps `held` until the outcome. On failure there is none, nor when it is in `answer` already.
-  Status post(Environment& environment, double id, client::Operation operation, napi_value held,
-              std::optional<client::Outcome>* answer);
+  // buffers: what the ranges of the operation lie in, one for each. ours: nobody else has that memory before the outcome.
+  // On failure there is no outcome, nor when it is in `answer` already.
+  Status post(Environment& environment, double id, client::Operation operation, const std::vector<napi_value>& buffers,
+              bool ours, std::optional<client::Outcome>* answer);
   void deliver(Environment& environment) override;
 
   // Any thread.
@@ -44,18 +46,36 @@ class DataLink final : public Letter,
   void deliverOpen(Environment& environment, napi_value handler, const protocol::Grant& grant);
   void deliverOutcomes(Environment& environment, napi_value handler, const std::vector<client::Outcome>& outcomes);
   void deliverClosed(Environment& environment, napi_value handler, const Error& reason);
+  // A range that is read into a copy, and where it belongs.
+  struct Return {
+    std::size_t buffer = 0;  // which one of the operation's
+    std::size_t copy = 0;
+    std::size_t length = 0;
+  };
+  // A pending operation: the caller's number for it, and the memory that native threads work on.
+  struct Slot {
+    double id = 0;
+    std::vector<std::shared_ptr<Allocation>> allocations;
+    std::vector<CopyMemory> copies;
+    std::vector<Return> returns;
+    bool held = false;     // JavaScript's memory, in the array behind held_
+    bool several = false;  // as an array of buffers
+  };
+
   void dropReferences(Environment& environment);
   std::size_t takeSlot(double id);
-  void letGo(Environment& environment, std::size_t slot);
+  Status lend(Environment& environment, client::DataChannel& open, client::Operation& operation, bool ours, Slot& slot);
+  bool hold(Environment& environment, std::size_t slot, const std::vector<napi_value>& buffers);
+  void bringBack(Environment& environment, napi_value list, std::size_t slot);
+  void letGo(Environment& environment, napi_value list, std::size_t slot);
 
   const std::shared_ptr<Mailbox> mailbox_;
   const std::shared_ptr<EngineCore> core_;
 
-  // The JavaScript thread. A pending operation has a slot: the caller's number for it, and in the array behind `held_`
-  // at the same index what it must not lose.
+  // The JavaScript thread. In the array behind `held_` lies at the index of a slot what it must not lose of JavaScript's.
   napi_ref handler_ = nullptr;
   napi_ref held_ = nullptr;
-  std::vector<double> slots_;
+  std::vector<Slot> slots_;
   std::vector<std::size_t> freeSlots_;
   std::shared_ptr<fabric::Fabric> fabric_;
   bool settingUp_ = false;

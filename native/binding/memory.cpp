@@ -1,10 +1,6 @@
 // memory.cpp -- checksums, comparisons, and page-aligned memory that JavaScript and native threads share. The JavaScript thread.
 #include "binding/memory.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -24,24 +20,15 @@ constexpr std::uint64_t kMaxSeed = 0xffffffffULL;
 // The largest Uint8Array of Node 20; V8 aborts the process on an external ArrayBuffer above its own limit.
 constexpr std::uint64_t kMaxAllocation = std::uint64_t{1} << 32;
 
-struct Mapping {
-  void* address;
-  std::size_t length;
+// What JavaScript has of an allocation; a transfer under way has its own.
+struct Share {
+  std::shared_ptr<Allocation> allocation;
   std::weak_ptr<Environment> environment;
-
-  Mapping(void* at, std::size_t bytes, std::weak_ptr<Environment> owner)
-      : address(at), length(bytes), environment(std::move(owner)) {}
-  ~Mapping() { (void)munmap(address, length); }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
 };
 
 void onCollected(napi_env /*env*/, void* /*data*/, void* hint) {
-  const std::unique_ptr<Mapping> freed(static_cast<Mapping*>(hint));
-  const auto environment = freed->environment.lock();
-  if (!environment) return;
-  environment->stopIfEnding();
-  environment->allocations().remove(static_cast<std::byte*>(freed->address));
+  const std::unique_ptr<Share> freed(static_cast<Share*>(hint));
+  if (const auto environment = freed->environment.lock()) environment->stopIfEnding();
 }
 
 bool given(napi_env env, napi_value value) {
@@ -121,24 +108,17 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   if (!read.ok()) return read.fail();
   if (bytes == 0) return {env, plainArrayBuffer(env, 0)};
 
-  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  const std::uint64_t length = (bytes + page - 1) / page * page;
-  void* address = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (address == MAP_FAILED) {
-    const int number = errno;
-    return throwError(
-        env, {ErrorCode::noMemory, "mapping " + std::to_string(length) + " bytes: " + std::strerror(number), number});
-  }
-  auto mapping = std::make_unique<Mapping>(address, length, Environment::of(env).weak_from_this());
+  Environment& environment = Environment::of(env);
+  auto made = environment.allocations().make(static_cast<std::size_t>(bytes), lasting);
+  if (!made) return throwError(env, made.error());
+  void* address = made.value()->memory().data();
+  auto share = std::make_unique<Share>(Share{std::move(made).value(), environment.weak_from_this()});
   napi_value buffer = nullptr;
   const napi_status status = napi_create_external_arraybuffer(env, address, static_cast<std::size_t>(bytes),
-                                                              onCollected, mapping.get(), &buffer);
+                                                              onCollected, share.get(), &buffer);
   if (status == napi_ok) {
-    (void)mapping.release();
-    if (lasting) {
-      Environment::of(env).allocations().add({static_cast<std::byte*>(address), static_cast<std::size_t>(length)});
-    }
-    Environment::of(env).stopBeforeEarlierHooks();
+    (void)share.release();
+    environment.stopBeforeEarlierHooks();
     return {env, buffer};
   }
   if (status == napi_no_external_buffers_allowed) return {env, plainArrayBuffer(env, static_cast<std::size_t>(bytes))};

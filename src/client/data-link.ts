@@ -17,6 +17,7 @@ import { DirtyRanges, type Interval } from './dirty-ranges.js'
 import type { DataEndpoint, EndpointChoice } from './endpoints.js'
 import { type BudgetUser, type InFlightBudget, operationOverhead } from './in-flight-budget.js'
 import {
+  bereftError,
   closedError,
   connectionLostError,
   fencedError,
@@ -311,8 +312,9 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
 
   postNext(): boolean {
     let transfer = this.#queue[0]
-    while (transfer?.settled) {
-      this.#queue.shift()
+    while (transfer !== undefined && (transfer.settled || transfer.bereft)) {
+      if (transfer.settled) this.#queue.shift()
+      else this.#fail(transfer, bereftError(transfer))
       transfer = this.#queue[0]
     }
     if (transfer === undefined) return true
@@ -368,11 +370,12 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     this.#pieces.set(id, piece)
     transfer.pieceTaken(piece)
     const { kind, until, offsets, buffers, flushRanges } = piece
+    const { ours } = transfer
     const poll = this.#pieces.size === 1 && piece.charge <= maxPolledBytes && this.#mayPoll()
     let method: number | undefined
     try {
       const flushByUnit = this.#flushByUnit
-      method = channel.post(id, kind, until, offsets, buffers, flushRanges, workDeadlineMs, flushByUnit, poll)
+      method = channel.post(id, kind, until, offsets, buffers, flushRanges, workDeadlineMs, flushByUnit, poll, ours)
     } catch (error) {
       const code = (error as { nativeCode?: unknown }).nativeCode
       // The connection is over; its end is on the way here, and the piece is repeated after it.
@@ -445,6 +448,10 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   }
 
   #succeed(transfer: Transfer): void {
+    if (transfer.kind === operationKind.read && transfer.bereft) {
+      this.#fail(transfer, bereftError(transfer))
+      return
+    }
     if (transfer.isWrite && transfer.until !== operationUntil.durable) this.#leaveDirty(transfer, true)
     transfer.taken = []
     transfer.succeed()

@@ -34,6 +34,17 @@ export function timedOutError(transfer: Transfer): CheckpointError {
   })
 }
 
+export function bereftError(transfer: Transfer): CheckpointError {
+  return new CheckpointError(
+    'INVALID_ARGUMENT',
+    `${transfer.what}: its memory was transferred elsewhere before the call had settled (its ArrayBuffer is detached).`,
+    {
+      outcome: transfer.outcome,
+      help: 'Transfer a buffer after the promise of the call that uses it has settled, or hand in a copy.',
+    },
+  )
+}
+
 /** @param last why the last try failed */
 export function connectionLostError(
   call: string,

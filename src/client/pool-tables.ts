@@ -61,6 +61,7 @@ export class PoolTables {
         deadline,
         signal,
         () => undefined,
+        true,
       )
       link.submit(transfer)
       await transfer.promise

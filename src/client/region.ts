@@ -154,16 +154,17 @@ export class RegionReader implements AsyncDisposable {
       checkRange(from, count, this.bytes, this.name)
       const call = takeCall(options)
       const bytes = newBytes(count)
-      return this.#read([from], [bytes], call, () => bytes) as Promise<Uint8Array<ArrayBuffer>>
+      return this.#read([from], [bytes], call, () => bytes, 'call', true) as Promise<Uint8Array<ArrayBuffer>>
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
   /**
-   * Reads one range, or several in one batch, into the caller's memory, without a copy in between (shared and resizable
-   * memory is filled by a copy at the end). When it rejects, the memory may hold anything; after an abort it may still
-   * change until the region has been closed.
+   * Reads one range, or several in one batch, into the caller's memory: without a copy in between where it is that of
+   * {@link Client.allocate}, and by a copy at the end elsewhere. When it rejects, the memory may hold anything; after an abort that of
+   * `allocate` may still change until the region has been closed. Memory that was transferred elsewhere meanwhile is not touched, and
+   * the call rejects with `INVALID_ARGUMENT`.
    * @throws CheckpointError as {@link read}
    */
   readInto(ranges: Range | readonly Range[], options?: CallOptions): Promise<void> {
@@ -385,10 +386,12 @@ export class RegionReader implements AsyncDisposable {
     options: CallOptions,
     result: () => unknown,
     use: TransferUse = 'call',
+    // What is not the user's own is read into memory of the package's, which nobody else has before the answer.
+    ours = use !== 'call',
   ): Promise<unknown> {
     const kind = operationKind.read
     const name = `A read of region '${this.name}'`
-    const transfer = newTransfer(this.link, name, kind, 0, offsets, buffers, undefined, options, result)
+    const transfer = newTransfer(this.link, name, kind, 0, offsets, buffers, undefined, options, result, ours)
     transfer.use = use
     submit(this.link, transfer)
     return transfer.promise
@@ -489,8 +492,10 @@ export class Region extends RegionReader {
   }
 
   /**
-   * Writes all of `bytes` at `offset`. The memory must stay as it is until the promise settles, and after an abort or a
-   * timeout until the region has been closed; shared and resizable memory is copied before the call returns.
+   * Writes all of `bytes` at `offset`. The bytes must stay as they are until the promise settles; those of
+   * {@link Client.allocate}, which are sent from where they lie, after an abort or a timeout until the region has been closed. Shared and
+   * resizable memory is copied before the call returns. Memory that is transferred elsewhere before it could be sent rejects the
+   * call with `INVALID_ARGUMENT`.
    * @param options durability: default that of the open, and without one the strongest the pool promises
    * @throws CheckpointError `INVALID_ARGUMENT`, `OUT_OF_BOUNDS`, `NOT_DURABLE` (nothing was sent); `FENCED`, `ABORTED`,
    * `TIMEOUT`, `CONNECTION_LOST`, `MEDIUM_FAILED`, `REGION_NOT_FOUND`, `CLOSED`: see `outcome`
@@ -713,13 +718,14 @@ function newTransfer(
   flushRanges: readonly number[] | undefined,
   options: CallOptions,
   result: (method: number) => unknown,
+  ours = false,
 ): Transfer {
   const now = performance.now()
   let bytes = 0
   for (const buffer of buffers) bytes += buffer.byteLength
   const deadline = now + timeoutOf(options)
   const { signal } = options
-  return new Transfer(link, what, kind, until, offsets, buffers, flushRanges, bytes, now, deadline, signal, result)
+  return new Transfer(link, what, kind, until, offsets, buffers, flushRanges, bytes, now, deadline, signal, result, ours)
 }
 
 /** A call that moves nothing is answered without the unit, unless the handle has ended. */

@@ -71,6 +71,8 @@ export class Transfer implements Abortable {
   method = 0
   /** Pieces of a call that was cut up, in order, from the first that is not done. */
   #line: Piece[] = []
+  /** Of the buffers, when the call was made. */
+  readonly lengths: readonly number[]
   #resolve!: (value: unknown) => void
   #reject!: (error: CheckpointError) => void
 
@@ -90,13 +92,21 @@ export class Transfer implements Abortable {
     readonly signal: AbortSignal | undefined,
     /** What the promise resolves with. */
     readonly result: (method: number) => unknown,
+    /** Nobody else has the buffers before the promise has settled. */
+    readonly ours = false,
   ) {
+    this.lengths = buffers.map((buffer) => buffer.byteLength)
     this.promise = new Promise<unknown>((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
     })
     if (signal !== undefined) watchAbort(signal, this)
     hold()
+  }
+
+  /** Some of its memory is gone: it was transferred to a worker, or cloned away. */
+  get bereft(): boolean {
+    return !this.ours && this.buffers.some((buffer, index) => buffer.byteLength !== this.lengths[index])
   }
 
   get isWrite(): boolean {
@@ -108,12 +118,12 @@ export class Transfer implements Abortable {
     return this.posted && this.kind !== operationKind.read ? 'unknown' : 'none'
   }
 
-  /** What it took to make durable, and what it writes, as long as it has its memory. */
+  /** What it took to make durable, and what it writes. */
   touchedRanges(): Interval[] {
     const ranges = [...this.taken]
     if (!this.isWrite) return ranges
-    for (const [index, buffer] of this.buffers.entries()) {
-      ranges.push({ offset: this.offsets[index] as number, length: buffer.byteLength })
+    for (const [index, length] of this.lengths.entries()) {
+      ranges.push({ offset: this.offsets[index] as number, length })
     }
     return ranges
   }
@@ -204,12 +214,13 @@ export class Transfer implements Abortable {
     let room = pieceBytes
     while (range < this.buffers.length && room > 0 && buffers.length < maxPieceRanges) {
       const whole = this.buffers[range] as Uint8Array
-      const length = Math.min(room, whole.byteLength - byte)
+      const all = this.lengths[range] as number
+      const length = Math.min(room, all - byte)
       offsets.push((this.offsets[range] as number) + byte)
       buffers.push(whole.subarray(byte, byte + length))
       room -= length
       byte += length
-      if (byte === whole.byteLength) {
+      if (byte === all) {
         range++
         byte = 0
       }
@@ -222,7 +233,7 @@ export class Transfer implements Abortable {
   #flushPiece(overhead: number): Piece {
     this.position = { range: this.buffers.length, byte: 0, flushed: true }
     const ranges = [...(this.flushRanges ?? [])]
-    for (const [index, buffer] of this.buffers.entries()) ranges.push(this.offsets[index] as number, buffer.byteLength)
+    for (const [index, length] of this.lengths.entries()) ranges.push(this.offsets[index] as number, length)
     return new Piece(this, operationKind.flush, 0, [], [], ranges, overhead, this.position)
   }
 
