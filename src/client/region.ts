@@ -725,7 +725,21 @@ function newTransfer(
   for (const buffer of buffers) bytes += buffer.byteLength
   const deadline = now + timeoutOf(options)
   const { signal } = options
-  return new Transfer(link, what, kind, until, offsets, buffers, flushRanges, bytes, now, deadline, signal, result, ours)
+  return new Transfer(
+    link,
+    what,
+    kind,
+    until,
+    offsets,
+    buffers,
+    flushRanges,
+    bytes,
+    now,
+    deadline,
+    signal,
+    result,
+    ours,
+  )
 }
 
 /** A call that moves nothing is answered without the unit, unless the handle has ended. */
