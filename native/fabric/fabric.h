@@ -247,7 +247,10 @@ class Listener {
 struct ListenOptions {
   ConnectionOptions connection;
   std::uint32_t backlog = 1024;
-  std::uint32_t maxConnections = 4096;  // including half-open ones; above it new ones are closed at once
+  std::uint32_t maxConnections = 4096;  // accepted ones; above it new ones are closed at once
+  // Those that the AcceptHandler has not accepted (yet), iWARP: above it the one that has waited longest is closed. On a device
+  // the kernel's connection manager keeps them.
+  std::uint32_t maxWaiting = 512;
 };
 
 class Fabric {

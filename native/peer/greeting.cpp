@@ -15,7 +15,8 @@ using protocol::WireWriter;
 constexpr std::uint32_t kMagic = 0x4c504452;  // "RDPL"
 constexpr std::uint16_t kProofType = 1;
 constexpr std::uint16_t kOfferType = 2;
-constexpr std::size_t kIntroductionBytes = 40;
+constexpr std::size_t kIntroductionBytes = 48;
+constexpr std::size_t kTicketOffset = 40;
 constexpr std::size_t kProofBytes = 40;
 constexpr std::size_t kOfferBytes = 88;
 
@@ -65,6 +66,7 @@ std::vector<std::byte> encode(const Introduction& introduction) {
   out.put(introduction.versionMax);
   out.put(introduction.bootId);
   out.put(introduction.nonce);
+  out.put(introduction.ticket);
   return out.take();
 }
 
@@ -103,6 +105,7 @@ Result<Introduction> parseIntroduction(fabric::ConstBytes bytes) {
   }
   std::ranges::copy(in.takeBytes(kIdentityBytes), introduction.bootId.begin());
   std::ranges::copy(in.takeBytes(kIdentityBytes), introduction.nonce.begin());
+  std::ranges::copy(in.takeBytes(introduction.ticket.size()), introduction.ticket.begin());
   return introduction;
 }
 
@@ -137,6 +140,14 @@ Result<Offer> parseOffer(fabric::ConstBytes bytes) {
 
 Sha256 pairKey(std::span<const std::byte> secret, std::span<const std::byte> name) {
   return hmacSha256(secret, name);
+}
+
+Ticket ticketOf(const Sha256& key, const Introduction& introduction) {
+  const auto bytes = encode(introduction);
+  const auto mac = hmacSha256(key, std::span(bytes).first(kTicketOffset));
+  Ticket ticket;
+  std::copy_n(mac.begin(), ticket.size(), ticket.begin());
+  return ticket;
 }
 
 Sha256 proofOf(const Sha256& key, const Acquaintance& acquaintance) {

@@ -5,6 +5,8 @@
 // that comes to the wrong port understands them, and the other way round.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -21,13 +23,19 @@ inline constexpr std::uint16_t kVersionMax = 1;
 // The longest is a refusal: 16 bytes and 256 of text.
 inline constexpr std::size_t kMaxMessage = 512;
 
-// Private data of connect, and of accept: 40 bytes (devices may pad them with zeros).
+// What of a connect shows, before anything is kept for it, that its sender knows the pair's key. Whoever has heard one can say
+// it again: the proof, which covers both ends' nonces, comes after it.
+using Ticket = std::array<std::byte, 8>;
+
+// Private data of connect, and of accept: 48 bytes (devices may pad them with zeros).
 struct Introduction {            //  0  4  magic "RDPL"
   std::uint16_t versionMin = 0;  //  4  2   of an accept: the version agreed on
   std::uint16_t versionMax = 0;  //  6  2   of an accept: the same
   BootId bootId{};               //  8 16
   Nonce nonce{};                 // 24 16
+  Ticket ticket{};               // 40  8   of an accept: zero
 };
+static_assert(fabric::kMaxPrivateData >= 48);
 
 // The connecting side's first message: 40 bytes.
 struct Proof {                //  0  4  magic "RDPL"   4  2  type 1
@@ -55,6 +63,9 @@ Result<Offer> parseOffer(fabric::ConstBytes bytes);
 
 // What both ends of a pair know and nobody else: derived from their secret (may be empty) and the pair's name.
 Sha256 pairKey(std::span<const std::byte> secret, std::span<const std::byte> name);
+
+// The ticket that belongs into an introduction, whatever ticket it has.
+Ticket ticketOf(const Sha256& key, const Introduction& introduction);
 
 // One connection as both ends have seen it set up. The proofs cover it all, so that none fits another connection, the
 // other direction or other windows.

@@ -37,14 +37,15 @@ std::string range(std::uint16_t low, std::uint16_t high) {
 
 PeerConnection::PeerConnection(const PeerContext& context, ConnectionOwner& owner)
     : context_(context), owner_(owner), connecting_(true) {
-  acquaintance_.connecting = {context.versionMin, context.versionMax, context.bootId, randomIdentity()};
+  acquaintance_.connecting = {context.versionMin, context.versionMax, context.bootId, randomIdentity(), {}};
+  acquaintance_.connecting.ticket = ticketOf(context.key, acquaintance_.connecting);
 }
 
 PeerConnection::PeerConnection(const PeerContext& context, ConnectionOwner& owner, const Introduction& partner,
                                std::uint16_t version)
     : context_(context), owner_(owner), connecting_(false), version_(version), partner_(partner.bootId) {
   acquaintance_.connecting = partner;
-  acquaintance_.accepting = {version, version, context.bootId, randomIdentity()};
+  acquaintance_.accepting = {version, version, context.bootId, randomIdentity(), {}};
 }
 
 template <class Do>
@@ -262,6 +263,11 @@ void PeerConnection::onRejected(fabric::Connection& /*connection*/, fabric::Cons
                                  "; upgrade the older of the two");
   } else if (code == ErrorCode::protocolViolation) {
     failure_ = failure(code, "the other side takes this process for no peer: is it a unit that listens there?");
+  } else if (code == ErrorCode::unauthenticated) {
+    failure_ =
+        failure(code,
+                "the partner has another secret or another name for this pair, and rejected the connection; give "
+                "both ends the same");
   } else {
     failure_ = failure(code, "the partner rejected the connection");
   }

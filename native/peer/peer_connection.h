@@ -82,6 +82,9 @@ class PeerConnection final : public fabric::ConnectionHandler, public std::enabl
   bool linked() const { return stage_ == Stage::linked; }
   bool over() const { return stage_ == Stage::ending; }
   const BootId& partner() const { return partner_; }
+  Clock::time_point begunAt() const { return begunAt_; }
+  // The connecting side's introduction, by which a connection is told from others.
+  const Introduction& connectData() const { return acquaintance_.connecting; }
   // When each of the four steps was over; the connecting side.
   const std::array<Clock::time_point, 4>& steps() const { return steps_; }
 
@@ -151,6 +154,7 @@ class PeerConnection final : public fabric::ConnectionHandler, public std::enabl
   const PeerContext& context_;
   ConnectionOwner& owner_;
   const bool connecting_;
+  const Clock::time_point begunAt_ = Clock::now();
   Stage stage_ = Stage::settingUp;
   fabric::Connection* connection_ = nullptr;  // until onClosed
   bool established_ = false;

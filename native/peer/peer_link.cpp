@@ -23,9 +23,9 @@ constexpr milliseconds kLongestBackOff{500};
 // How often the clock of the block is set while somebody may read it.
 constexpr milliseconds kTick{20};
 constexpr milliseconds kStopPatience{1000};
-// Strangers may hold so many half-open connections for as long as a handshake may take; the partner needs one.
 constexpr std::uint32_t kMaxSockets = 64;
-constexpr std::size_t kMaxConnections = 16;
+// Accepted and not proved yet. Whoever has heard a ticket of the partner's can hold some; the oldest gives way.
+constexpr std::size_t kMaxUnproved = 16;
 constexpr std::uint32_t kMessagesOnTheWay = 8;
 
 double systemMs() {
@@ -35,6 +35,15 @@ double systemMs() {
 // Whoever came has gone again: a partner that settles on the other connection does, too.
 bool isDeparture(ErrorCode code) {
   return code == ErrorCode::connectionClosed || code == ErrorCode::connectionBroken;
+}
+
+// Takes the same time wherever the two differ.
+bool sameBytes(const Ticket& a, const Ticket& b) {
+  volatile unsigned char difference = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference = static_cast<unsigned char>(difference | std::to_integer<unsigned char>(a[i] ^ b[i]));
+  }
+  return difference == 0;
 }
 
 // What says no more than that the partner is not there (yet).
@@ -170,6 +179,7 @@ Status Link::listen() {
   options.connection.receiveDepth = kMessagesOnTheWay;
   options.connection.setupTimeout = context_.handshakeTimeout;
   options.maxConnections = kMaxSockets;
+  options.maxWaiting = kMaxSockets;
   EventLoop* const loops[] = {&context_.loop};
   auto listener = fabric_->listen(options_.listen, options, loops, std::make_shared<Gate>(*this));
   if (!listener) return listener.error();
@@ -218,8 +228,24 @@ Result<Connection> Link::receive(const fabric::ConnectionRequest& request) {
   if (partner.value().bootId == context_.bootId) {
     return Error{ErrorCode::invalidArgument, "the partner's address leads back to this process", 0};
   }
-  if (connections_.size() >= kMaxConnections) {
-    return Error{ErrorCode::limitReached, "more connections are being set up than a partner needs", 0};
+  // A stranger has cost no more than this, and holds nothing.
+  const Introduction& asked = partner.value();
+  const Ticket ticket = ticketOf(context_.key, asked);
+  if (!sameBytes(ticket, asked.ticket)) {
+    return Error{ErrorCode::unauthenticated, "it does not know the secret and the name of this pair", 0};
+  }
+  std::vector<Connection> unproved;
+  for (const Connection& other : connections_) {
+    if (other->connecting() || other->proved()) continue;
+    if (other->partner() == asked.bootId && other->connectData().nonce == asked.nonce) {
+      return Error{ErrorCode::exists, "the same request is being dealt with already", 0};
+    }
+    unproved.push_back(other);
+  }
+  if (unproved.size() >= kMaxUnproved) {
+    const auto oldest = std::ranges::min_element(unproved, {}, [](const Connection& one) { return one->begunAt(); });
+    (*oldest)->fail({ErrorCode::limitReached, "others came that had not proved themselves either", 0},
+                    PeerConnection::Farewell::none);
   }
   auto connection = std::make_shared<PeerConnection>(context_, *this, partner.value(), *version);
   connections_.insert(connection);

@@ -206,7 +206,11 @@ export class UnitSession {
   async #establish(timeoutMs: number): Promise<bigint> {
     const { control, endpoints } = this.#context
     let reply = await this.#openOrResume(timeoutMs)
-    if (this.#closed) throw closedError()
+    if (this.#closed) {
+      // Nobody will ever use it. Best effort: the unit lets one go that never connected.
+      control.call('CloseSession', { session: reply.session }, { timeoutMs: 1_000 }).catch(() => undefined)
+      throw closedError()
+    }
     let first: CheckpointError | undefined
     const left = endpoints.inOrder(reply.endpoints)
     for (let endpoint = left.shift(); endpoint !== undefined; endpoint = left.shift()) {

@@ -71,6 +71,8 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
     async OpenSession({ clientId, identity }, caller) {
       if (clientId.byteLength !== 16) throw invalid(`client_id has ${clientId.byteLength} bytes instead of 16`)
       for (const session of sessions.expired()) await regions.expire(session)
+      for (let last = sessions.yielding(); last !== undefined; last = sessions.yielding()) await regions.expire(last)
+      if (caller.gone()) throw new CheckpointError('ABORTED', 'The session was given up by its client.')
       const session = sessions.open(idOf(clientId), checkedIdentity(identity || caller.identity))
       return sessionMessage(session.id)
     },

@@ -23,8 +23,8 @@ export interface Session {
   readonly handles: Map<bigint, Handle>
 }
 
-/** A session that never made its connection is forgotten after so long. */
-const neverConnectedMs = 30_000
+/** A session that never made its connection is forgotten after so long; its token is void by then, unless tokens live longer than usual. */
+const neverConnectedMs = 10_000
 /** One without any connection. */
 const disconnectedMs = 60_000
 /** One that has a connection and says nothing: RDMA has no keepalive, so that its host may be gone. */
@@ -109,6 +109,20 @@ export class SessionTable {
 
   states(): Map<bigint, NativeSessionState> {
     return new Map(native(() => this.#responder.sessions()).map((state) => [state.session, state]))
+  }
+
+  /**
+   * Who has to go so that another can come: of the sessions that never made a connection the one that has waited longest. Their clients
+   * have proved nothing, and may have given up. Undefined while there is room, and when all of them have connected.
+   */
+  yielding(): Session | undefined {
+    if (this.#sessions.size < this.#limits.sessions) return undefined
+    let longest: NativeSessionState | undefined
+    for (const state of this.states().values()) {
+      if (state.everConnected || state.dataConnections > 0 || !this.#sessions.has(state.session)) continue
+      if (longest === undefined || state.heardMsAgo > longest.heardMsAgo) longest = state
+    }
+    return longest === undefined ? undefined : this.#sessions.get(longest.session)
   }
 
   /** Sessions whose clients are gone for good. */

@@ -4,6 +4,7 @@ import * as grpc from '@grpc/grpc-js'
 import { afterEach, describe, expect, it } from 'vitest'
 import { loadControlProto } from '../../src/control/proto.js'
 import { fromStatus } from '../../src/control/status.js'
+import { connect } from '../../src/index.js'
 import type { UnitOptions } from '../../src/unit/options.js'
 import { PersistentMemoryUnit } from '../../src/unit/unit.js'
 import { ControlClient } from './control-client.js'
@@ -159,14 +160,43 @@ describe('a unit', () => {
   it('keeps its limits', async () => {
     const unit = await start({ limits: { sessions: 2, handles: 2, regionBytes: 10_000 } })
     const client = await control(unit)
-    await control(unit)
-    await expect(control(unit)).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
     await expect(client.create('large', 10_001)).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
     await client.create('a', 10_000)
     for (let index = 0; index < 2; index++) await client.call('OpenRegion', { name: 'a', mode: 'READ' })
     await expect(client.call('OpenRegion', { name: 'a', mode: 'READ' })).rejects.toMatchObject({
       code: 'LIMIT_REACHED',
     })
+  })
+
+  it('lets sessions that never connected give way, and those that did stay', async () => {
+    const unit = await start({ limits: { sessions: 3 } })
+    await using first = await connect(unit.address)
+    await using region = await first.openRegion('r', { mode: 'write', create: { bytes: 65_536, mode: 'raw' } })
+    // As many as a client leaves behind that gives up its connects.
+    for (let index = 0; index < 12; index++) await control(unit)
+    await using second = await connect(unit.address)
+    await control(unit)
+    await using third = await connect(unit.address)
+    await expect(control(unit)).rejects.toMatchObject({ code: 'LIMIT_REACHED' })
+    await region.write(0, Buffer.from('still here'))
+    const seen = await second.openRegion('r')
+    expect(Buffer.from(await seen.read(0, 10)).toString()).toBe('still here')
+    expect(await third.status()).toBeDefined()
+  })
+
+  it('has a place for a client however many connects were given up before', async () => {
+    const unit = await start({ limits: { sessions: 4 } })
+    const given = Array.from({ length: 30 }, (_, index) => {
+      const abort = new AbortController()
+      setTimeout(() => abort.abort(), index % 5)
+      return connect(unit.address, { signal: abort.signal }).then(
+        (client) => client.close(),
+        () => undefined,
+      )
+    })
+    await Promise.all(given)
+    await using client = await connect(unit.address)
+    expect(await client.status()).toBeDefined()
   })
 
   it('answers what it does not understand by code', async () => {

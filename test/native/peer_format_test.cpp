@@ -110,11 +110,11 @@ TEST(a_mailbox_record_lies_as_documented) {
 }
 
 TEST(introductions_proofs_and_offers_lie_as_documented) {
-  CHECK_EQ(hexOf(encode(Introduction{1, 2, filled<16>(0xb0), filled<16>(0xc0)})),
+  CHECK_EQ(hexOf(encode(Introduction{1, 2, filled<16>(0xb0), filled<16>(0xc0), filled<8>(0xd0)})),
            "5244504c"
            "0100"
            "0200" +
-               hexOf(filled<16>(0xb0)) + hexOf(filled<16>(0xc0)));
+               hexOf(filled<16>(0xb0)) + hexOf(filled<16>(0xc0)) + hexOf(filled<8>(0xd0)));
   CHECK_EQ(hexOf(encode(Proof{1, filled<32>(0xaa)})),
            "5244504c"
            "0100"
@@ -223,11 +223,28 @@ TEST(messages_of_any_length_and_content_are_refused_without_harm) {
     CHECK(!parseProof(std::span(proof).first(length)).ok());
 }
 
+TEST(a_ticket_holds_for_its_introduction_and_its_key_only) {
+  const Sha256 key = pairKey(filled<16>(1), filled<4>(2));
+  Introduction sample{1, 1, filled<16>(1), filled<16>(2), {}};
+  const Ticket ticket = ticketOf(key, sample);
+  CHECK(ticket != ticketOf(pairKey(filled<16>(1), filled<4>(3)), sample));
+  for (const auto& change : std::vector<std::function<void(Introduction&)>>{
+           [](Introduction& i) { ++i.versionMax; }, [](Introduction& i) { i.bootId[15] ^= std::byte{1}; },
+           [](Introduction& i) { i.nonce[15] ^= std::byte{1}; }}) {
+    Introduction other = sample;
+    change(other);
+    CHECK(ticketOf(key, other) != ticket);
+  }
+  sample.ticket = ticket;
+  CHECK(ticketOf(key, sample) == ticket);
+}
+
 TEST(a_proof_holds_for_its_connection_its_direction_and_its_windows_only) {
   const Sha256 key = pairKey(filled<16>(1), filled<4>(2));
   CHECK(key != pairKey(filled<16>(1), filled<4>(3)));
   CHECK(key != pairKey(filled<16>(2), filled<4>(2)));
-  const Acquaintance sample{{1, 1, filled<16>(1), filled<16>(2)}, {1, 1, filled<16>(3), filled<16>(4)}};
+  const Acquaintance sample{{1, 1, filled<16>(1), filled<16>(2), filled<8>(5)},
+                            {1, 1, filled<16>(3), filled<16>(4), {}}};
   const Offer offer{1, {1, 2, kStatusBytes}, {3, 4, kMailboxBytes}, {}};
   const std::vector<std::function<void(Acquaintance&)>> changes{
       [](Acquaintance& a) { a.connecting.bootId[0] ^= std::byte{1}; },
@@ -235,6 +252,7 @@ TEST(a_proof_holds_for_its_connection_its_direction_and_its_windows_only) {
       [](Acquaintance& a) { a.accepting.bootId[0] ^= std::byte{1}; },
       [](Acquaintance& a) { a.accepting.nonce[15] ^= std::byte{1}; },
       [](Acquaintance& a) { a.connecting.versionMax = 2; },
+      [](Acquaintance& a) { a.connecting.ticket[7] ^= std::byte{1}; },
       [](Acquaintance& a) { std::swap(a.connecting, a.accepting); },
   };
   for (const auto& change : changes) {

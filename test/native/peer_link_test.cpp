@@ -5,6 +5,7 @@
 #include <barrier>
 
 #include "peer_support.h"
+#include "raw_peer.h"
 
 namespace {
 
@@ -184,6 +185,65 @@ TEST(a_wrong_secret_and_a_wrong_name_are_refused_by_both) {
     CHECK_EQ(first.link->report().links, 0U);
     CHECK_EQ(second.link->report().links, 0U);
   }
+}
+
+// Sockets that say nothing, and others that introduce themselves as well as one can who does not know the secret. Each is held for
+// as long as the link lets it, and when it is cut off another comes.
+class Strangers {
+ public:
+  explicit Strangers(std::vector<fabric::SocketAddress> targets)
+      : targets_(std::move(targets)), thread_([this] { crowd(); }) {}
+  ~Strangers() {
+    over_ = true;
+    thread_.join();
+  }
+  Strangers(const Strangers&) = delete;
+  Strangers& operator=(const Strangers&) = delete;
+
+ private:
+  static constexpr std::size_t kMost = 200;  // more than either end has places for
+
+  void crowd() {
+    const std::string frame = raw::kRequestKey +
+                              "5002003c"
+                              "00100010"
+                              "5244435001010000";
+    for (std::size_t i = 0; !over_; ++i) {
+      const auto& target = targets_[i % targets_.size()];
+      FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&target.storage), target.length) == 0 &&
+          i % 4 < 2) {
+        auto bytes = raw::fromHex(frame);
+        const auto introduction = encode(Introduction{1, 1, randomIdentity(), randomIdentity(), {}});
+        bytes.insert(bytes.end(), introduction.begin(), introduction.end());
+        (void)::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      }
+      if (held_.size() < kMost) {
+        held_.push_back(std::move(socket));
+      } else {
+        held_[i % kMost] = std::move(socket);
+        std::this_thread::sleep_for(1ms);
+      }
+    }
+  }
+
+  const std::vector<fabric::SocketAddress> targets_;
+  std::vector<FileDescriptor> held_;
+  std::atomic<bool> over_{false};
+  std::thread thread_;
+};
+
+TEST(a_crowd_of_strangers_does_not_keep_two_from_linking) {
+  const Addresses at;
+  const Peer first(at.firstOptions());
+  const Strangers strangers({at.first, at.second});
+  std::this_thread::sleep_for(300ms);
+  const auto begun = Clock::now();
+  const Peer second(at.secondOptions());
+  CHECK(first.waitLinked());
+  CHECK(second.waitLinked());
+  // Far less than the handshake's limit of 15 s, for which a stranger could hold a place before.
+  CHECK(Clock::now() - begun < 5s);
 }
 
 TEST(a_wrong_version_is_refused_with_both_ranges) {

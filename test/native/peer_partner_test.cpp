@@ -594,21 +594,23 @@ TEST(a_client_of_a_unit_that_comes_to_the_wrong_port_is_told_in_its_own_words) {
 
 TEST(an_introduction_of_any_other_form_is_rejected_with_a_code) {
   const Called called;
-  const std::vector<std::byte> good = encode(Introduction{1, 1, randomIdentity(), randomIdentity()});
-  auto padded = good;
-  padded.resize(48);
-  auto longer = padded;
-  longer.back() = std::byte{1};
+  const auto signedOf = [&](Introduction introduction) {
+    introduction.ticket = ticketOf(called.key(), introduction);
+    return encode(introduction);
+  };
+  const std::vector<std::byte> good = signedOf({1, 1, randomIdentity(), randomIdentity(), {}});
+  auto otherTicket = good;
+  otherTicket.back() ^= std::byte{1};
   auto otherMagic = good;
   otherMagic[0] ^= std::byte{1};
-  auto future = encode(Introduction{2, 9, randomIdentity(), randomIdentity()});
-  const auto backwards = encode(Introduction{2, 1, randomIdentity(), randomIdentity()});
-  const auto none = encode(Introduction{0, 1, randomIdentity(), randomIdentity()});
-  const auto own = encode(Introduction{1, 1, called.peer.link->report().bootId, randomIdentity()});
+  const auto future = signedOf({2, 9, randomIdentity(), randomIdentity(), {}});
+  const auto backwards = signedOf({2, 1, randomIdentity(), randomIdentity(), {}});
+  const auto none = signedOf({0, 1, randomIdentity(), randomIdentity(), {}});
+  const auto own = signedOf({1, 1, called.peer.link->report().bootId, randomIdentity(), {}});
   for (const auto& [data, code] : std::vector<std::pair<std::vector<std::byte>, ErrorCode>>{
            {{}, ErrorCode::protocolViolation},
            {{good.begin(), good.end() - 1}, ErrorCode::protocolViolation},
-           {longer, ErrorCode::protocolViolation},
+           {otherTicket, ErrorCode::unauthenticated},
            {otherMagic, ErrorCode::protocolViolation},
            {backwards, ErrorCode::protocolViolation},
            {none, ErrorCode::protocolViolation},
@@ -622,7 +624,7 @@ TEST(an_introduction_of_any_other_form_is_rejected_with_a_code) {
     CHECK_EQ(rejection->versionMax, kVersionMax);
     caller->stop();
   }
-  const auto caller = ScriptedCaller::connectWith(called.own, padded);
+  const auto caller = ScriptedCaller::connectWith(called.own, good);
   CHECK(caller->waitEstablished());
   caller->stop();
 }

@@ -424,8 +424,9 @@ class ScriptedCaller final : public fabric::ConnectionHandler, public std::enabl
     auto loop = EventLoop::start("caller");
     CHECK(loop.ok());
     self->loop_ = std::move(loop).value();
-    self->acquaintance.connecting = {1, 1, randomIdentity(), randomIdentity()};
+    self->acquaintance.connecting = {1, 1, randomIdentity(), randomIdentity(), {}};
     if (change) change(self->acquaintance.connecting);
+    self->acquaintance.connecting.ticket = ticketOf(keyOf(optionsFor(address, address)), self->acquaintance.connecting);
     self->open(address, encode(self->acquaintance.connecting));
     return self;
   }

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <functional>
 #include <utility>
 
 namespace rdmacp::fabric::iwarp {
@@ -23,6 +24,14 @@ class Linger final : public FdHandler, public std::enable_shared_from_this<Linge
     const auto self = shared_from_this();
     if (!loop_.add(socket_.get(), EPOLLIN | EPOLLOUT, this)) return;
     timer_ = loop_.after(kPatience, [self] { self->end(); });
+  }
+
+  void end() {
+    if (!socket_) return;
+    loop_.remove(socket_.get());
+    socket_.reset();
+    slot_.reset();
+    loop_.cancel(timer_);
   }
 
   void onReady(std::uint32_t events) override {
@@ -53,14 +62,6 @@ class Linger final : public FdHandler, public std::enable_shared_from_this<Linge
     return true;
   }
 
-  void end() {
-    if (!socket_) return;
-    loop_.remove(socket_.get());
-    socket_.reset();
-    slot_.reset();
-    loop_.cancel(timer_);
-  }
-
   EventLoop& loop_;
   FileDescriptor socket_;
   std::vector<std::byte> lastWords_;
@@ -72,8 +73,15 @@ class Linger final : public FdHandler, public std::enable_shared_from_this<Linge
 
 }  // namespace
 
-void linger(EventLoop& loop, FileDescriptor socket, std::vector<std::byte> lastWords, std::shared_ptr<void> slot) {
-  std::make_shared<Linger>(loop, std::move(socket), std::move(lastWords), std::move(slot))->start();
+std::function<void()> linger(EventLoop& loop, FileDescriptor socket, std::vector<std::byte> lastWords,
+                             std::shared_ptr<void> slot) {
+  const auto lingering = std::make_shared<Linger>(loop, std::move(socket), std::move(lastWords), std::move(slot));
+  lingering->start();
+  return [&loop, weak = std::weak_ptr(lingering)] {
+    loop.post([weak] {
+      if (const auto self = weak.lock()) self->end();
+    });
+  };
 }
 
 }  // namespace rdmacp::fabric::iwarp

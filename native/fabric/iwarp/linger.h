@@ -4,6 +4,7 @@
 // Loop thread. Owns the socket.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -13,6 +14,8 @@
 namespace rdmacp::fabric::iwarp {
 
 // slot: whatever is to live as long as the socket (the place among a listener's connections); may be null.
-void linger(EventLoop& loop, FileDescriptor socket, std::vector<std::byte> lastWords, std::shared_ptr<void> slot);
+// Returns what ends it early; any thread.
+std::function<void()> linger(EventLoop& loop, FileDescriptor socket, std::vector<std::byte> lastWords,
+                             std::shared_ptr<void> slot);
 
 }  // namespace rdmacp::fabric::iwarp

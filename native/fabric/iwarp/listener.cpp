@@ -35,9 +35,10 @@ class Acceptor final : public FdHandler, public std::enable_shared_from_this<Acc
            std::shared_ptr<AcceptHandler> handler)
       : socket_(std::move(socket)),
         spare_(openSpare()),
-        maxConnections_(options.maxConnections),
         loops_(loops.begin(), loops.end()),
+        waiting_(std::make_shared<WaitingRoom>(std::max<std::uint32_t>(options.maxWaiting, 1))),
         context_(std::make_shared<AcceptContext>()) {
+    context_->maxConnections = options.maxConnections;
     context_->options = options.connection;
     context_->handler = std::move(handler);
   }
@@ -98,22 +99,20 @@ class Acceptor final : public FdHandler, public std::enable_shared_from_this<Acc
   }
 
   void hand(FileDescriptor socket, const SocketAddress& peer) {
-    if (connections_.load() >= maxConnections_) return;  // closed at once
-    ++connections_;
-    std::shared_ptr<void> slot(this, [self = shared_from_this()](void*) { --self->connections_; });
+    if (context_->connections.load() >= context_->maxConnections) return;  // closed at once
     const int on = 1;
     ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     EventLoop& loop = *loops_[next_++ % loops_.size()];
-    auto pending = std::make_shared<PendingAccept>(loop, std::move(socket), peer, context_, std::move(slot));
+    auto pending = std::make_shared<PendingAccept>(loop, std::move(socket), peer, context_);
+    pending->wait(*waiting_);
     loop.post([pending] { pending->start(); });
   }
 
   FileDescriptor socket_;
   FileDescriptor spare_;
-  const std::uint32_t maxConnections_;
   const std::vector<EventLoop*> loops_;
-  std::shared_ptr<AcceptContext> context_;
-  std::atomic<std::uint32_t> connections_{0};
+  const std::shared_ptr<WaitingRoom> waiting_;
+  const std::shared_ptr<AcceptContext> context_;
   std::size_t next_ = 0;
   bool watched_ = false;
   EventLoop::TimerId keeper_ = 0;

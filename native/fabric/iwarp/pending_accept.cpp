@@ -15,12 +15,22 @@
 namespace rdmacp::fabric::iwarp {
 
 PendingAccept::PendingAccept(EventLoop& loop, FileDescriptor socket, const SocketAddress& peer,
-                             std::shared_ptr<AcceptContext> context, std::shared_ptr<void> slot)
-    : loop_(loop), socket_(std::move(socket)), peer_(peer), context_(std::move(context)), slot_(std::move(slot)) {}
+                             std::shared_ptr<AcceptContext> context)
+    : loop_(loop), socket_(std::move(socket)), peer_(peer), context_(std::move(context)) {}
+
+void PendingAccept::wait(WaitingRoom& room) {
+  place_ = room.enter([&loop = loop_, weak = weak_from_this()] {
+    loop.post([weak] {
+      if (const auto self = weak.lock()) self->end();
+    });
+  });
+}
 
 void PendingAccept::start() {
+  if (!socket_) return;  // it had to leave before it could begin
   if (context_->stopped || !loop_.add(socket_.get(), EPOLLIN, this)) return;
-  timer_ = loop_.after(context_->options.setupTimeout, [self = shared_from_this()] { self->end(); });
+  const auto patience = std::min(context_->options.setupTimeout, kRequestPatience);
+  timer_ = loop_.after(patience, [self = shared_from_this()] { self->end(); });
 }
 
 void PendingAccept::leaveLoop() {
@@ -32,7 +42,7 @@ void PendingAccept::end() {
   if (!socket_) return;
   leaveLoop();
   socket_.reset();
-  slot_.reset();
+  place_.reset();
 }
 
 void PendingAccept::onReady(std::uint32_t) {
@@ -55,6 +65,8 @@ void PendingAccept::onReady(std::uint32_t) {
 void PendingAccept::decide(const mpa::SetupFrame& request) {
   // RFC 5044 section 7.1.1: M asks us to send markers, which we never do.
   if (request.markers) return reject(request, false, {});
+  // Accepted ones may have filled it since this one came.
+  if (context_->connections.load() >= context_->maxConnections) return end();
   ConnectionRequest question;
   question.privateData = preamble::strip(request.privateData);
   question.peer = peer_;
@@ -75,7 +87,10 @@ void PendingAccept::reject(const mpa::SetupFrame& request, bool sameProduct, std
   reply.rejected = true;
   reply.privateData = sameProduct ? preamble::prepend(Transport::iwarp, privateData) : std::move(privateData);
   leaveLoop();
-  linger(loop_, std::move(socket_), mpa::encodeSetup(reply), std::move(slot_));
+  // It waits until the peer has read that, and whoever comes meanwhile may have its place.
+  const auto place = std::move(place_);
+  const auto end = linger(loop_, std::move(socket_), mpa::encodeSetup(reply), place);
+  if (place) place->change(end);
 }
 
 void PendingAccept::accept(const mpa::SetupFrame& request, AcceptDecision decision) {
@@ -110,10 +125,13 @@ void PendingAccept::accept(const mpa::SetupFrame& request, AcceptDecision decisi
 
   const auto bytes = mpa::encodeSetup(reply);
   leaveLoop();
+  place_.reset();
+  ++context_->connections;
+  std::shared_ptr<void> slot(context_.get(), [context = context_](void*) { --context->connections; });
   const ssize_t sent = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   const int number = errno;
   auto connection = std::make_shared<IwarpConnection>(loop_, std::move(socket_), peer_, options,
-                                                      std::move(decision.handler), std::move(slot_));
+                                                      std::move(decision.handler), std::move(slot));
   if (sent != static_cast<ssize_t>(bytes.size())) {
     return connection->startBroken({ErrorCode::connectionBroken, "the connection broke during the set-up", number});
   }

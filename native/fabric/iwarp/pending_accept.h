@@ -1,5 +1,6 @@
 // pending_accept.h -- a connection request that is being received: reads the MPA request, asks the AcceptHandler, sends
-// the reply. A peer that dawdles is cut off at the set-up timeout.
+// the reply. A peer that dawdles is cut off at the set-up timeout, and after kRequestPatience when it has not asked for anything
+// by then: a request follows the connect without a pause.
 //
 // Loop thread of the connection to be. Owns the socket until it becomes a connection's.
 #pragma once
@@ -11,20 +12,27 @@
 #include "../../base/file_descriptor.h"
 #include "../fabric.h"
 #include "mpa.h"
+#include "waiting_room.h"
 
 namespace rdmacp::fabric::iwarp {
+
+inline constexpr std::chrono::milliseconds kRequestPatience{2000};
 
 // What the listener and its half-open connections share.
 struct AcceptContext {
   ConnectionOptions options;
   std::shared_ptr<AcceptHandler> handler;
+  std::uint32_t maxConnections = 0;
+  std::atomic<std::uint32_t> connections{0};  // accepted
   std::atomic<bool> stopped{false};
 };
 
 class PendingAccept final : public FdHandler, public std::enable_shared_from_this<PendingAccept> {
  public:
   PendingAccept(EventLoop& loop, FileDescriptor socket, const SocketAddress& peer,
-                std::shared_ptr<AcceptContext> context, std::shared_ptr<void> slot);
+                std::shared_ptr<AcceptContext> context);
+  // Before start. It is asked to leave, on any thread, when others come and there is no room.
+  void wait(WaitingRoom& room);
   void start();
   void onReady(std::uint32_t events) override;
 
@@ -39,7 +47,7 @@ class PendingAccept final : public FdHandler, public std::enable_shared_from_thi
   FileDescriptor socket_;
   const SocketAddress peer_;
   std::shared_ptr<AcceptContext> context_;
-  std::shared_ptr<void> slot_;
+  std::shared_ptr<WaitingRoom::Place> place_;
   std::vector<std::byte> received_;
   EventLoop::TimerId timer_ = 0;
 };
