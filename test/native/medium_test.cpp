@@ -348,7 +348,12 @@ TEST(a_file_is_synced_and_its_cache_dropped_before_it_is_read) {
   };
   const ScratchDirectory scratch;
   const auto path = scratch.file("pool");
-  CHECK(openFileMedium({path, true, 4 * kBlock}).ok());
+  {
+    // Something to read: a hole would not be.
+    const auto medium = created(path, 4 * kBlock);
+    put(*medium, 0, "text");
+    CHECK(flushOne(*medium, 0, 4).ok());
+  }
   std::vector<std::string> calls;
   {
     const auto medium = openFileMedium({path, false, 0}, std::make_unique<Calls>(calls));
