@@ -59,8 +59,10 @@
           'targets': [{
             'target_name': 'rdma_checkpoint_shadow',
             'product_dir': '<(PRODUCT_DIR)/shadow',
-            'dependencies': ['checksum_sse42'],
-            'sources': ['<!@(node native/build/gyp-inputs.cjs addon)'],
+            'dependencies': ['checksum_sse42', 'rdma_checkpoint'],
+            'sources': ['<!@(node native/build/gyp-inputs.cjs varying)'],
+            # Not archived: members of an archive have no folders, and some files share a name.
+            'libraries': ['<!@(node native/build/gyp-inputs.cjs shared)'],
             'defines': ['RC_SHADOW_FILE_IO=1', 'RC_TEST_FAULTS=1'],
           }],
         }],

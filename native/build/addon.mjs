@@ -76,6 +76,9 @@ function run([program, ...args]) {
 
 // Two builds in one folder would spoil each other: the second waits.
 mkdirSync(path.join(root, 'build'), { recursive: true })
+// The shadow addon is linked from objects of the addon, which its own rule knows nothing of: it is linked each time.
+if (process.argv.includes('--shadow'))
+  rmSync(path.join(root, 'build', 'Release', 'shadow', 'rdma_checkpoint_shadow.node'), { force: true })
 const locked = ['flock', '--timeout', '1200', path.join(root, 'build', '.lock'), ...command]
 let status = await run(locked)
 if (status === undefined) status = await run(command)

@@ -18,11 +18,37 @@ const isPortable = (file) => file.startsWith('native/portable/')
 const isSse42 = (file) => file.endsWith('_sse42.cpp')
 const isBinding = (file) => file.startsWith('native/binding/')
 
+/** What the shadow build defines, where it decides what is compiled. */
+const decides = /^#\s*if.*\bRC_(SHADOW_FILE_IO|TEST_FAULTS)\b/m
+const textOf = (file) => fs.readFileSync(path.join(root, file), 'utf8')
+
+/** Sources that the shadow build compiles in another way: by what they say, or by a header that says it. */
+function varying() {
+  const headers = fs.readdirSync(path.join(root, 'native'), { recursive: true }).filter((name) => name.endsWith('.h'))
+  const deciding = headers.filter((name) => decides.test(textOf(path.join('native', name))))
+  const includes = deciding.map((name) => new RegExp(`^#include ".*\\b${path.basename(name)}"`, 'm'))
+  const affected = (file) => decides.test(textOf(file)) || includes.some((include) => include.test(textOf(file)))
+  const indirect = headers.find((name) => !deciding.includes(name) && affected(path.join('native', name)))
+  if (indirect) throw new Error(`${indirect}: a header must not include what the shadow build changes; a source may`)
+  return questions.addon().filter(affected)
+}
+
 const questions = {
   /** Every file of the addon that takes the common flags. */
   addon: () => list().filter((file) => !isSse42(file) && !isPortable(file)),
   /** The same without Node-API: what the native tests link. */
   native: () => list().filter((file) => !isSse42(file) && !isBinding(file) && !isPortable(file)),
+  /** What the shadow build compiles again. Everything else it takes from the addon, as objects in make's words. */
+  varying,
+  shared: () => {
+    const own = new Set(varying())
+    const objects = questions.addon().filter((file) => !own.has(file))
+    // What an archive gives, it gives to what stands before it.
+    return [
+      ...objects.map((file) => `$(obj).target/rdma_checkpoint/${file.replace(/\.cpp$/, '.o')}`),
+      '$(obj).target/checksum_sse42.a',
+    ]
+  },
   /** Files that take -msse4.2 -mpclmul; each guards itself with #if defined(__x86_64__). */
   sse42: () => list().filter(isSse42),
   /** What a prebuild is linked with, too, and the flags that put it before the C library's newer symbols. */

@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -79,8 +78,8 @@ void FlushQueue::startThreads(LaneName name, std::uint32_t count, const char* th
   for (std::uint32_t i = 0; i < count; ++i) {
     threads_.emplace_back([this, &lane = lanes_.at(name), threadName, niceness] {
       pthread_setname_np(pthread_self(), threadName);
-      // Linux keeps it for each thread. Where it may not be set, bulk is only a little more in the way.
-      if (niceness != 0) (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), niceness);
+      // Linux keeps it for each thread, and 0 is the calling one. Where it may not be set, bulk is only a little more in the way.
+      if (niceness != 0) (void)::setpriority(PRIO_PROCESS, 0, niceness);
       run(lane);
     });
   }
