@@ -536,7 +536,7 @@ describe('violations after the set-up', () => {
 })
 
 test('mutated frames and truncations: the unit answers or closes, serves others, leaks nothing, and keeps what is not the peer’s', async () => {
-  const frames = rounds({ long: 10_000, ci: 2_000 })
+  const frames = rounds({ long: 10_000, ci: 1_000 })
   const seed = seedOf('hostile-peer')
   const random = new Random(seed)
   const terminates = new Map<string, number>()

@@ -12,7 +12,7 @@ import { authorOf, checkOrder } from './support/payload.mjs'
 import { Random } from './support/random.mjs'
 import { temporaryFolder, UnitProcess, within } from './support/unit-process.js'
 
-const kills = rounds({ long: 200, ci: 20 })
+const kills = rounds({ long: 200, ci: 12 })
 const maxBytes = 64 * 1024
 const mostInFlight = 4
 const writerProgram = fileURLToPath(new URL('support/writer.mjs', import.meta.url))

@@ -8,6 +8,7 @@ const memoryUnit = (bytes = 96 * MiB) => PersistentMemoryUnit.start({ pool: { me
 
 /** The device may be an emulated machine's, which takes seconds to start a worker or a process. */
 const onDevice = process.env.RDMA_CHECKPOINT_TEST_ADDRESS !== undefined
+const long = process.env.RC_LONG === '1'
 
 test('a process that forgets to close ends by itself', async () => {
   await using unit = await memoryUnit()
@@ -33,7 +34,7 @@ test('a worker with a client may be terminated at any moment', async () => {
   const random = randomFrom(seed)
   await using unit = await memoryUnit()
   const file = new URL('client-children/worker.js', import.meta.url)
-  for (let round = 0; round < (onDevice ? 6 : 30); round++) {
+  for (let round = 0; round < (onDevice ? 6 : long ? 100 : 16); round++) {
     const workerData = { index: builtIndex, address: unit.address, name: `worker-${round % 5}` }
     const worker = new Worker(file, { workerData, execArgv: [] })
     const failed = once(worker, 'exit').then(([code]) => code)
@@ -55,7 +56,7 @@ interface Left {
 }
 
 test('open and close, start and stop, leave no descriptor, no thread and no memory behind', async () => {
-  const [unitCycles, regionCycles] = onDevice ? [2, 25] : [10, 500]
+  const [unitCycles, regionCycles] = onDevice ? [2, 25] : [10, long ? 1000 : 300]
   const child = startChild('cycles.js', builtIndex, String(unitCycles), String(regionCycles))
   const [first, ...rounds] = (await nextMessage<Left[]>(child)) as [Left, ...Left[]]
   expect(await ended(child)).toEqual({ code: 0, output: '' })

@@ -89,7 +89,7 @@ test.each([
 ])('random edits are restored exactly at any sequence, $name', async ({ kibs, most, appends }) => {
   const seed = testSeed()
   console.log(`seed ${seed}`)
-  for (let round = 0; round < (process.env.RC_LONG === '1' ? 60 : 3); round++) {
+  for (let round = 0; round < (process.env.RC_LONG === '1' ? 60 : 2); round++) {
     const random = new Random(seed + round)
     const memory = region({ bytes: kibs * kib })
     const fullEvery = random.pick([1, 2, 5, 16, 1024])
@@ -345,7 +345,7 @@ test.each([true, false])('a write that fails in a chain (and landed: %s) is neve
 test('killed and crashed at random moments, the newest durable state is restored, and no other bytes ever', async () => {
   const seed = testSeed()
   console.log(`seed ${seed}`)
-  for (let round = 0; round < (process.env.RC_LONG === '1' ? 300 : 10); round++) {
+  for (let round = 0; round < (process.env.RC_LONG === '1' ? 300 : 6); round++) {
     const random = new Random(seed + round)
     const where = `RC_SEED=${seed + round}`
     const memory = region({
@@ -431,7 +431,7 @@ test('in a ring that is not full, holes that crashes leave never take what was d
   const seed = testSeed()
   console.log(`seed ${seed}`)
   let holes = 0
-  for (let round = 0; round < (process.env.RC_LONG === '1' ? 2000 : 100); round++) {
+  for (let round = 0; round < (process.env.RC_LONG === '1' ? 2000 : 50); round++) {
     const random = new Random(seed + round)
     const where = `RC_SEED=${seed + round}`
     const memory = region({ bytes: 1024 * kib, random, blockBytes: random.pick([64, 4096]) })
