@@ -65,11 +65,15 @@ Result<std::unique_ptr<PoolFile>> PoolFile::open(const std::string& path, std::u
   std::unique_ptr<PoolFile> file(new PoolFile(path, std::move(io)));
   const int fd = untilNotInterrupted([&] { return file->io_->open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK, 0); });
   if (fd == -ENOENT) return Error{ErrorCode::notFound, "there is no pool at " + path + "; create it first", ENOENT};
-  if (fd < 0) return file->failure("could not open the pool", -fd);
-  file->fd_.reset(fd);
+  // A directory cannot be opened for writing; neither can a socket or a device without a driver.
+  const bool isOther = fd == -EISDIR || fd == -ENXIO;
+  if (fd < 0 && !isOther) return file->failure("could not open the pool", -fd);
+  if (!isOther) file->fd_.reset(fd);
   struct stat status {};
-  if (const int got = file->io_->status(fd, status); got < 0) return file->failure("could not look at", -got);
-  if (!S_ISREG(status.st_mode)) {
+  if (!isOther) {
+    if (const int got = file->io_->status(fd, status); got < 0) return file->failure("could not look at", -got);
+  }
+  if (isOther || !S_ISREG(status.st_mode)) {
     return Error{ErrorCode::invalidArgument, path + " is not a regular file, so it is not a file pool", 0};
   }
   if (auto locked = file->lock(); !locked) return locked.error();

@@ -91,12 +91,13 @@ export class AppendView implements LogView<AppendSurvey> {
       const { damaged } = lostBehind(newest, snapshot.metadata.header, snapshot.metadata)
       // It was where the directory says. Else the log may have moved on under this reader's hands.
       if (certain && damaged === undefined && (newestOnly || this.#fits(snapshot, newest))) {
-        return this.#surveyOf(snapshot, newest)
+        return this.#surveyOf(newestOnly ? snapshot : await this.#withOldest(snapshot, newest, deadline), newest)
       }
       const again = await this.#snapshot(deadline, writing)
       if (sameMetadata(again.metadata, snapshot.metadata)) {
-        if (damaged === undefined) return this.#surveyOf(snapshot, newest)
-        return this.#surveyOf(snapshot, (await this.#beyond(snapshot, newest, deadline, accept)) ?? newest)
+        const behind = damaged === undefined ? newest : await this.#beyond(snapshot, newest, deadline, accept)
+        const end = behind ?? newest
+        return this.#surveyOf(newestOnly ? snapshot : await this.#withOldest(snapshot, end, deadline), end)
       }
       if (newest !== undefined && attempt >= mostAttemptsForDirectory) {
         return { ...this.#surveyOf(snapshot, newest), damaged: undefined, missing: undefined }
@@ -348,8 +349,9 @@ export class AppendView implements LogView<AppendSurvey> {
     deadline: Deadline,
   ): Promise<Gap> {
     const { position, sequence, through } = missing
-    const { newest, header, metadata, witnesses, damaged } = await this.survey(deadline)
-    const epoch = before?.epoch ?? 0n
+    const { newest, oldest, header, metadata, witnesses, damaged } = await this.survey(deadline)
+    // With nothing in front, a cursor behind it shall not look like one of an owner before all that is kept.
+    const epoch = before?.epoch ?? next?.epoch ?? oldest?.epoch ?? 0n
     const gap = (verdict: Verdict, to = through): Gap => ({ gap: verdict, sequence, to, epoch })
     if (newest === undefined) return damaged === undefined ? gap('lost') : gap('damaged')
     if (through < header.firstSequence) return gap('lost')
@@ -371,12 +373,14 @@ export class AppendView implements LogView<AppendSurvey> {
   }
 
   async judgeBase(sequence: bigint, { last }: Found, deadline: Deadline): Promise<Verdict> {
-    const { newest, entries, metadata, witnesses } = await this.survey(deadline, { accept: async () => true })
+    const survey = await this.survey(deadline, { accept: async () => true })
+    const { newest, entries, metadata, witnesses, droppedThrough } = survey
     if (newest === undefined) return 'lost'
     // A chain is no longer than the largest checkpoint.
     const from = Math.max(0, last.position + last.cells - this.#geometry.area.maximumCells)
     const durable = durableThrough(sequence, [last, ...witnesses]) > 0n
-    if (durable) return from >= this.#untouchedFrom(newest, metadata) ? 'damaged' : 'lapped'
+    const untouched = sequence > droppedThrough || from >= this.#untouchedFrom(newest, metadata)
+    if (durable) return untouched ? 'damaged' : 'lapped'
     if (from >= this.#safeFrom(newest)) return 'lost'
     // A writer that came round would have met what lies before it first.
     for (const entry of entries) {
@@ -407,7 +411,10 @@ export class AppendView implements LogView<AppendSurvey> {
     const { copies, ranges } = metadataRanges(geometry)
     await this.#access.readInto(ranges, deadline.rest())
     const metadata = parseMetadata(copies, geometry, this.#instance, this.#instanceCrc, writing, this.#crc32c)
-    if (metadata.entries.length + metadata.tips.length === 0) return this.#fromRecords(metadata, deadline)
+    // A tip alone leads to the newest and says nothing of what is kept before it; what was durable had its entries.
+    if (metadata.entries.length === 0 && (metadata.tips.length === 0 || metadata.durableSequence > 0n)) {
+      return this.#fromRecords(metadata, deadline)
+    }
     return {
       metadata,
       rebuilt: false,
@@ -421,7 +428,7 @@ export class AppendView implements LogView<AppendSurvey> {
     const geometry = this.#geometry
     const start = new Uint8Array(ringStartBytes)
     await this.#access.readInto([{ offset: geometry.area.offset, bytes: start }], deadline.rest())
-    const empty = metadata.damaged === 0 && isZero(start)
+    const empty = metadata.damaged + metadata.tips.length === 0 && isZero(start)
     const records = empty ? [] : await this.#window(deadline).scanAll()
     const anchors = orderAnchors(
       records.map((record) => ({
@@ -447,6 +454,46 @@ export class AppendView implements LogView<AppendSurvey> {
     return Math.floor(newest.last.position / segmentCells) <= Math.floor(top.position / segmentCells)
   }
 
+  #keptFrom({ last }: Found, metadata: LogMetadata): number {
+    const { segmentCells, segments, area } = this.#geometry
+    const end = last.position + last.cells
+    const within = (Math.floor((end - 1) / segmentCells) - segments + 1) * segmentCells
+    // What is reserved may be overwritten at any moment, or have been before a crash.
+    return Math.max(within, metadata.reserved - area.cells)
+  }
+
+  /**
+   * With entries for the oldest segments that are kept, if both copies have lost these: what lies in front of the oldest entry
+   * is not led to by any other. Most often one large record reaches over the segments that have none.
+   */
+  async #withOldest(snapshot: Snapshot, newest: Found | undefined, deadline: Deadline): Promise<Snapshot> {
+    if (newest === undefined || snapshot.rebuilt) return snapshot
+    const { metadata, entries } = snapshot
+    const { segmentCells, segments } = this.#geometry
+    const keptFrom = Math.max(0, this.#keptFrom(newest, metadata))
+    const oldest = entries.findLast(({ position }) => position >= keptFrom)
+    const first: Pick<Anchor, 'position' | 'headerCrc'> = oldest ?? newest.parts[0]
+    if (oldest !== undefined && oldest.part === 0 && oldest.previousSequence === 0n) return snapshot
+    const segmentOf = (position: number) => Math.floor(position / segmentCells)
+    const named = new Set(metadata.entries.map(({ index }) => index))
+    let segment = Math.ceil(keptFrom / segmentCells)
+    while (segment < segmentOf(first.position) && named.has(segment % segments)) segment++
+    if (segment >= segmentOf(first.position) && oldest !== undefined) return snapshot
+    const window = this.#window(deadline)
+    const record = await window.header(first.position)
+    if (record?.headerCrc !== first.headerCrc) return snapshot
+    const found: DirectoryEntry[] = []
+    let before: RecordHeader | undefined
+    for (const header of [...(await this.#leadingTo(record, keptFrom, window)), ...(oldest ? [] : [record])]) {
+      if (before === undefined || segmentOf(before.position) !== segmentOf(header.position)) {
+        const previousSequence = before?.sequence ?? (header.part > 0 ? header.sequence : header.sequence - 1n)
+        found.unshift({ ...header, index: segmentOf(header.position) % segments, previousSequence })
+      }
+      before = header
+    }
+    return { ...snapshot, entries: [...entries, ...found] }
+  }
+
   #surveyOf({ metadata, rebuilt, ...snapshot }: Snapshot, newest: Found | undefined): AppendSurvey {
     const { header } = metadata
     const witnesses = [...metadata.tips, ...metadata.entries]
@@ -455,11 +502,8 @@ export class AppendView implements LogView<AppendSurvey> {
       const entriesBeyond = metadata.entries
       return { header, newest, metadata, rebuilt, entries: [], entriesBeyond, droppedThrough: 0n, witnesses, ...lost }
     }
-    const { segmentCells, segments } = this.#geometry
     const end = newest.last.position + newest.last.cells
-    const within = (Math.floor((end - 1) / segmentCells) - segments + 1) * segmentCells
-    // What is reserved may be overwritten at any moment, or have been before a crash.
-    const keptFrom = Math.max(within, metadata.reserved - this.#geometry.area.cells)
+    const keptFrom = this.#keptFrom(newest, metadata)
     const entries = snapshot.entries.filter(({ position }) => position < end && position >= keptFrom)
     const oldest = entries.at(-1)
     let droppedThrough = newest.sequence - 1n

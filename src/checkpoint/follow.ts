@@ -20,7 +20,7 @@ import {
 import { damaged, lapped } from './missing.js'
 import { compareAge } from './record-header.js'
 import type { RegionReadAccess } from './region-access.js'
-import { isCut, isDelta, type Restorer, type Unrestorable } from './restore.js'
+import { isCut, isDelta, leadsPastDamage, type Restorer, type Unrestorable } from './restore.js'
 
 export interface FollowOptions {
   /**
@@ -161,6 +161,7 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
     const { view, access, restorer } = this.#source
     const deadline = new Deadline({ signal: this.#stop.signal })
     if (this.#from === 'cursor') this.#after = await this.#source.start(deadline)
+    const begun = this.#after
     let began = false
     const pace = new Pace(this.#stop.signal)
     for (;;) {
@@ -204,7 +205,8 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
         let before: Found | undefined
         // As unread() does.
         const passesOver = async () =>
-          fromOldest && (before === undefined || (await view.isThere(before.last, deadline)))
+          (fromOldest || (await leadsPastDamage(view, survey, begun, deadline))) &&
+          (before === undefined || (await view.isThere(before.last, deadline)))
         for await (const item of view.checkpoints(survey, this.#after, deadline, false)) {
           deadline.restart()
           if ('gap' in item) {

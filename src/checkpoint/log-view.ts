@@ -52,8 +52,9 @@ export function lostBehind(
   { durableSequence, promisedSequence }: { durableSequence: bigint; promisedSequence: bigint },
 ): Pick<Survey, 'damaged' | 'missing'> {
   const from = greater((newest?.sequence ?? 0n) + 1n, firstSequence)
-  if (durableSequence >= from) return { damaged: { from, to: durableSequence } }
-  return promisedSequence >= from ? { missing: { from, to: promisedSequence } } : {}
+  const damaged = durableSequence >= from ? { damaged: { from, to: durableSequence } } : {}
+  const behind = greater(from, durableSequence + 1n)
+  return promisedSequence >= behind ? { ...damaged, missing: { from: behind, to: promisedSequence } } : damaged
 }
 
 /**
@@ -73,7 +74,7 @@ export interface Gap {
   readonly sequence: bigint
   /** The last that is, as far as it matters: of what is damaged, the last that was durable. */
   readonly to: bigint
-  /** Of what lies in front of it; 0 when nothing does. */
+  /** Of what lies in front of it, or else behind it; 0 when nothing does. */
   readonly epoch: bigint
 }
 

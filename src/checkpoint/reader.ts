@@ -28,7 +28,7 @@ import { damaged, lapped, notFound, outrun } from './missing.js'
 import { OverwriteView } from './overwrite-view.js'
 import { compareAge, greater, instanceBytes } from './record-header.js'
 import type { RegionReadAccess } from './region-access.js'
-import { isCut, Restorer, type Unrestorable } from './restore.js'
+import { isCut, leadsPastDamage, Restorer, type Unrestorable } from './restore.js'
 
 export interface ReaderOptions<T> {
   /** Default: raw bytes. */
@@ -110,8 +110,11 @@ export class CheckpointReader<T> {
     if (damaged !== undefined && (newest === undefined || !beforeDamage)) throw this.#damagedEnd(survey)
     if (newest === undefined || whole === undefined) return undefined
     const checkpoint = this.#checkpoint(whole.found, whole.payload)
-    if (damaged !== undefined) return loggable({ ...checkpoint, damaged: loggable(damaged) })
-    return missing === undefined ? checkpoint : loggable({ ...checkpoint, missing: loggable(missing) })
+    return loggable({
+      ...checkpoint,
+      ...(damaged === undefined ? {} : { damaged: loggable(damaged) }),
+      ...(missing === undefined ? {} : { missing: loggable(missing) }),
+    })
   }
 
   /**
@@ -253,7 +256,10 @@ export class CheckpointReader<T> {
     const fromOldest = after.epoch + after.sequence === 0n
     let before: Found | undefined
     // From the oldest on there is nobody who missed anything: a hole is passed over, and so is what goes while it is looked at.
-    const passesOver = async () => fromOldest && (before === undefined || !(await this.#isPassed(before, deadline)))
+    // So it is for who goes on behind damage: from the oldest on he would meet that again.
+    const passesOver = async () =>
+      (fromOldest || (await leadsPastDamage(this.view, survey, after, deadline))) &&
+      (before === undefined || !(await this.#isPassed(before, deadline)))
     for await (const item of this.view.checkpoints(survey, after, deadline, false)) {
       if ('gap' in item) {
         if (item.gap === 'damaged') throw this.#damaged({ from: item.sequence, to: item.to }, item)

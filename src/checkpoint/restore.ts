@@ -1,7 +1,7 @@
 /** The bytes of a checkpoint, whatever it is made of: one record, the parts of a stream, or a chain of deltas and its base. */
 import type { Deadline } from './deadline.js'
 import { applyDelta, type Delta, type DeltaBase, parseDelta } from './delta.js'
-import type { Found, Item, Survey } from './log-view.js'
+import type { Age, Found, Item, LogView, Survey } from './log-view.js'
 import { recordKind } from './record-header.js'
 import type { RecordWindow } from './record-window.js'
 import type { RegionReadAccess } from './region-access.js'
@@ -22,6 +22,17 @@ export function isDelta({ parts }: Found): boolean {
 /** Whether it is a delta in a chain of which the ring has dropped the beginning. */
 export function isCut(found: Found, { droppedThrough }: Pick<Survey, 'droppedThrough'>): boolean {
   return isDelta(found) && found.parts[0].baseSequence <= droppedThrough
+}
+
+/**
+ * Whether a cursor names what is kept and is not there whole, as that of `CHECKPOINT_DAMAGED` does. Who reads on from it passes
+ * over what the ring has dropped since, or dropped the base of: sent back to the oldest, he would meet the damage again.
+ */
+export async function leadsPastDamage(view: LogView, survey: Survey, at: Age, deadline: Deadline): Promise<boolean> {
+  if (at.sequence <= survey.droppedThrough) return false
+  const item = await view.find(at.sequence, deadline)
+  if (item === undefined) return true
+  return !isCut(item.found, survey) && !(await view.isWhole(item.found, item.window, deadline))
 }
 
 /** Whether a chain's checkpoint is the record that the next delta names. */

@@ -647,7 +647,8 @@ export class LogWriter {
   async #load(): Promise<void> {
     const { access } = this
     const { rollbacks } = access
-    const loaded = await this.#placement.load(new Deadline(), !this.#wrote && access.durableWhenOpened === true)
+    const durableWhenOpened = !this.#wrote && access.durableWhenOpened === true
+    const loaded = await this.#placement.load(new Deadline(), durableWhenOpened)
     const { header, newest, greatestSequence } = loaded
     if (newest !== undefined && newest.epoch > access.epoch) {
       access.foundFenced?.(newest.epoch)
@@ -665,10 +666,10 @@ export class LogWriter {
       if (least > this.#nextSequence) this.#nextSequence = least
     }
     this.#newestAcknowledged = newest?.sequence ?? 0n
-    this.#durableSequence = greater(
-      this.#durableSequence,
-      greater(loaded.durableSequence, newest?.last.durableSequence ?? 0n),
-    )
+    // What the one before had acknowledged last may not be written down anywhere yet.
+    const foundDurable = durableWhenOpened && access.strongest === 'durable' ? newest?.sequence : undefined
+    const known = greater(loaded.durableSequence, foundDurable ?? newest?.last.durableSequence ?? 0n)
+    this.#durableSequence = greater(this.#durableSequence, known)
     this.#unbrokenFrom = loaded.unbrokenFrom
     this.#damaged = loaded.damaged
     this.#rollbacks = rollbacks

@@ -72,6 +72,16 @@ describe('a pool that is not there', () => {
     }
   })
 
+  it('is not a directory, and what is one is told as no pool', async () => {
+    const folder = temporaryFolder()
+    for (const create of [false, true]) {
+      await expect(start(file(folder, 4 * MiB, create))).rejects.toMatchObject({
+        code: 'POOL_DAMAGED',
+        message: /is not a regular file/,
+      })
+    }
+  })
+
   it('comes to be where a link leads', async () => {
     const pool = newPath()
     const link = path.join(temporaryFolder(), 'link')

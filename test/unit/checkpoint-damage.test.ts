@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { geometryOf } from '../../src/checkpoint/geometry.js'
-import { type CheckpointLog, openLog, openReader } from '../../src/checkpoint/index.js'
+import { type CheckpointLog, type CheckpointReader, openLog, openReader } from '../../src/checkpoint/index.js'
 import { CheckpointError } from '../../src/errors.js'
 import type { Cursor } from '../../src/types.js'
 import { MemoryRegion } from './memory-region.js'
@@ -224,6 +224,56 @@ const logs: Record<string, () => Promise<Written>> = {
     written(new MemoryRegion({ bytes: 32 * kib, mode: 'overwrite' }), one(3000), 5, { thenClear: 6n }),
 }
 
+/** Both copies of one structure, or of several. */
+function* structures({ memory }: Written) {
+  const geometry = geometryOf(memory.options.mode as 'append' | 'overwrite', memory.visible.length)
+  const lose = (what: string, from: number, to: number) => ({
+    what: `both copies of ${what} lost`,
+    damage: (bytes: Uint8Array) => {
+      for (const offset of geometry.metadata.offsets) bytes.fill(0, offset + from, offset + to)
+    },
+  })
+  yield lose('the tip', 128, 256)
+  if (geometry.mode === 'overwrite') return
+  const entries = geometry.segments + geometry.marks
+  yield lose('the directory', 256, 256 + 64 * entries)
+  for (let index = 0; index < entries; index++) yield lose(`entry ${index}`, 256 + 64 * index, 320 + 64 * index)
+  for (let index = 0; index < entries; index++) {
+    yield lose(`entries from ${index} on`, 256 + 64 * index, 256 + 64 * entries)
+    yield lose(`entries before ${index}`, 256, 256 + 64 * index)
+  }
+}
+
+/** Offset of a checkpoint's first record header. */
+function headerOf({ visible }: MemoryRegion, sequence: bigint): number {
+  const bytes = Buffer.from(visible.buffer)
+  for (let at = bytes.indexOf('RCKR'); at >= 0; at = bytes.indexOf('RCKR', at + 1)) {
+    if (bytes.readBigUInt64LE(at + 56) === sequence) return at
+  }
+  throw new Error(`no record of ${sequence}`)
+}
+
+async function firstDamage(
+  reader: CheckpointReader<Uint8Array>,
+  how: 'all' | 'unread' | 'list' | 'follow',
+  region: string,
+): Promise<{ from: bigint; to: bigint; cursor: Cursor }> {
+  if (how === 'list') {
+    const entry = (await reader.list()).find((info) => info.damaged)
+    if (entry?.damaged) return { from: entry.sequence, to: entry.through, cursor: entry.cursor }
+    throw new Error('nothing is listed as damaged')
+  }
+  try {
+    if (how === 'all') await reader.all()
+    else if (how === 'unread') for await (const _ of reader.unread({ region, epoch: 0n, sequence: 0n }));
+    else for await (const _ of reader.follow({ from: 'oldest', signal: AbortSignal.timeout(10_000) }));
+  } catch (error) {
+    if (error instanceof CheckpointError && error.code === 'CHECKPOINT_DAMAGED') return error.details as never
+    throw error
+  }
+  throw new Error('nothing is named')
+}
+
 const long = process.env.RC_LONG === '1'
 const text = (counts: Map<Outcome, number>) => [...counts].map(([outcome, count]) => `${count} ${outcome}`).join(', ')
 
@@ -236,6 +286,83 @@ test.each(Object.keys(logs).filter((name) => name !== 'streams'))('%s: bits of t
   console.log(`${name}: of ${sampled.length * 8} bits of the metadata ${text(counts)}`)
   // The other copy says it.
   expect([...counts.keys()]).toEqual(['as it was'])
+})
+
+test.each(Object.keys(logs).filter((name) => name !== 'streams'))('%s: both copies of a structure', async (name) => {
+  const log = await (logs[name] as () => Promise<Written>)()
+  const counts = await each(log, structures(log), 1)
+  console.log(`${name}: of structures of which both copies are lost ${text(counts)}`)
+  // Any two of records, directory and tips say it.
+  expect([...counts.keys()]).toEqual(['as it was'])
+})
+
+test.each(['all', 'unread', 'list', 'follow'] as const)(
+  'the cursor of damage that %s() names leads past it',
+  async (how) => {
+    const memory = new MemoryRegion({ bytes: 32 * kib })
+    await openLog(memory.owner()).append(new Uint8Array(300))
+    // The second owner's: a chain of deltas of which the ring has dropped the beginning, streams among them, and what came then.
+    const log = openLog(memory.owner(), { delta: { fullEvery: 30 } })
+    const bytes = new Uint8Array(1500)
+    async function* chunks() {
+      yield new Uint8Array(200)
+    }
+    for (let count = 0; count < 60; count++) {
+      if (count % 6 === 3) await log.appendStream(chunks(), { bytes: 200 })
+      else await log.append(bytes.fill(count, count * 20, count * 20 + 400))
+    }
+    await atRest(memory)
+    const whole = (await openReader(memory.reader()).all()).map(({ sequence }) => sequence)
+    const last = whole.at(-1) as bigint
+    for (const lost of whole.slice(0, 10)) {
+      const damaged = memory.copy()
+      const header = headerOf(damaged, lost)
+      damaged.visible[header + 62] = 1
+      const reader = openReader(damaged.reader())
+      const { from, to, cursor } = await firstDamage(reader, how, memory.id)
+      expect([from, to]).toEqual([lost, lost])
+      const unread = async function* (at: Cursor) {
+        yield* reader.unread(at)
+      }
+      const follow = async function* (at: Cursor) {
+        for await (const checkpoint of reader.follow({ from: at, signal: AbortSignal.timeout(10_000) })) {
+          yield checkpoint
+          if (checkpoint.sequence === last) return
+        }
+      }
+      for (const read of [unread, follow]) {
+        const seen: bigint[] = []
+        for (let at = cursor; seen.at(-1) !== last; ) {
+          try {
+            for await (const { sequence } of read(at)) seen.push(sequence)
+          } catch (error) {
+            // Deltas that were built on it.
+            expect(error, `behind ${lost}`).toMatchObject({ code: 'CHECKPOINT_DAMAGED' })
+            const details = (error as CheckpointError).details as { from: bigint; cursor: Cursor }
+            seen.push(details.from)
+            at = details.cursor
+          }
+        }
+        expect(seen, `behind ${lost}`).toEqual(whole.filter((sequence) => sequence > lost))
+      }
+    }
+  },
+  60_000,
+)
+
+test('what a new owner found whole is named when it is damaged, though it has not made anything durable itself', async () => {
+  const memory = new MemoryRegion({ bytes: 32 * kib, durableWhenOpened: true })
+  const first = openLog(memory.owner())
+  for (let count = 0; count < 3; count++) await first.append(new Uint8Array(300))
+  memory.kill()
+  await openLog(memory.owner()).append(new Uint8Array(300), { durability: 'visible' })
+  await atRest(memory)
+  const header = headerOf(memory, 3n)
+  memory.visible[header + 62] = 1
+  await expect(openReader(memory.reader()).all()).rejects.toMatchObject({
+    code: 'CHECKPOINT_DAMAGED',
+    details: { from: 3n, to: 3n },
+  })
 })
 
 test.each(Object.keys(logs))('%s: blocks lost, and older versions of blocks', async (name) => {
