@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test } from 'vitest'
 import { earlyPeer, Peer, type PeerEvent } from '../../src/index.js'
 import { readSettings } from '../../src/peer/early-link.js'
+import { rounds } from '../fault/support/long.js'
 import { Random, testSeed } from '../unit/random.js'
 import { withFolder } from './client-support.js'
 import {
@@ -416,7 +417,7 @@ describe('a link that the application starts itself', () => {
     console.log(`seed ${random.seed}`)
     const [a, b] = [await freeAddress(), await freeAddress()]
     const here = start(a, b)
-    for (let i = 0; i < (process.env.RC_LONG === '1' ? 200 : 25); i++) {
+    for (let i = 0; i < rounds({ long: 200, ci: 25 }); i++) {
       const worker = new Worker(new URL('./early-children/worker.js', import.meta.url), {
         workerData: { listen: b, partner: a, ...deviceOptions },
       })

@@ -12,6 +12,7 @@ import {
   ProcessPair,
   type WaitingEvent,
 } from '../../src/index.js'
+import { rounds } from '../fault/support/long.js'
 import { killChildren, MiB, sleep, unitProcess, withFolder } from './failover-support.js'
 
 afterEach(killChildren)
@@ -102,7 +103,6 @@ class Member implements AsyncDisposable {
 
 describe('a hand-over under load', () => {
   test('goes back and forth between two that run the loop of the documents, and nothing is lost', async () => {
-    const rounds = process.env.RC_LONG === '1' ? 500 : 20
     await using unit = await PersistentMemoryUnit.start(memory)
     let acknowledged = 0
     const work = async ({ state = { count: 0 }, log, signal }: Primary<State>) => {
@@ -117,7 +117,8 @@ describe('a hand-over under load', () => {
     await using one = new Member(unit.address, work, options)
     await one.leads()
     await using other = new Member(unit.address, work, options)
-    for (let round = 0, epoch = 0n; round < rounds; round++) {
+    const handOvers = rounds({ long: 500, ci: 20 })
+    for (let round = 0, epoch = 0n; round < handOvers; round++) {
       const [primary, standby] = round % 2 === 0 ? [one, other] : [other, one]
       const { handOver, log, signal, epoch: before } = await primary.leads(epoch)
       epoch = before
@@ -129,7 +130,7 @@ describe('a hand-over under load', () => {
       await expect(log.append({ count: -1 })).rejects.toBe(signal.reason)
     }
     for (const member of [one, other]) expect([member.ended, member.errors]).toEqual([undefined, []])
-    expect(acknowledged).toBeGreaterThan(2 * rounds)
+    expect(acknowledged).toBeGreaterThan(2 * handOvers)
   })
 
   test.each([

@@ -12,6 +12,7 @@ import {
   ProcessPair,
   type Role,
 } from '../../src/index.js'
+import { rounds } from '../fault/support/long.js'
 import { pickSeed, randomFrom } from './client-support.js'
 import { builtIndex, child, killChildren, MiB, sleep, unitProcess, withFolder } from './failover-support.js'
 
@@ -233,12 +234,11 @@ test('kills, stops and hand-overs at random moments never lose an acknowledged c
   const seed = pickSeed()
   console.log(`seed ${seed}`)
   const random = randomFrom(seed)
-  const rounds = process.env.RC_LONG === '1' ? 100 : 12
   await using unit = await PersistentMemoryUnit.start(memory)
   const cluster = new Cluster(unit.address, { standby: 'hot', everyMs: 0, padding: 2000 })
   let epoch = 1
   for (let id = 0; id < 3; id++) cluster.add(`${id}`)
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < rounds({ long: 100, ci: 12 }); round++) {
     const primary = await cluster.primary(epoch)
     const others = [...cluster.members.values()].filter(({ role, id }) => role !== 'stopped' && id !== primary.id)
     await Promise.all(others.map((member) => member.reaches('standby')))

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
 import { connect, PersistentMemoryUnit } from '../../src/index.js'
+import { rounds } from '../fault/support/long.js'
 import { MiB, pickSeed, randomFrom } from './client-support.js'
 
-const steps = process.env.RC_LONG === '1' ? 100_000 : 10_000
+const steps = rounds({ long: 100_000, ci: 10_000 })
 const regionBytes = 16 * MiB
 const longest = 4 * MiB
 

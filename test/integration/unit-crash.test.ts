@@ -2,15 +2,16 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { rounds } from '../fault/support/long.js'
 import { shadowAddon, temporaryFolder, UnitProcess } from '../fault/support/unit-process.js'
 import { random } from '../unit/pool-medium.js'
 import { ControlClient } from './control-client.js'
 
-const rounds = process.env.RC_LONG === '1' ? 60 : 8
+const kills = rounds({ long: 60, ci: 8 })
 const seed = Number(process.env.RC_SEED ?? Date.now() % 1_000_000)
 
 describe('a unit killed while regions are made, deleted and changed', () => {
-  it(`keeps what it has answered (${rounds} rounds, seed ${seed})`, async () => {
+  it(`keeps what it has answered (${kills} rounds, seed ${seed})`, async () => {
     expect(existsSync(shadowAddon), 'npm run addon:test builds it').toBe(true)
     const file = path.join(temporaryFolder(), 'pool')
     const env = { RDMA_CHECKPOINT_ADDON: shadowAddon }
@@ -18,7 +19,7 @@ describe('a unit killed while regions are made, deleted and changed', () => {
     /** Answered: there (with its saved sequence) or not there. Between: a change was under way when the unit was killed. */
     const known = new Map<string, bigint | 'absent' | 'between'>()
     let answered = 0
-    for (let round = 0; round <= rounds; round++) {
+    for (let round = 0; round <= kills; round++) {
       const unit = await UnitProcess.start({
         pool: { medium: 'file', path: file, ...(round === 0 ? { bytes: 8 << 20 } : {}) },
         env,
@@ -35,7 +36,7 @@ describe('a unit killed while regions are made, deleted and changed', () => {
         }
         known.set(name, region === undefined ? 'absent' : BigInt(region.cursors[0]?.sequence ?? 0))
       }
-      if (round < rounds) {
+      if (round < kills) {
         let alive = true
         const work = async (name: string) => {
           while (alive) {
@@ -71,6 +72,6 @@ describe('a unit killed while regions are made, deleted and changed', () => {
       client.close()
       await unit.kill()
     }
-    expect(answered).toBeGreaterThanOrEqual(rounds * 15)
+    expect(answered).toBeGreaterThanOrEqual(kills * 15)
   })
 })

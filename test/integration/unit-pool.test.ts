@@ -6,12 +6,13 @@ import { Pool } from '../../src/pool/pool.js'
 import { seal } from '../../src/pool/structure.js'
 import type { UnitOptions } from '../../src/unit/options.js'
 import { PersistentMemoryUnit } from '../../src/unit/unit.js'
+import { rounds } from '../fault/support/long.js'
 import { temporaryFolder } from '../fault/support/unit-process.js'
 import { CrashableMedium } from '../unit/pool-medium.js'
 import { ControlClient, eachOf } from './control-client.js'
 
 const MiB = 1 << 20
-const manyRegions = process.env.RC_LONG === '1' ? 10_000 : 1500
+const manyRegions = rounds({ long: 10_000, ci: 1500 })
 const folder = temporaryFolder()
 let files = 0
 const running: PersistentMemoryUnit[] = []

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest'
 import { appendGeometry, cellsOf } from '../../src/checkpoint/geometry.js'
 import { type CheckpointLog, openLog, openReader } from '../../src/checkpoint/index.js'
 import { CheckpointError } from '../../src/errors.js'
+import { rounds } from '../fault/support/long.js'
 import { crc32c, MemoryRegion } from './memory-region.js'
 import { Random, testSeed } from './random.js'
 
@@ -157,9 +158,8 @@ class History {
 
 test.each(['durable', 'visible'] as const)('killed and crashed at random moments (%s pool)', async (strongest) => {
   const seed = testSeed()
-  const rounds = process.env.RC_LONG === '1' ? 600 : 12
   console.log(`seed ${seed}`)
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 0; round < rounds({ long: 600, ci: 12 }); round++) {
     const random = new Random(seed + round)
     try {
       const memory = new MemoryRegion({
