@@ -58,10 +58,12 @@ void AllocationIndex::remove(const std::byte* address) {
 }
 
 std::shared_ptr<Allocation> AllocationIndex::find(std::span<const std::byte> range) const {
+  // Let go of after the mutex: what is found and not wanted may have no other owner by then, and its end takes the mutex.
+  std::shared_ptr<Allocation> allocation;
   const std::lock_guard lock(mutex_);
   auto after = allocations_.upper_bound(range.data());
   if (after == allocations_.begin()) return nullptr;
-  auto allocation = (--after)->second.lock();
+  allocation = (--after)->second.lock();
   if (!allocation) return nullptr;
   const auto memory = allocation->memory();
   const auto offset = static_cast<std::size_t>(range.data() - memory.data());
