@@ -63,9 +63,12 @@ export function unitAddresses(units: unknown): [string, ...string[]] {
   return [first, ...others]
 }
 
-/** A name by the rules of the DNS, or an IPv4 address in full. */
+/**
+ * A name by the rules of the DNS, or an IPv4 address in full. What ends in a number is no name (the URL standard's rule): resolvers
+ * take 127.1 and 0x7f.1 for addresses.
+ */
 function isHost(host: string): boolean {
-  if (/^[\d.]*$/.test(host)) return isIP(host) === 4
+  if (/(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i.test(host)) return isIP(host) === 4
   return host.length <= 253 && /^(?!-)[\w-]+(?:\.[\w-]+)*\.?$/.test(host)
 }
 

@@ -143,10 +143,16 @@ export class CheckpointError extends Error {
 const open = { configurable: true, writable: true } as const
 
 function isCloneable(cause: unknown): boolean {
-  if (typeof cause === 'object')
-    return (
-      cause === null || cause instanceof CheckpointError || Object.prototype.toString.call(cause) === '[object Error]'
-    )
+  if (typeof cause === 'object') {
+    try {
+      return (
+        cause === null || cause instanceof CheckpointError || Object.prototype.toString.call(cause) === '[object Error]'
+      )
+    } catch {
+      // A proxy that was revoked, or whose traps throw.
+      return false
+    }
+  }
   return typeof cause !== 'function' && typeof cause !== 'symbol'
 }
 

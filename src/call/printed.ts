@@ -75,6 +75,15 @@ export function jsonForm(value: unknown, around: readonly unknown[] = []): unkno
   if (typeof value === 'bigint') return String(value)
   if (typeof value !== 'object' || value === null) return value
   if (around.includes(value)) return '[circular]'
+  try {
+    return jsonOfObject(value, around)
+  } catch {
+    // A getter that throws, or a proxy that was revoked: of the caller's, in the cause of an error. Writing it down never throws.
+    return '[unreadable]'
+  }
+}
+
+function jsonOfObject(value: object, around: readonly unknown[]): unknown {
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `[${value.byteLength} bytes]`
   const inside = [...around, value]
   if (around.length > 0 && typeof (value as { toJSON?: unknown }).toJSON === 'function') return value

@@ -108,6 +108,15 @@ export function listOf<T>(check: Check<T>): Check<T[]> {
   }
 }
 
+/** Whether it is for {@link asList} to take, or to refuse: also a proxy of an array that was revoked. */
+export function isList(value: unknown): boolean {
+  try {
+    return Array.isArray(value)
+  } catch {
+    return true
+  }
+}
+
 /** @throws CheckpointError `INVALID_ARGUMENT` for what is no array, or cannot be read */
 export function asList(value: unknown, what: string): unknown[] {
   try {

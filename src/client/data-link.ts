@@ -160,12 +160,19 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       this.#whenOpen = { resolve, reject }
     })
     const what = `Opening ${this.#opener.what}`
+    const outcome = this.#opener.changes ? 'unknown' : 'none'
     const abort = () =>
-      this.#end(new CheckpointError('ABORTED', `${what} was aborted.`, { cause: signal?.reason, outcome: 'unknown' }))
+      this.#end(new CheckpointError('ABORTED', `${what} was aborted.`, { cause: signal?.reason, outcome }))
     signal?.addEventListener('abort', abort)
     const now = performance.now()
     const end = Math.min(deadline, now + Math.max(this.#context.retryMs, attemptMs))
-    const timer = deadlineTimer(end - now, () => this.#end(connectionLostError(what, 'unknown', this.#lastError)))
+    const late = () =>
+      this.#end(
+        this.#lastError === undefined
+          ? new CheckpointError('TIMEOUT', `${what} had no answer within its deadline.`, { outcome, retryable: true })
+          : connectionLostError(what, outcome, this.#lastError),
+      )
+    const timer = deadlineTimer(end - now, late)
     this.#brokenAt = now
     void this.#connect()
     try {
@@ -493,8 +500,6 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
 
   #waitForConnection(): void {
     this.#context.deadlines.watch(performance.now() + this.#context.retryMs)
-    // Somebody waits now, so the process does too.
-    this.#pauseTimer?.ref()
   }
 
   async #connect(): Promise<void> {
@@ -683,14 +688,13 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
       if (this.#lastError !== undefined) {
         this.#context.account.waits(this.#connection, ++this.#attempt, delayMs, this.#lastError)
       }
-      if (!this.pending && this.#whenOpen === undefined) this.#pauseTimer.unref()
+      // Whoever waits for it holds the process.
+      this.#pauseTimer.unref()
     })
   }
 
   #checkIdle(): void {
-    if (this.pending) return
-    this.#pauseTimer?.unref()
-    this.#whenIdle?.()
+    if (!this.pending) this.#whenIdle?.()
   }
 
   #mayPass(error: CheckpointError): boolean {

@@ -61,6 +61,7 @@ export class PoolTables {
         deadline,
         signal,
         () => undefined,
+        'call',
         true,
       )
       link.submit(transfer)

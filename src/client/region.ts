@@ -14,7 +14,7 @@ import {
 import { holdsProcess } from '../call/hold.js'
 import { takeCall, takeWrite } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
-import { asList } from '../call/shape.js'
+import { asList, isList } from '../call/shape.js'
 import { deadlineTimer } from '../call/timer.js'
 import type { Codec } from '../checkpoint/codec.js'
 import type { LogFinding } from '../checkpoint/index.js'
@@ -391,8 +391,7 @@ export class RegionReader implements AsyncDisposable {
   ): Promise<unknown> {
     const kind = operationKind.read
     const name = `A read of region '${this.name}'`
-    const transfer = newTransfer(this.link, name, kind, 0, offsets, buffers, undefined, options, result, ours)
-    transfer.use = use
+    const transfer = newTransfer(this.link, name, kind, 0, offsets, buffers, undefined, options, result, use, ours)
     submit(this.link, transfer)
     return transfer.promise
   }
@@ -560,6 +559,7 @@ export class Region extends RegionReader {
           now + timeoutOf(call),
           call.signal,
           (method) => this.#ack('durable', method),
+          use,
         )
       let transfer: Transfer
       if (intervals === undefined) transfer = this.link.coverPending(make)
@@ -567,7 +567,6 @@ export class Region extends RegionReader {
         transfer = make(flatten(intervals))
         this.link.cover(transfer, nothing, intervals)
       }
-      transfer.use = use
       submit(this.link, transfer, transfer.flushRanges?.length === 0)
       return transfer.promise as Promise<Ack>
     } catch (error) {
@@ -643,8 +642,8 @@ export class Region extends RegionReader {
       durable && alsoFlush.length > 0 ? flatten(alsoFlush) : undefined,
       options,
       (method) => this.#ack(durability, method),
+      use,
     )
-    transfer.use = use
     if (durable && !this.link.dirty.empty) this.link.cover(transfer, ownIntervals(offsets, buffers), alsoFlush)
     submit(this.link, transfer)
     return transfer.promise as Promise<Ack>
@@ -718,6 +717,7 @@ function newTransfer(
   flushRanges: readonly number[] | undefined,
   options: CallOptions,
   result: (method: number) => unknown,
+  use: TransferUse,
   ours = false,
 ): Transfer {
   const now = performance.now()
@@ -738,6 +738,7 @@ function newTransfer(
     deadline,
     signal,
     result,
+    use,
     ours,
   )
 }
@@ -754,7 +755,7 @@ function isEmpty(transfer: Transfer): boolean {
 
 /** One range, or a list of them. */
 function oneOrMore(ranges: unknown): readonly unknown[] {
-  return typeof ranges === 'object' && ranges !== null && !Array.isArray(ranges) ? [ranges] : asList(ranges, 'ranges')
+  return typeof ranges === 'object' && ranges !== null && !isList(ranges) ? [ranges] : asList(ranges, 'ranges')
 }
 
 /** The fields of a range as they are, each read once. */

@@ -1,6 +1,7 @@
 /**
  * One call of the user on a region's data, from its check to its promise. It goes out as one piece, or as several when it
- * is larger than a piece may be; each piece is one operation of the native channel. It holds the process until it is settled.
+ * is larger than a piece may be; each piece is one operation of the native channel. It holds the process until it is settled, unless
+ * it is a step of the log: those hold by the calls that they are made for, and go on after they were given up.
  */
 
 import { type Abortable, unwatchAbort, watchAbort } from '../abort-watch.js'
@@ -50,7 +51,6 @@ export type TransferUse = 'call' | 'look' | 'log'
 
 export class Transfer implements Abortable {
   readonly promise: Promise<unknown>
-  use: TransferUse = 'call'
   /** Something of it may have reached the unit. */
   posted = false
   settled = false
@@ -92,6 +92,7 @@ export class Transfer implements Abortable {
     readonly signal: AbortSignal | undefined,
     /** What the promise resolves with. */
     readonly result: (method: number) => unknown,
+    readonly use: TransferUse = 'call',
     /** Nobody else has the buffers before the promise has settled. */
     readonly ours = false,
   ) {
@@ -101,7 +102,7 @@ export class Transfer implements Abortable {
       this.#reject = reject
     })
     if (signal !== undefined) watchAbort(signal, this)
-    hold()
+    if (use !== 'log') hold()
   }
 
   /** Some of its memory is gone: it was transferred to a worker, or cloned away. */
@@ -239,7 +240,7 @@ export class Transfer implements Abortable {
 
   #settle(): void {
     this.settled = true
-    release()
+    if (this.use !== 'log') release()
     if (this.signal !== undefined) unwatchAbort(this.signal, this)
   }
 }

@@ -17,6 +17,7 @@ import type {
 import { CheckpointError } from '../errors.js'
 import type { NativeEngine, NativeSessionChannel } from '../native.js'
 import { fromNative, fromNativeCode } from '../native-error.js'
+import { withOutcome } from '../outcome.js'
 import { Backoff } from './backoff.js'
 import type { Connection, ConnectionAccount } from './connection-account.js'
 import type { DataEndpoint, EndpointChoice } from './endpoints.js'
@@ -117,13 +118,22 @@ export class UnitSession {
     request: Omit<Request<C>, 'session'>,
     options: ControlCallOptions = {},
   ): Promise<Reply<C>> {
-    const session = await this.ready()
+    const session = await this.#readyFor()
     try {
       return await this.callAs(session, name, request, options)
     } catch (error) {
       if (!isExpired(error)) throw error
     }
-    return await this.callAs(await this.ready(), name, request, options)
+    return await this.callAs(await this.#readyFor(), name, request, options)
+  }
+
+  /** For a call that has not been sent, so that it has changed nothing, whatever became of the session. */
+  async #readyFor(): Promise<bigint> {
+    try {
+      return await this.ready()
+    } catch (error) {
+      throw withOutcome(error, 'none')
+    }
   }
 
   /** The same in that session only: handles are numbers that mean something else in another. */

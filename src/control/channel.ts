@@ -5,8 +5,9 @@
 import type * as Grpc from '@grpc/grpc-js'
 import { unwatchAbort, watchAbort } from '../abort-watch.js'
 import { timeoutOf } from '../call/check.js'
-import { deadlineTimer, longestTimerMs } from '../call/timer.js'
+import { deadlineTimer } from '../call/timer.js'
 import { CheckpointError } from '../errors.js'
+import { withOutcome } from '../outcome.js'
 import { type BoundSilence, ControlConnection } from './connection.js'
 import type { ControlCall, RegionEventMessage, Reply, Request, WatchRegionMessage } from './messages.js'
 import { type ControlProto, loadControlProto } from './proto.js'
@@ -50,6 +51,13 @@ const repeatable: ReadonlySet<ControlCall> = new Set<ControlCall>([
   'SaveCursor',
   'NoteCleared',
 ])
+/** Calls that change nothing, whatever becomes of them. */
+const looking: ReadonlySet<ControlCall> = new Set<ControlCall>(['Status', 'ListRegions', 'GetRegion', 'OpenTables'])
+/**
+ * gRPC is given no deadline that is further away. It writes a long one in whole seconds, rounded up, and its server counts it in
+ * 31 bits of milliseconds: one of 2^31-1 ms would be over before it began.
+ */
+const longestGrpcDeadlineMs = 86_400_000
 /** On so many connections, that ended under it, a repeatable call is tried. */
 const mostConnections = 3
 
@@ -107,6 +115,14 @@ export class ControlChannel {
    * sent) or `CONNECTION_LOST`
    */
   async call<C extends ControlCall>(name: C, request: Request<C>, options: ControlCallOptions = {}): Promise<Reply<C>> {
+    try {
+      return await this.#call(name, request, options)
+    } catch (error) {
+      throw looking.has(name) ? withOutcome(error, 'none') : error
+    }
+  }
+
+  async #call<C extends ControlCall>(name: C, request: Request<C>, options: ControlCallOptions): Promise<Reply<C>> {
     const { signal } = options
     const deadline = Date.now() + timeoutOf(options)
     for (let ended = 0; ; ) {
@@ -136,8 +152,7 @@ export class ControlChannel {
   ): Promise<Reply<C>> {
     const client = connection.client as Grpc.Client & Record<string, Unary>
     const left = deadline - Date.now()
-    // Both ends of gRPC take what is longer than a timer for none, or for one that is over.
-    const long = left > longestTimerMs
+    const long = left > longestGrpcDeadlineMs
     return new Promise<Reply<C>>((resolve, reject) => {
       const unary = client[name]
       if (unary === undefined) {
@@ -153,7 +168,13 @@ export class ControlChannel {
         else reject(fromStatus(error, this.address, name, connection.stood))
       })
       const done = connection.track(() => call.cancel())
-      const timer = long ? deadlineTimer(left, () => call.cancel()) : undefined
+      const late = () => {
+        const outcome = connection.stood ? 'unknown' : 'none'
+        const message = `${name} at the unit ${this.address}: no answer within its deadline.`
+        reject(new CheckpointError('TIMEOUT', message, { outcome, retryable: true }))
+        call.cancel()
+      }
+      const timer = long ? deadlineTimer(left, late) : undefined
       const abortable = {
         onAbort: () => {
           unwatchAbort(signal as AbortSignal, abortable)

@@ -101,7 +101,18 @@ function caseOf(target: PublicCall): fc.Arbitrary<Case> {
 function isSpared(target: PublicCall, one: Given): boolean {
   const value = one.make()
   if (target.spare?.(value)) return true
-  return target.waits === true && (value === 0 || (typeof value === 'number' && value > 1000))
+  if (target.waits !== true) return false
+  return value === 0 || (typeof value === 'number' && value > 1000) || isNoOption(value)
+}
+
+/** Right as options, and none of them: the call takes its default time. */
+function isNoOption(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return value === undefined
+  try {
+    return Object.prototype.toString.call(value) === '[object Object]' && Object.keys(value).length === 0
+  } catch {
+    return false
+  }
 }
 
 function withoutUndefined(options: Record<string, Given | undefined>): Options {
@@ -275,9 +286,30 @@ test('a client is closed by a call that could not have closed it before', async 
   await expect(client.status()).rejects.toMatchObject({ code: 'CLOSED' })
 })
 
+test('a call that only looks has changed nothing, however it ends', async () => {
+  const { client } = stage
+  const looks: ((call: { signal: AbortSignal }) => Promise<unknown>)[] = [
+    (call) => client.status(call),
+    (call) => client.regions(call).next(),
+    (call) => client.openRegion('raw', call),
+  ]
+  for (const look of looks) {
+    const abort = new AbortController()
+    const looking = look({ signal: abort.signal })
+    abort.abort()
+    await expect(looking).rejects.toMatchObject({ code: 'ABORTED', outcome: 'none' })
+  }
+  await expect(client.openRegion('raw', { timeoutMs: 0.01 })).rejects.toMatchObject({
+    code: 'TIMEOUT',
+    outcome: 'none',
+  })
+})
+
 test('no time-out of 25 days or more ends at once, wherever it is given', async () => {
   const { client, region, log, checkpoints, unit } = stage
-  for (const timeoutMs of [2 ** 31, 30 * 86_400_000, 2 ** 53 - 1, Number.POSITIVE_INFINITY]) {
+  for (const timeoutMs of [2 ** 31 - 1, 2 ** 31, 30 * 86_400_000, 2 ** 53 - 1, Number.POSITIVE_INFINITY]) {
+    await (await client.createRegion('made in time', { bytes: 65_536, timeoutMs })).close()
+    await client.deleteRegion('made in time', { timeoutMs })
     const patient = await connect(unit.address, { timeoutMs, retryMs: timeoutMs })
     await (await patient.openRegion('raw', { timeoutMs })).metadata({ timeoutMs })
     await region.write(0, new Uint8Array(40_000), { timeoutMs })

@@ -18,6 +18,20 @@ test('a process that forgets to close ends by itself', async () => {
   expect(performance.now() - started).toBeLessThan(onDevice ? 60_000 : 10_000)
 })
 
+test('a process that has given an append up does not stay for a unit that is gone', async () => {
+  const unit = startChild('unit.js', builtIndex, '127.0.0.1:0', 'memory')
+  const { address } = await nextMessage<{ address: string }>(unit)
+  const child = startChild('gives-up.js', builtIndex, address)
+  await nextMessage(child)
+  unit.kill('SIGKILL')
+  await once(unit, 'exit')
+  const started = performance.now()
+  child.send('gone')
+  expect(await ended(child)).toEqual({ code: 0, output: 'CONNECTION_LOST\n' })
+  // What it had sent is tried for 30 s, as long as the process has something else to do.
+  expect(performance.now() - started).toBeLessThan(20_000)
+})
+
 test('process.exit() in mid-write is clean', async () => {
   await using unit = await memoryUnit()
   for (const delayMs of [0, 1, 5, 20]) {

@@ -118,3 +118,24 @@ test('made with a code or an option that there is not, it is another error, with
     expect(make).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', outcome: 'none' }))
   }
 })
+
+test('a cause that cannot be looked at spoils neither the error nor what is printed of it', () => {
+  const revoked = () => {
+    const { proxy, revoke } = Proxy.revocable<unknown[]>([], {})
+    revoke()
+    return proxy
+  }
+  const throwing = new Proxy(
+    {},
+    {
+      get() {
+        throw new Error('a trap')
+      },
+    },
+  )
+  for (const cause of [revoked(), throwing, new Error('outer', { cause: revoked() })]) {
+    const error = new CheckpointError('ABORTED', 'The call was aborted.', { cause, details: { what: revoked() } })
+    expect(error.cause).toBe(cause)
+    expect(JSON.parse(JSON.stringify(error))).toMatchObject({ code: 'ABORTED', details: { what: '[unreadable]' } })
+  }
+})
