@@ -7,7 +7,7 @@ const [device, address] = process.argv.slice(2)
 const method = process.env.DURABLE_METHOD ?? 'unit-flush'
 const start = () =>
   PersistentMemoryUnit.start({
-    pool: { medium: 'devdax', path: device },
+    pool: { medium: 'devdax', path: device, create: true },
     data: [`${address}:0`],
     transport: 'verbs',
     security: { mode: 'dangerously-unauthenticated' },

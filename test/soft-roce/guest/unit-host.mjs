@@ -13,7 +13,7 @@ const queuePairs = () =>
 
 const idle = queuePairs()
 const unit = await PersistentMemoryUnit.start({
-  pool: { medium: 'devdax', path: device },
+  pool: { medium: 'devdax', path: device, create: true },
   listen: `${host}:4000`,
   data: [`${host}:0`],
   transport: 'verbs',
