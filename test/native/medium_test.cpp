@@ -420,7 +420,7 @@ TEST(what_is_not_a_pool_is_refused_and_not_touched) {
   };
   CHECK_EQ(refusal({scratch.file("missing"), false, 0}), ErrorCode::notFound);
   CHECK(!exists(scratch.file("missing")));
-  CHECK_EQ(refusal({scratch.path().string(), false, 0}), ErrorCode::systemError);
+  CHECK_EQ(refusal({scratch.path().string(), false, 0}), ErrorCode::invalidArgument);
   CHECK_EQ(refusal({scratch.file("no/such/folder"), true, kPool}), ErrorCode::systemError);
 
   const auto odd = scratch.file("odd");

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,8 +42,8 @@ inline fabric::SocketAddress loopback(std::uint16_t port) {
   return address.value();
 }
 
-// A port that was free a moment ago.
-inline fabric::SocketAddress freeAddress() {
+// A port that is free now. The kernel may give a port that was let go again at once.
+inline fabric::SocketAddress portOfTheKernel() {
   const FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   auto address = loopback(0);
   CHECK(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0);
@@ -50,6 +51,15 @@ inline fabric::SocketAddress freeAddress() {
   bound.length = sizeof bound.storage;
   CHECK(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound.storage), &bound.length) == 0);
   return bound;
+}
+
+// A port that was free a moment ago, and that no earlier call has given. A test's own thread.
+inline fabric::SocketAddress freeAddress() {
+  static std::set<std::uint16_t> given;
+  for (;;) {
+    const fabric::SocketAddress address = portOfTheKernel();
+    if (given.insert(address.port()).second) return address;
+  }
 }
 
 // Tells a handler what it is told in the same order and by and by, so that two connections overtake each
