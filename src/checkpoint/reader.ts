@@ -359,9 +359,7 @@ export class CheckpointReader<T> {
    */
   async saveCursor(name: string, at: Cursor | { readonly cursor: Cursor }, options?: CallOptions): Promise<void> {
     const call = takeCall(options)
-    const given: unknown = at
-    const cursor = typeof given === 'object' && given !== null && 'cursor' in given ? given.cursor : given
-    const { epoch, sequence } = this.#requireCursor(cursor)
+    const { epoch, sequence } = this.#requireCursor(cursorWithin(at))
     await this.access.saveCursor({ name: cursorName(name), epoch, sequence }, call)
   }
 
@@ -475,6 +473,16 @@ export class CheckpointReader<T> {
 
 printsAs(CheckpointReader, (reader) => reader.facts())
 holdsProcess(CheckpointReader)
+
+/** The cursor of a checkpoint, or what was given instead of one. */
+function cursorWithin(given: unknown): unknown {
+  try {
+    return typeof given === 'object' && given !== null && 'cursor' in given ? given.cursor : given
+  } catch {
+    // A proxy or a getter that throws: it is no cursor either, and said to be none.
+    return undefined
+  }
+}
 
 /** @throws CheckpointError `CURSOR_INVALID` */
 function cursorFields(cursor: unknown): Cursor {

@@ -82,7 +82,8 @@ function caseOf(target: PublicCall): fc.Arbitrary<Case> {
       fc.oneof(
         { weight: 4, arbitrary: fc.constant<Given | undefined>(right) },
         { weight: 1, arbitrary: value },
-        { weight: 1, arbitrary: fc.constant(undefined) },
+        // What waits for something that does not come is always told for how long.
+        { weight: target.waits && key === 'timeoutMs' ? 0 : 1, arbitrary: fc.constant(undefined) },
       ),
     ])
     const options = fc.record(Object.fromEntries(keys)).map(withoutUndefined)
