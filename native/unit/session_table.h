@@ -75,7 +75,7 @@ class SessionTable {
   mutable std::mutex mutex_;
   // By loop; made when the loop first ticks, and never removed.
   std::map<const EventLoop*, LeaseClock> clocks_;
-  const LeaseClock unstarted_;  // before the first tick
+  const LeaseClock unstarted_{};  // before the first tick
   std::map<SessionId, Session> sessions_;
 };
 
