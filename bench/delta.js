@@ -6,7 +6,7 @@
 import { randomFillSync } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { connect } from 'rdma-checkpoint'
-import { deltaBlockBytes } from '../dist/checkpoint/delta-chain.js'
+import { deltaBlockBytes } from '../dist/checkpoint/delta/chain.js'
 import { loadNative } from '../dist/native-loader.js'
 import { median } from './measure.js'
 import { startUnit } from './unit.js'

@@ -19,7 +19,7 @@ export {
   type SequenceRange,
   v8Codec,
 } from './checkpoint/index.js'
-export type { Appended } from './checkpoint/jobs.js'
+export type { Appended } from './checkpoint/writer/jobs.js'
 export { Client, connect } from './client/client.js'
 export {
   type ClientEvents,

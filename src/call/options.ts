@@ -1,6 +1,6 @@
 /** What the calls of this package take besides their plain arguments, and the limits of it. */
 import type { Codec } from '../checkpoint/codec.js'
-import { mostDeltas } from '../checkpoint/delta.js'
+import { mostDeltas } from '../checkpoint/delta/payload.js'
 import type { FollowOptions } from '../checkpoint/follow.js'
 import { geometryOf } from '../checkpoint/geometry.js'
 import type { LogOptions } from '../checkpoint/log.js'

@@ -1,8 +1,8 @@
 /** What reading a log gives. */
 import { loggable } from '../call/printed.js'
 import type { Cursor } from '../types.js'
+import { isDelta } from './delta/restore.js'
 import type { Found, SequenceRange } from './log-view.js'
-import { isDelta } from './restore.js'
 
 /** One saved state. */
 export interface Checkpoint<T> {

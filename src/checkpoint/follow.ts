@@ -6,6 +6,7 @@ import { pause } from '../call/timer.js'
 import type { CallOptions, Cursor } from '../types.js'
 import type { Checkpoint } from './checkpoint.js'
 import { Deadline } from './deadline.js'
+import { isCut, isDelta, leadsPastDamage, type Restorer, type Unrestorable } from './delta/restore.js'
 import { cellBytes } from './geometry.js'
 import {
   type Age,
@@ -18,9 +19,8 @@ import {
   verifyFound,
 } from './log-view.js'
 import { damaged, lapped } from './missing.js'
-import { compareAge } from './record-header.js'
+import { compareAge } from './record/header.js'
 import type { RegionReadAccess } from './region-access.js'
-import { isCut, isDelta, leadsPastDamage, type Restorer, type Unrestorable } from './restore.js'
 
 export interface FollowOptions {
   /**

@@ -1,10 +1,10 @@
 /** What the append and the overwrite format have in common for those who read them. */
 import { CheckpointError } from '../errors.js'
 import type { Deadline } from './deadline.js'
-import type { Witness } from './directory.js'
-import type { LogHeader } from './log-header.js'
-import { greater, isLast, type RecordHeader, recordKind } from './record-header.js'
-import type { RecordWindow } from './record-window.js'
+import type { Witness } from './metadata/directory.js'
+import type { LogHeader } from './metadata/log-header.js'
+import { greater, isLast, type RecordHeader, recordKind } from './record/header.js'
+import type { RecordWindow } from './record/window.js'
 
 /** A place in the order of records. */
 export interface Age {

@@ -7,13 +7,13 @@ import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { Ack, CallOptions, Size, WriteOptions } from '../types.js'
 import { type Codec, encodeWith, isAsyncIterable, raw } from './codec.js'
-import { DeltaChain } from './delta-chain.js'
-import type { Appended } from './jobs.js'
+import { DeltaChain } from './delta/chain.js'
 import { CheckpointReader } from './reader.js'
-import { greater } from './record-header.js'
+import { greater } from './record/header.js'
 import type { RegionWriteAccess } from './region-access.js'
-import { streamCells } from './stream-spool.js'
-import { LogWriter } from './writer.js'
+import type { Appended } from './writer/jobs.js'
+import { streamCells } from './writer/stream-spool.js'
+import { LogWriter } from './writer/writer.js'
 
 export interface LogOptions<T> {
   /** Default: raw bytes. */

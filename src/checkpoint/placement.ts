@@ -1,8 +1,8 @@
 /** Where a writer puts its records: what the append and the overwrite format differ in. */
 import type { Deadline } from './deadline.js'
-import type { LogHeader } from './log-header.js'
 import type { Age, Found, SequenceRange } from './log-view.js'
-import type { RecordHeader } from './record-header.js'
+import type { LogHeader } from './metadata/log-header.js'
+import type { RecordHeader } from './record/header.js'
 
 export interface Loaded {
   readonly header: LogHeader

@@ -7,10 +7,11 @@ import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { CallOptions, Cursor } from '../types.js'
-import { AppendView } from './append-view.js'
+import { AppendView } from './append/view.js'
 import { type Checkpoint, type CheckpointInfo, type DamagedCheckpoints, infoOf } from './checkpoint.js'
 import { type Codec, codecName, decodeWith, raw } from './codec.js'
 import { Deadline } from './deadline.js'
+import { isCut, leadsPastDamage, Restorer, type Unrestorable } from './delta/restore.js'
 import { Follow, type FollowOptions } from './follow.js'
 import { appendGeometry, overwriteGeometry } from './geometry.js'
 import {
@@ -25,10 +26,9 @@ import {
   type Verdict,
 } from './log-view.js'
 import { damaged, lapped, notFound, outrun } from './missing.js'
-import { OverwriteView } from './overwrite-view.js'
-import { compareAge, greater, instanceBytes } from './record-header.js'
+import { OverwriteView } from './overwrite/view.js'
+import { compareAge, greater, instanceBytes } from './record/header.js'
 import type { RegionReadAccess } from './region-access.js'
-import { isCut, leadsPastDamage, Restorer, type Unrestorable } from './restore.js'
 
 export interface ReaderOptions<T> {
   /** Default: raw bytes. */

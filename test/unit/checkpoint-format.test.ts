@@ -1,6 +1,5 @@
 /** Geometry, headers and directory: what a region's size gives, and that no damaged byte is ever believed. */
 import { describe, expect, test } from 'vitest'
-import { orderAnchors, parseEntry, writeEntry } from '../../src/checkpoint/directory.js'
 import {
   appendGeometry,
   cellBytes,
@@ -10,7 +9,8 @@ import {
   recordHeaderBytes,
 } from '../../src/checkpoint/geometry.js'
 import { openLog, openReader } from '../../src/checkpoint/index.js'
-import { readLogHeader, writeLogHeader } from '../../src/checkpoint/log-header.js'
+import { orderAnchors, parseEntry, writeEntry } from '../../src/checkpoint/metadata/directory.js'
+import { readLogHeader, writeLogHeader } from '../../src/checkpoint/metadata/log-header.js'
 import {
   instanceBytes,
   lastPartFlag,
@@ -19,7 +19,7 @@ import {
   type RecordHeader,
   recordKind,
   writeRecordHeader,
-} from '../../src/checkpoint/record-header.js'
+} from '../../src/checkpoint/record/header.js'
 import { crc32c, MemoryRegion } from './memory-region.js'
 import { Random, testSeed } from './random.js'
 

@@ -1,7 +1,8 @@
 /** What a log that writes deltas remembers: its last state, and which record of the log holds it. */
-import { deltaHeaderBytes, mostDeltas } from './delta.js'
-import type { RecordHeader } from './record-header.js'
-import type { RegionWriteAccess } from './region-access.js'
+
+import type { RecordHeader } from '../record/header.js'
+import type { RegionWriteAccess } from '../region-access.js'
+import { deltaHeaderBytes, mostDeltas } from './payload.js'
 
 /** A checkpoint that a delta may build on, as its writer knows it. */
 export interface ChainLink {

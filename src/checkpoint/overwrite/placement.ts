@@ -1,12 +1,12 @@
 /** The writing end of an overwrite region: whichever slot does not hold the newest checkpoint. */
-import type { Deadline } from './deadline.js'
-import { cellBytes, type OverwriteGeometry, physicalRanges } from './geometry.js'
-import { mendMetadata } from './metadata-mending.js'
-import type { OverwriteView } from './overwrite-view.js'
-import type { Loaded, Placement, RegionRange, RegionWrite } from './placement.js'
-import { type Crc32c, greater, type RecordHeader } from './record-header.js'
-import type { RegionWriteAccess } from './region-access.js'
-import { TipWriter } from './tip-writer.js'
+import type { Deadline } from '../deadline.js'
+import { cellBytes, type OverwriteGeometry, physicalRanges } from '../geometry.js'
+import { mendMetadata } from '../metadata/mending.js'
+import { TipWriter } from '../metadata/tip-writer.js'
+import type { Loaded, Placement, RegionRange, RegionWrite } from '../placement.js'
+import { type Crc32c, greater, type RecordHeader } from '../record/header.js'
+import type { RegionWriteAccess } from '../region-access.js'
+import type { OverwriteView } from './view.js'
 
 export class OverwritePlacement implements Placement {
   readonly maximumCells: number

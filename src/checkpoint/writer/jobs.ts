@@ -1,11 +1,11 @@
 /** What waits in a writer's queue, and the promise each caller holds. */
-import { type Abortable, unwatchAbort, watchAbort } from '../abort-watch.js'
-import { defaultTimeoutMs, timeoutOf } from '../call/check.js'
-import { hold, release } from '../call/hold.js'
-import { CheckpointError, type Outcome } from '../errors.js'
-import type { Ack, CallOptions, Durability, WriteOptions } from '../types.js'
-import type { ChainLink } from './delta-chain.js'
-import type { RegionWriteAccess } from './region-access.js'
+import { type Abortable, unwatchAbort, watchAbort } from '../../abort-watch.js'
+import { defaultTimeoutMs, timeoutOf } from '../../call/check.js'
+import { hold, release } from '../../call/hold.js'
+import { CheckpointError, type Outcome } from '../../errors.js'
+import type { Ack, CallOptions, Durability, WriteOptions } from '../../types.js'
+import type { ChainLink } from '../delta/chain.js'
+import type { RegionWriteAccess } from '../region-access.js'
 
 export type Appended = Ack & { sequence: bigint }
 export type Staging = ReturnType<RegionWriteAccess['staging']>

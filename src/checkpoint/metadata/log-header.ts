@@ -1,9 +1,9 @@
 /**
  * The log header, kept in both copies of the metadata: what a clear leaves behind. A region that was never cleared has none.
  */
-import { CheckpointError } from '../errors.js'
-import { cellBytes, type Geometry } from './geometry.js'
-import { type Crc32c, safeNumber } from './record-header.js'
+import { CheckpointError } from '../../errors.js'
+import { cellBytes, type Geometry } from '../geometry.js'
+import { type Crc32c, safeNumber } from '../record/header.js'
 
 const headerMagic = 0x4c4b4352 // "RCKL"
 const headerVersion = 2

@@ -1,10 +1,9 @@
 /** Reading an append log: its newest record by the directory, others by walking the chain from the entry before them. */
-import { pause } from '../call/timer.js'
-import { CheckpointError } from '../errors.js'
-import { AppendTail } from './append-tail.js'
-import type { Deadline } from './deadline.js'
-import { type Anchor, type DirectoryEntry, durableThrough, orderAnchors } from './directory.js'
-import { type AppendGeometry, cellBytes } from './geometry.js'
+import { pause } from '../../call/timer.js'
+import { CheckpointError } from '../../errors.js'
+import type { Deadline } from '../deadline.js'
+import { isDelta, Restorer } from '../delta/restore.js'
+import { type AppendGeometry, cellBytes } from '../geometry.js'
 import {
   type Accept,
   type Age,
@@ -20,14 +19,15 @@ import {
   type SurveyOptions,
   type Verdict,
   verifyFound,
-} from './log-view.js'
-import { isZero, type LogMetadata, metadataRanges, parseMetadata, sameMetadata } from './metadata.js'
-import { outrun } from './missing.js'
-import { type Crc32c, compareAge, continues, greater, isLast, lesser, type RecordHeader } from './record-header.js'
-import { RecordWindow } from './record-window.js'
-import type { RegionReadAccess } from './region-access.js'
-import { isDelta, Restorer } from './restore.js'
-import { isVerified, noteVerified } from './verified.js'
+} from '../log-view.js'
+import { isZero, type LogMetadata, metadataRanges, parseMetadata, sameMetadata } from '../metadata/copies.js'
+import { type Anchor, type DirectoryEntry, durableThrough, orderAnchors } from '../metadata/directory.js'
+import { outrun } from '../missing.js'
+import { type Crc32c, compareAge, continues, greater, isLast, lesser, type RecordHeader } from '../record/header.js'
+import { RecordWindow } from '../record/window.js'
+import type { RegionReadAccess } from '../region-access.js'
+import { isVerified, noteVerified } from '../verified.js'
+import { AppendTail } from './tail.js'
 
 export interface AppendSurvey extends Survey {
   /** Entries of what is kept, newest first. */

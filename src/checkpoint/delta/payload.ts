@@ -3,7 +3,7 @@
  * untrusted: everything is checked before any of it is used. docs/checkpoint-format.md is the specification.
  */
 
-import { type RecordHeader, safeNumber } from './record-header.js'
+import { type RecordHeader, safeNumber } from '../record/header.js'
 
 export const deltaMagic = 0x584b4352 // "RCKX"
 export const deltaHeaderBytes = 64

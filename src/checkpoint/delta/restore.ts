@@ -1,11 +1,11 @@
 /** The bytes of a checkpoint, whatever it is made of: one record, the parts of a stream, or a chain of deltas and its base. */
-import type { Deadline } from './deadline.js'
-import { applyDelta, type Delta, type DeltaBase, parseDelta } from './delta.js'
-import type { Age, Found, Item, LogView, Survey } from './log-view.js'
-import { recordKind } from './record-header.js'
-import type { RecordWindow } from './record-window.js'
-import type { RegionReadAccess } from './region-access.js'
-import { noteVerified } from './verified.js'
+import type { Deadline } from '../deadline.js'
+import type { Age, Found, Item, LogView, Survey } from '../log-view.js'
+import { recordKind } from '../record/header.js'
+import type { RecordWindow } from '../record/window.js'
+import type { RegionReadAccess } from '../region-access.js'
+import { noteVerified } from '../verified.js'
+import { applyDelta, type Delta, type DeltaBase, parseDelta } from './payload.js'
 
 export type Find = (sequence: bigint, deadline: Deadline) => Promise<Item | undefined>
 

@@ -2,18 +2,37 @@
  * The one writer behind all logs of a region: a queue of appends, written in order and several at a time, acknowledged in
  * order. When a write fails, or the unit came back without some, it looks for the end of the log again before it goes on.
  */
-import { defaultTimeoutMs } from '../call/check.js'
-import { loggable } from '../call/printed.js'
-import { deadlineTimer, longestTimerMs, type Timer } from '../call/timer.js'
-import { CheckpointError } from '../errors.js'
-import { withOutcome } from '../outcome.js'
-import type { Ack, CallOptions, Durability, WriteOptions } from '../types.js'
-import { AppendPlacement } from './append-placement.js'
-import { AppendView } from './append-view.js'
-import { Deadline } from './deadline.js'
-import { deltaHeaderBytes, writeDeltaHeader } from './delta.js'
-import { type ChainLink, type DeltaChain, makeLink } from './delta-chain.js'
-import { cellBytes, cellsOf, type Geometry, geometryOf, recordHeaderBytes } from './geometry.js'
+import { defaultTimeoutMs } from '../../call/check.js'
+import { loggable } from '../../call/printed.js'
+import { deadlineTimer, longestTimerMs, type Timer } from '../../call/timer.js'
+import { CheckpointError } from '../../errors.js'
+import { withOutcome } from '../../outcome.js'
+import type { Ack, CallOptions, Durability, WriteOptions } from '../../types.js'
+import { AppendPlacement } from '../append/placement.js'
+import { AppendView } from '../append/view.js'
+import { Deadline } from '../deadline.js'
+import { type ChainLink, type DeltaChain, makeLink } from '../delta/chain.js'
+import { deltaHeaderBytes, writeDeltaHeader } from '../delta/payload.js'
+import { isBase } from '../delta/restore.js'
+import { cellBytes, cellsOf, type Geometry, geometryOf, recordHeaderBytes } from '../geometry.js'
+import { type Age, type LogView, largestAssembledBytes, type SequenceRange } from '../log-view.js'
+import { type LogHeader, logHeaderUsedBytes, writeLogHeader } from '../metadata/log-header.js'
+import { damaged } from '../missing.js'
+import { OverwritePlacement } from '../overwrite/placement.js'
+import { OverwriteView } from '../overwrite/view.js'
+import type { Placement } from '../placement.js'
+import {
+  type Crc32c,
+  compareAge,
+  greater,
+  instanceBytes,
+  lastPartFlag,
+  type RecordFields,
+  type RecordHeader,
+  recordKind,
+  writeRecordHeader,
+} from '../record/header.js'
+import type { RegionWriteAccess } from '../region-access.js'
 import {
   Answer,
   type Appended,
@@ -25,25 +44,6 @@ import {
   type Unanswered,
   Waiting,
 } from './jobs.js'
-import { type LogHeader, logHeaderUsedBytes, writeLogHeader } from './log-header.js'
-import { type Age, type LogView, largestAssembledBytes, type SequenceRange } from './log-view.js'
-import { damaged } from './missing.js'
-import { OverwritePlacement } from './overwrite-placement.js'
-import { OverwriteView } from './overwrite-view.js'
-import type { Placement } from './placement.js'
-import {
-  type Crc32c,
-  compareAge,
-  greater,
-  instanceBytes,
-  lastPartFlag,
-  type RecordFields,
-  type RecordHeader,
-  recordKind,
-  writeRecordHeader,
-} from './record-header.js'
-import type { RegionWriteAccess } from './region-access.js'
-import { isBase } from './restore.js'
 import { StreamSpool } from './stream-spool.js'
 
 /** A record on its way. */

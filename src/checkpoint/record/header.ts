@@ -2,8 +2,8 @@
  * The 128 bytes in front of every record. A header is believed only as a whole: checksum, region, place and lengths are
  * checked before anything in it is used. docs/checkpoint-format.md is the specification.
  */
-import { CheckpointError } from '../errors.js'
-import { cellBytes, cellsOf, type DataArea, recordHeaderBytes } from './geometry.js'
+import { CheckpointError } from '../../errors.js'
+import { cellBytes, cellsOf, type DataArea, recordHeaderBytes } from '../geometry.js'
 
 export const recordMagic = 0x524b4352 // "RCKR"
 export const recordVersion = 2

@@ -1,14 +1,15 @@
 /** The writing end of an append log: the ring's next position, its directory, and what may not be overwritten yet. */
-import type { AppendSurvey, AppendView } from './append-view.js'
-import type { Deadline } from './deadline.js'
-import { opens, writeEntry } from './directory.js'
-import { type AppendGeometry, cellBytes, entriesOffset, entryBytes, physicalRanges } from './geometry.js'
-import type { Age } from './log-view.js'
-import { mendMetadata } from './metadata-mending.js'
-import type { Loaded, MendedMetadata, Placement, RegionRange, RegionWrite } from './placement.js'
-import { type Crc32c, compareAge, greater, type RecordHeader } from './record-header.js'
-import type { RegionWriteAccess } from './region-access.js'
-import { TipWriter } from './tip-writer.js'
+
+import type { Deadline } from '../deadline.js'
+import { type AppendGeometry, cellBytes, entriesOffset, entryBytes, physicalRanges } from '../geometry.js'
+import type { Age } from '../log-view.js'
+import { opens, writeEntry } from '../metadata/directory.js'
+import { mendMetadata } from '../metadata/mending.js'
+import { TipWriter } from '../metadata/tip-writer.js'
+import type { Loaded, MendedMetadata, Placement, RegionRange, RegionWrite } from '../placement.js'
+import { type Crc32c, compareAge, greater, type RecordHeader } from '../record/header.js'
+import type { RegionWriteAccess } from '../region-access.js'
+import type { AppendSurvey, AppendView } from './view.js'
 
 export class AppendPlacement implements Placement {
   readonly maximumCells: number

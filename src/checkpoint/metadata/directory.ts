@@ -3,8 +3,8 @@
  * the segment being written, and the tip, the record that the log ended with when that was last written down. All are
  * hints as far as they name records: one is used only when the record is found at its place. What they say was durable is so.
  */
-import { type AppendGeometry, entryBytes, tipBytes } from './geometry.js'
-import { type Crc32c, compareAge, safeNumber } from './record-header.js'
+import { type AppendGeometry, entryBytes, tipBytes } from '../geometry.js'
+import { type Crc32c, compareAge, safeNumber } from '../record/header.js'
 
 const entryMagic = 0x444b4352 // "RCKD"
 const tipMagic = 0x544b4352 // "RCKT"

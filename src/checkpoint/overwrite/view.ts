@@ -1,8 +1,8 @@
 /** Reading an overwrite region: two slots, of which the newer that is whole counts. */
 
-import { pause } from '../call/timer.js'
-import type { Deadline } from './deadline.js'
-import { cellBytes, type OverwriteGeometry } from './geometry.js'
+import { pause } from '../../call/timer.js'
+import type { Deadline } from '../deadline.js'
+import { cellBytes, type OverwriteGeometry } from '../geometry.js'
 import {
   type Age,
   Assembler,
@@ -15,14 +15,14 @@ import {
   type SurveyOptions,
   type Verdict,
   verifyFound,
-} from './log-view.js'
-import { type LogMetadata, metadataRanges, parseMetadata } from './metadata.js'
-import { outrun } from './missing.js'
-import { OverwriteTail } from './overwrite-tail.js'
-import { compareAge, greater, type RecordHeader } from './record-header.js'
-import { RecordWindow } from './record-window.js'
-import type { RegionReadAccess } from './region-access.js'
-import { isVerified, noteVerified } from './verified.js'
+} from '../log-view.js'
+import { type LogMetadata, metadataRanges, parseMetadata } from '../metadata/copies.js'
+import { outrun } from '../missing.js'
+import { compareAge, greater, type RecordHeader } from '../record/header.js'
+import { RecordWindow } from '../record/window.js'
+import type { RegionReadAccess } from '../region-access.js'
+import { isVerified, noteVerified } from '../verified.js'
+import { OverwriteTail } from './tail.js'
 
 export interface OverwriteSurvey extends Survey {
   readonly window: RecordWindow | undefined

@@ -3,17 +3,10 @@
  * while a chain of small records is followed, and only headers where records are large.
  */
 
-import type { Deadline } from './deadline.js'
-import { cellBytes, type DataArea, physicalRanges, recordHeaderBytes } from './geometry.js'
-import {
-  type Crc32c,
-  continues,
-  parseRecordHeader,
-  type RecordHeader,
-  recordMagic,
-  safeNumber,
-} from './record-header.js'
-import type { RegionReadAccess } from './region-access.js'
+import type { Deadline } from '../deadline.js'
+import { cellBytes, type DataArea, physicalRanges, recordHeaderBytes } from '../geometry.js'
+import type { RegionReadAccess } from '../region-access.js'
+import { type Crc32c, continues, parseRecordHeader, type RecordHeader, recordMagic, safeNumber } from './header.js'
 
 const firstWindowBytes = 65_536
 const largestWindowBytes = 8 * 1024 * 1024

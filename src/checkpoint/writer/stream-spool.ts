@@ -1,9 +1,9 @@
 /** Cuts a stream of chunks into parts, each a record of its own, and keeps a bounded number of them in flight. */
-import { checkBytes, invalid, show } from '../call/check.js'
-import type { CheckpointError } from '../errors.js'
-import { cellsOf, recordHeaderBytes } from './geometry.js'
+import { checkBytes, invalid, show } from '../../call/check.js'
+import type { CheckpointError } from '../../errors.js'
+import { cellsOf, recordHeaderBytes } from '../geometry.js'
+import { lastPartFlag, recordKind } from '../record/header.js'
 import type { Staging, StreamJob } from './jobs.js'
-import { lastPartFlag, recordKind } from './record-header.js'
 import type { RecordContent } from './writer.js'
 
 export const partBytes = 1024 * 1024
