@@ -2,7 +2,7 @@
 import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
 import { invalid, show, text } from './call/check.js'
-import { asList } from './call/shape.js'
+import { asList, isList } from './call/shape.js'
 import { CheckpointError } from './errors.js'
 import { fromNative } from './native-error.js'
 
@@ -58,6 +58,12 @@ export function unitAddress(given: unknown, what = 'The unit'): string {
 /** The same of one unit or a list of them. @throws CheckpointError `INVALID_ARGUMENT` */
 export function unitAddresses(units: unknown): [string, ...string[]] {
   if (typeof units === 'string') return [unitAddress(units)]
+  if (!isList(units)) {
+    throw invalid(
+      `units must be the address of a unit, host:port, or a list of addresses; it is ${show(units)}.`,
+      `For example 127.0.0.1:${defaultPort}, where rdma-checkpoint serve listens by default.`,
+    )
+  }
   const [first, ...others] = asList(units, 'units').map((unit, index) => unitAddress(unit, `units[${index}]`))
   if (first === undefined) throw invalid('units must name one unit or more; the list is empty.')
   return [first, ...others]

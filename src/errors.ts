@@ -163,9 +163,11 @@ function problemOf(code: unknown, message: unknown, options: unknown): string | 
   try {
     if (Object.prototype.toString.call(options) !== '[object Object]')
       return 'The options must be an object of options.'
-    const unknown = Object.keys(options).find((key) => !optionKeys.has(key))
+    const keys = [...Object.keys(options), ...Object.getOwnPropertySymbols(options)]
+    const unknown = keys.find((key) => typeof key === 'symbol' || !optionKeys.has(key))
     if (unknown !== undefined) {
-      return `There is no option ${JSON.stringify(unknown)}. The options are: ${[...optionKeys].join(', ')}.`
+      const shown = typeof unknown === 'symbol' ? String(unknown) : JSON.stringify(unknown)
+      return `There is no option ${shown}. The options are: ${[...optionKeys].join(', ')}.`
     }
     const { outcome, retryable, help, details, cause: _ } = options as CheckpointErrorOptions
     if (outcome !== undefined && !outcomes.has(outcome)) return 'outcome must be none, unknown or done.'

@@ -79,7 +79,7 @@ export interface RegionEvent {
 }
 
 /** How a region is made. */
-export interface RegionOptions extends CallOptions {
+export interface RegionOptions {
   /** 1 to the pool's size. */
   bytes: Size
   /** Format of what is in it: a log of checkpoints, two slots in turn, or whatever the user writes. Default `append`. */

@@ -64,21 +64,31 @@ function labels(value: unknown, what: string): Record<string, string> {
   return given
 }
 
-export const regionOptions = shape<RegionOptions>({
-  ...call,
+const regionFields = {
   bytes: needed(sizeFrom(1)),
   mode: oneOf('append', 'overwrite', 'raw'),
   onFull: oneOf('drop-oldest', 'wait', 'fail'),
   lease: nested(lease),
   labels,
-})
+}
+const regionOptions = shape<RegionOptions>(regionFields)
+const createOptions = shape<RegionOptions & CallOptions>({ ...call, ...regionFields })
 
 /**
- * How a region is made: one that is large enough for its format.
+ * How a region is made, as a part of other options: one that is large enough for its format. The signal and the time-out are those
+ * of the call it is made for.
  * @throws CheckpointError `INVALID_ARGUMENT`, `REGION_TOO_SMALL`
  */
-export function checkRegion(value: unknown, what?: string): RegionOptions {
-  const region = take(regionOptions, value, what)
+export function checkRegion(value: unknown, what: string): RegionOptions {
+  return roomy(take(regionOptions, value, what))
+}
+
+/** The same as the options of a call of its own. */
+export function takeCreate(value: unknown): RegionOptions & CallOptions {
+  return roomy(take(createOptions, value))
+}
+
+function roomy<T extends RegionOptions>(region: T): T {
   requireRoom(region.mode ?? 'append', Number(region.bytes))
   return region
 }
@@ -97,7 +107,7 @@ export const openOptions = shape<OpenCall>({
   durability,
   lease: nested(lease),
   mode: oneOf('read', 'write', 'takeOver'),
-  create: (value, what) => checkRegion(value, what),
+  create: checkRegion,
 })
 
 export const connectOptionFields = {

@@ -54,7 +54,9 @@ export function take<T extends object>(of: Shape<T>, value: unknown, what = ''):
   const within = what === '' ? '' : `${what}.`
   const taken: Record<string, unknown> = {}
   try {
-    for (const key of Object.keys(given)) if (!of.keys.has(key)) throw unknownKey(of, key, within)
+    for (const key of enumerableKeys(given)) {
+      if (typeof key === 'symbol' || !of.keys.has(key)) throw unknownKey(of, key, within)
+    }
     for (const [key, check, isNeeded] of of.fields) {
       const item = given[key]
       if (item !== undefined) taken[key] = check(item, within + key)
@@ -85,7 +87,8 @@ export function textRecord(value: unknown, what: string): Record<string, string>
   const given = asOptions(value, what)
   const taken: [string, string][] = []
   try {
-    for (const key of Object.keys(given)) {
+    for (const key of enumerableKeys(given)) {
+      if (typeof key === 'symbol') throw invalid(`${what} must have strings for keys; it has ${String(key)}.`)
       const item = given[key]
       if (typeof item !== 'string') throw invalid(`${what}.${key} must be a string; it is ${show(item)}.`)
       if (!item.isWellFormed() || !key.isWellFormed()) {
@@ -128,11 +131,18 @@ export function asList(value: unknown, what: string): unknown[] {
   throw invalid(`${what} must be an array; it is ${kindOf(value)}.`)
 }
 
-function unknownKey(of: Shape<object>, key: string, within: string): CheckpointError {
+/** What a spread copies: symbols as well as strings. */
+function enumerableKeys(given: object): (string | symbol)[] {
+  const symbols = Object.getOwnPropertySymbols(given)
+  return [...Object.keys(given), ...symbols.filter((key) => Object.prototype.propertyIsEnumerable.call(given, key))]
+}
+
+function unknownKey(of: Shape<object>, key: string | symbol, within: string): CheckpointError {
   const known = [...of.keys]
-  const near = nearest(key, known)
+  const near = typeof key === 'symbol' ? undefined : nearest(key, known)
+  const shown = typeof key === 'symbol' ? within + String(key) : show(within + key)
   const meant = near === undefined ? '.' : `; did you mean ${within}${near}?`
-  return invalid(`There is no option ${show(within + key)}${meant} The options are: ${known.join(', ')}.`)
+  return invalid(`There is no option ${shown}${meant} The options are: ${known.join(', ')}.`)
 }
 
 /** Within a third of its letters, whatever their case. */

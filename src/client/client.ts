@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import { unitAddresses } from '../address.js'
-import { checkName, requireNotAborted, timeoutOf, wholeNumber } from '../call/check.js'
+import { checkName, invalid, requireNotAborted, timeoutOf, wholeNumber } from '../call/check.js'
 import { held, holdsProcess } from '../call/hold.js'
-import { checkRegion, connectOptions, listOptions, openOptions, takeCall, watchOptions } from '../call/options.js'
+import { connectOptions, listOptions, openOptions, takeCall, takeCreate, watchOptions } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import { deadlineTimer } from '../call/timer.js'
@@ -172,9 +172,9 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    * @throws CheckpointError `REGION_EXISTS`, `POOL_FULL`, `INVALID_ARGUMENT`, `REGION_TOO_SMALL`, `LIMIT_REACHED`,
    * `POOL_READ_ONLY`, and what opening throws
    */
-  async createRegion(name: string, options: RegionOptions): Promise<Region> {
+  async createRegion(name: string, options: RegionOptions & CallOptions): Promise<Region> {
     checkName(name)
-    const region = checkRegion(options)
+    const region = takeCreate(options)
     requireNotAborted(region)
     const deadline = deadlineOf(region)
     await this.#create(name, region, rest(region, deadline))
@@ -186,7 +186,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    * Opens a region, for reading unless told otherwise. For writing it has one owner at a time: while another one is alive
    * the call rejects with `REGION_BUSY` (details: owner, since, epoch); the region of an owner that is lost is taken over,
    * which raises the epoch and fences it. `takeOver` does the same to an owner that may be alive.
-   * @param options create: makes the region first if there is none of that name
+   * @param options create: makes the region first if there is none of that name, within the same time-out
    * @throws CheckpointError `REGION_NOT_FOUND`, `REGION_BUSY`, `FENCED` when another one has taken the region from this open
    * before it could answer, `NOT_DURABLE`, `INVALID_ARGUMENT`, `CONNECTION_LOST`, `TIMEOUT`, `ABORTED`, `CLOSED`
    */
@@ -202,6 +202,9 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     checkName(name)
     const call = take(openOptions, options)
     const { mode = 'read', durability, lease = {}, create } = call
+    if (create !== undefined && mode === 'read') {
+      throw invalid("create is for mode 'write' or 'takeOver': a region opened for reading has to be there.")
+    }
     requireNotAborted(call)
     const openMode = openModes[mode]
     const deadline = deadlineOf(call)

@@ -86,7 +86,7 @@ const { signal: _, ...connectFields } = connectOptionFields
 const pairOptions = shape<PairOptions<unknown>>({
   ...connectFields,
   region: needed(checkName),
-  create: (value, what) => checkRegion(value, what),
+  create: checkRegion,
   lease: nested(lease),
   codec,
   schema,

@@ -71,6 +71,9 @@ function circle(): object {
   return around
 }
 
+/** The key of an option that nobody has. */
+export const strangeKey = Symbol('an option')
+
 /** What is wrong everywhere, or nearly. */
 export const oddities: Record<string, () => unknown> = {
   null: () => null,
@@ -97,6 +100,7 @@ export const oddities: Record<string, () => unknown> = {
   '"127.0.0.1"': () => '127.0.0.1',
   '"::1"': () => '::1',
   'a symbol': () => Symbol('odd'),
+  'an option under a symbol': () => ({ [strangeKey]: 1 }),
   'a function': () => () => undefined,
   'a class': () => class {},
   'an object of no prototype': () => Object.create(null),

@@ -21,6 +21,7 @@ import {
   publicCalls,
   rawBytes,
   type Stage,
+  strangeKey,
 } from './arguments-support.js'
 
 const long = process.env.RC_LONG === '1'
@@ -202,6 +203,7 @@ test('every option that there is not is refused by its name, and so is no object
       if (!isOptions(parameter)) continue
       const wrong: [unknown, RegExp][] = [
         [{ ...makeOptions(parameter), misspeltOption: 1 }, /misspeltOption/],
+        [{ ...makeOptions(parameter), [strangeKey]: 1 }, /Symbol\(an option\)/],
         [null, /object/],
         [new AbortController().signal, /object/],
         [[], /object/],

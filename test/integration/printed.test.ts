@@ -110,6 +110,15 @@ test('what users hold can be printed and logged, and shows no secret in any way 
     expectNoSecret(text)
     if (name !== 'fenced') expect(text.length, name).toBeGreaterThan(10)
   }
+  // To be posted to a worker, a plain answer has no function among what it holds; so a spread does not copy toJSON.
+  for (const answer of [held.ack, held.appended, held.status[0], held.metadata, held.address, regions[0]]) {
+    expect(structuredClone(answer)).toEqual(answer)
+    expect(Object.keys({ ...answer })).not.toContain('toJSON')
+    expect(JSON.parse(JSON.stringify({ more: 1, answer }))).toEqual({
+      more: 1,
+      answer: JSON.parse(JSON.stringify(answer)),
+    })
+  }
   expectNoSecret(inspect(held, { depth: Number.POSITIVE_INFINITY, showHidden: true }))
   expect(inspect(region)).toContain("Region {\n  name: 'printed',")
   expect(inspect(log)).toBe(

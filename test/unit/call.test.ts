@@ -1,10 +1,11 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { parseAddress, unitAddress, unitAddresses } from '../../src/address.js'
 import { checkBytes, show, timeoutOf } from '../../src/call/check.js'
-import { regionOptions, takeCall, writeOptions } from '../../src/call/options.js'
+import { openOptions, takeCall, takeCreate, writeOptions } from '../../src/call/options.js'
 import { shape, take } from '../../src/call/shape.js'
 import { deadlineTimer, longestTimerMs, pause, Timer } from '../../src/call/timer.js'
 import { Deadlines } from '../../src/client/deadlines.js'
+import { CheckpointError, ProcessPair } from '../../src/index.js'
 import { within } from '../../src/within.js'
 
 const refused = (code: string, message: RegExp) =>
@@ -30,9 +31,31 @@ test('an option that there is not is refused, and the nearest one named', () => 
   expect(() => take(writeOptions, { colour: 1 })).toThrow(
     invalid(/There is no option "colour"\. The options are: signal, timeoutMs, durability/),
   )
-  expect(() => take(regionOptions, { bytes: 1, lease: { silenceMS: 5 } })).toThrow(
-    invalid(/did you mean lease\.silenceMs/),
+  expect(() => takeCreate({ bytes: 1, lease: { silenceMS: 5 } })).toThrow(invalid(/did you mean lease\.silenceMs/))
+})
+
+test('an option under a symbol is refused like any other that there is not, wherever it is nested', () => {
+  const key = Symbol('timeoutMs')
+  expect(() => take(writeOptions, { [key]: 1 })).toThrow(invalid(/There is no option Symbol\(timeoutMs\)\./))
+  expect(() => takeCreate({ bytes: 1, lease: { [key]: 5 } })).toThrow(invalid(/option lease\.Symbol\(timeoutMs\)/))
+  expect(() => takeCreate({ bytes: 65_536, labels: { [key]: 'a' } })).toThrow(
+    invalid(/labels must have strings for keys/),
   )
+  expect(() => new CheckpointError('TIMEOUT', 'late', { [key]: 1 } as object)).toThrow(invalid(/option Symbol/))
+  // What a spread would not copy is no option: it is how the object is printed, say.
+  expect(take(writeOptions, Object.defineProperty({ timeoutMs: 5 }, key, { value: 1 }))).toEqual({ timeoutMs: 5 })
+})
+
+test('how a region is made has no signal and no time-out of its own where it is a part of other options', () => {
+  expect(takeCreate({ bytes: 65_536, timeoutMs: 5 })).toMatchObject({ timeoutMs: 5 })
+  for (const more of [{ timeoutMs: 5 }, { signal: new AbortController().signal }]) {
+    const create = { bytes: 65_536, ...more }
+    expect(() => take(openOptions, { create } as object)).toThrow(
+      invalid(/There is no option "create\.(timeoutMs|signal)"/),
+    )
+    const pair = { region: 'r', create, onPrimary: async () => undefined }
+    expect(() => new ProcessPair('unit', pair)).toThrow(invalid(/There is no option "create\.(timeoutMs|signal)"/))
+  }
 })
 
 test('each option is read once, so that what was checked is what is used', () => {
@@ -164,6 +187,13 @@ test('what could mean two things, or none, is no address', () => {
   expect(() => unitAddress('::1')).toThrow(expect.objectContaining({ help: 'Write [::1]:4790.' }))
   for (const list of [[], [1], [''], ['a', null], new Array(2)])
     expect(() => unitAddresses(list)).toThrow(invalid(/units/))
+  for (const none of [undefined, null, {}, 4790]) {
+    const expected = { code: 'INVALID_ARGUMENT', help: expect.stringContaining('127.0.0.1:4790') }
+    expect(() => unitAddresses(none)).toThrow(expect.objectContaining(expected))
+    expect(() => unitAddresses(none)).toThrow(
+      /^units must be the address of a unit, host:port, or a list of addresses; it is/,
+    )
+  }
   expect(unitAddresses(['a', 'b:1'])).toEqual(['a:4790', 'b:1'])
   expect(parseAddress('127.0.0.1:0', 'it')).toEqual({ host: '127.0.0.1', port: 0 })
   expect(() => parseAddress('127.0.0.1', 'it')).toThrow(invalid(/has no port/))

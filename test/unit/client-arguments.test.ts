@@ -43,6 +43,7 @@ test('bad arguments reject with a code before anything is sent', async () => {
     [() => client.openRegion('é'.repeat(128)), 'INVALID_ARGUMENT'],
     [() => client.openRegion('r', { mode: 'own' as 'read' }), 'INVALID_ARGUMENT'],
     [() => client.createRegion('r', { bytes: 0 }), 'INVALID_ARGUMENT'],
+    [() => client.openRegion('r', { create: { bytes: 65_536 } } as object), 'INVALID_ARGUMENT'],
     [() => client.createRegion('r', { bytes: 1, mode: 'other' as 'raw' }), 'INVALID_ARGUMENT'],
   ]
   for (const [call, code] of cases) await expect(call()).rejects.toMatchObject({ code, outcome: 'none' })
