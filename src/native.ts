@@ -189,6 +189,12 @@ export interface NativeConnect {
   token: Uint8Array
   crc?: boolean
   setupTimeoutMs?: number
+  /**
+   * Of a data connection: the most milliseconds that one operation may take; default none. A transfer or an RDMA FLUSH
+   * beyond it breaks the connection. The answer to a flush of the unit's beyond it ends that operation with timedOut and
+   * leaves the connection, unless a read that probes it is not answered either.
+   */
+  workDeadlineMs?: number
 }
 
 export interface NativeGrant {
@@ -212,38 +218,51 @@ export interface NativeDataHandler {
   onClosed(code: number, message: string, systemError: number): void
 }
 
+/** One operation. Channels of several units may be given the same object. */
+export interface NativeOperation {
+  /** One of {@link operationKind}. */
+  readonly kind: number
+  /** Of a write: one of {@link operationUntil}. */
+  readonly until: number
+  /** For each buffer its offset in the region. */
+  readonly offsets: readonly number[]
+  /** None for a flush. */
+  readonly buffers: readonly Uint8Array[]
+  /** [offset, length, ...] for a flush, or what a durable write covers beyond its own ranges. */
+  readonly flushRanges: readonly number[] | undefined
+}
+
+/** How one channel is to carry an operation out; flags to be added up. */
+export const postFlag = {
+  /** What is flushed may have been written on an earlier connection, which RDMA FLUSH does not cover. */
+  flushByUnit: 1,
+  /**
+   * Look for the answer for some microseconds, where the transport can: for small operations while nothing else is in
+   * flight.
+   */
+  poll: 2,
+  /**
+   * Read into the buffers without a copy: nobody else has their memory before the outcome, so that nobody can transfer
+   * it.
+   */
+  ours: 4,
+} as const
+
 export interface NativeDataChannel {
   /**
    * Posts one operation, transmitting at once on this thread where the socket takes it. Operations take effect in the
-   * order of posting. Memory of allocate() is sent from and read into where it lies, and stays there until the outcome whatever
-   * becomes of the buffer over it. Other memory is copied: before this returns, or before the outcome is told; what was transferred
-   * away meanwhile is not read into. Buffers over a SharedArrayBuffer or a resizable or detached ArrayBuffer are refused.
+   * order of posting. Memory of allocate() is sent from and read into where it lies, and stays there until the outcome
+   * whatever becomes of the buffer over it. Other memory is copied: before this returns, or before the outcome is told;
+   * what was transferred away meanwhile is not read into. Buffers over a SharedArrayBuffer or a resizable or detached
+   * ArrayBuffer are refused.
    * @param id a number the caller chooses, unique among its pending operations
-   * @param offsets for each buffer its offset in the region
-   * @param flushRanges [offset, length, ...] for a flush, or what a durable write covers beyond its own ranges
-   * @param deadlineMs from now; 0 for none. A transfer or an RDMA FLUSH beyond it breaks the connection; the answer to a flush
-   * of the unit's beyond it ends that operation with timedOut and leaves the connection, unless a read that probes it is not answered either
-   * @param flushByUnit what is flushed may have been written on an earlier connection, which RDMA FLUSH does not cover
-   * @param poll look for the answer for some microseconds, where the transport can; for small ones while nothing else is
-   * in flight
-   * @param ours read into `buffers` without a copy: nobody else has their memory before the outcome, so that nobody can transfer it
+   * @param flags of {@link postFlag}; default none
    * @returns the method of the outcome (see onOutcomes) when that was a success and is here already: then onOutcomes does
    * not tell it
    * @throws before anything is sent, and then there is no outcome: outOfBounds, remoteAccess (the grant has not that
    * right), notDurable, limitReached, localClosed
    */
-  post(
-    id: number,
-    kind: number,
-    until: number,
-    offsets: readonly number[],
-    buffers: readonly Uint8Array[],
-    flushRanges: readonly number[] | undefined,
-    deadlineMs: number,
-    flushByUnit?: boolean,
-    poll?: boolean,
-    ours?: boolean,
-  ): number | undefined
+  post(id: number, operation: NativeOperation, flags?: number): number | undefined
   close(): void
 }
 

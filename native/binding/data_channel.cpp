@@ -13,8 +13,13 @@ namespace {
 using client::Operation;
 
 constexpr std::uint32_t kMaxBuffers = 1U << 20;
-constexpr double kMaxDeadlineMs = 1e12;
 constexpr std::uint64_t kLeastRegistered = 4096;
+
+// postFlag of src/native.ts.
+constexpr std::uint64_t kFlushByUnit = 1;
+constexpr std::uint64_t kPoll = 2;
+constexpr std::uint64_t kOurs = 4;
+constexpr std::uint64_t kAllFlags = kFlushByUnit | kPoll | kOurs;
 
 // Reads offsets and buffers in step.
 void readRanges(ArgumentReader& read, Napi::Env env, napi_value offsets, napi_value buffers, Operation& operation,
@@ -51,9 +56,7 @@ void readRanges(ArgumentReader& read, Napi::Env env, napi_value offsets, napi_va
   }
 }
 
-void readFlushRanges(ArgumentReader& read, Napi::Env env, napi_value value, Operation& operation) {
-  napi_valuetype type = napi_undefined;
-  if (napi_typeof(env, value, &type) != napi_ok || type == napi_undefined) return;
+void readFlushRanges(ArgumentReader& read, napi_value value, Operation& operation) {
   const auto numbers = read.integers(value, "flushRanges");
   if (read.ok() && numbers.size() % 2 != 0) read.refuse("flushRanges must hold offsets and lengths in turn");
   if (!read.ok()) return;
@@ -62,14 +65,18 @@ void readFlushRanges(ArgumentReader& read, Napi::Env env, napi_value value, Oper
     operation.flushRanges.push_back({numbers[i], numbers[i + 1]});
 }
 
-void readDeadline(ArgumentReader& read, napi_value value, Operation& operation) {
-  const double ms = read.number(value, "deadlineMs");
-  if (!read.ok()) return;
-  if (!(ms >= 0 && ms <= kMaxDeadlineMs)) {
-    read.refuse("deadlineMs must be from 0 to 1e12");
-  } else if (ms > 0) {
-    operation.deadline = Clock::now() + std::chrono::microseconds{static_cast<std::int64_t>(ms * 1000)};
-  }
+// NativeOperation of src/native.ts. The properties first: reading one may run JavaScript, and the memory of the buffers is
+// looked at after that.
+void readOperation(ArgumentReader& read, Napi::Env env, napi_value value, Operation& operation,
+                   std::vector<napi_value>& buffers) {
+  const Napi::Object object = read.object(value, "operation");
+  operation.kind = static_cast<Operation::Kind>(read.integer(read.required(object, "kind"), "kind", 0, 2));
+  operation.until = static_cast<Operation::Until>(read.integer(read.required(object, "until"), "until", 0, 2));
+  napi_value offsets = read.required(object, "offsets");
+  napi_value memory = read.required(object, "buffers");
+  const auto flushRanges = read.field(object, "flushRanges");
+  if (flushRanges) readFlushRanges(read, *flushRanges, operation);
+  if (read.ok()) readRanges(read, env, offsets, memory, operation, buffers);
 }
 
 }  // namespace
@@ -184,6 +191,7 @@ Status DataLink::post(Environment& environment, double id, Operation operation, 
     environment.stopBeforeEarlierHooks();
   }
   operation.id = slot;
+  if (workDeadline_.count() > 0) operation.deadline = Clock::now() + workDeadline_;
   if (posted) posted = open->post(std::move(operation), answer);
   if (!posted || (answer != nullptr && *answer)) {
     if (posted) bringBack(environment, list, slot);
@@ -353,18 +361,13 @@ Napi::Value DataChannel::post(const Napi::CallbackInfo& info) {
   Operation operation;
   std::vector<napi_value> buffers;
   const double id = read.number(info[0], "id");
-  operation.kind = static_cast<Operation::Kind>(read.integer(info[1], "kind", 0, 2));
-  operation.until = static_cast<Operation::Until>(read.integer(info[2], "until", 0, 2));
-  if (read.ok()) readRanges(read, env, info[3], info[4], operation, buffers);
-  if (read.ok()) readFlushRanges(read, env, info[5], operation);
-  readDeadline(read, info[6], operation);
-  if (read.ok() && !info[7].IsUndefined()) operation.flushByUnit = read.boolean(info[7], "flushByUnit");
-  const bool poll = !info[8].IsUndefined() && read.ok() && read.boolean(info[8], "poll");
-  const bool ours = !info[9].IsUndefined() && read.ok() && read.boolean(info[9], "ours");
+  readOperation(read, env, info[1], operation, buffers);
+  const std::uint64_t flags = info[2].IsUndefined() ? 0 : read.integer(info[2], "flags", 0, kAllFlags);
   if (!read.ok()) return read.fail();
+  operation.flushByUnit = (flags & kFlushByUnit) != 0;
   std::optional<client::Outcome> answer;
-  const Status posted =
-      link_->post(Environment::of(env), id, std::move(operation), buffers, ours, poll ? &answer : nullptr);
+  const Status posted = link_->post(Environment::of(env), id, std::move(operation), buffers, (flags & kOurs) != 0,
+                                    (flags & kPoll) != 0 ? &answer : nullptr);
   if (!posted) return throwError(env, posted.error());
   return answer ? Napi::Number::New(env, answer->method) : env.Undefined();
 }
@@ -376,11 +379,12 @@ Napi::Value DataChannel::close(const Napi::CallbackInfo& info) {
 
 Napi::Value connectDataChannel(Environment& environment, const std::shared_ptr<EngineCore>& core,
                                const std::shared_ptr<fabric::Fabric>& fabric,
-                               const client::ConnectParameters& parameters, Napi::Object handler) {
+                               const client::ConnectParameters& parameters, std::chrono::milliseconds workDeadline,
+                               Napi::Object handler) {
   const Napi::Env env = environment.env();
   auto loop = core->loop();
   if (!loop) return throwError(env, loop.error());
-  auto link = std::make_shared<DataLink>(environment, core);
+  auto link = std::make_shared<DataLink>(environment, core, workDeadline);
   // The object first: once the connection is under way there must be someone who can close it.
   const napi_value object = wrapNew(environment, std::make_unique<DataChannel>(link));
   if (object == nullptr || !link->refer(environment, handler)) return {};

@@ -1,6 +1,7 @@
 // data_channel.h -- the DataChannel class: operations in from JavaScript, outcomes back to it in batches.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,8 +20,9 @@ class DataLink final : public Letter,
                        public EngineChannel,
                        public std::enable_shared_from_this<DataLink> {
  public:
-  DataLink(Environment& environment, std::shared_ptr<EngineCore> core)
-      : mailbox_(environment.mailbox()), core_(std::move(core)) {}
+  // workDeadline: for each operation; zero for none.
+  DataLink(Environment& environment, std::shared_ptr<EngineCore> core, std::chrono::milliseconds workDeadline)
+      : mailbox_(environment.mailbox()), core_(std::move(core)), workDeadline_(workDeadline) {}
 
   // The JavaScript thread.
   bool refer(Environment& environment, napi_value handler);
@@ -71,6 +73,7 @@ class DataLink final : public Letter,
 
   const std::shared_ptr<Mailbox> mailbox_;
   const std::shared_ptr<EngineCore> core_;
+  const std::chrono::milliseconds workDeadline_;
 
   // The JavaScript thread. In the array behind `held_` lies at the index of a slot what it must not lose of JavaScript's.
   napi_ref handler_ = nullptr;
@@ -113,6 +116,7 @@ class DataChannel {
 // Starts to connect and returns the JavaScript object; empty with an exception pending on failure.
 Napi::Value connectDataChannel(Environment& environment, const std::shared_ptr<EngineCore>& core,
                                const std::shared_ptr<fabric::Fabric>& fabric,
-                               const client::ConnectParameters& parameters, Napi::Object handler);
+                               const client::ConnectParameters& parameters, std::chrono::milliseconds workDeadline,
+                               Napi::Object handler);
 
 }  // namespace rdmacp::binding

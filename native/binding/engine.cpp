@@ -17,10 +17,12 @@ constexpr std::chrono::milliseconds kOrderlyTime{1000};  // for close() to send 
 constexpr std::chrono::milliseconds kAbortTime{3000};
 constexpr std::size_t kMaxThreadName = 15;
 constexpr std::uint64_t kMaxSetupMs = 600'000;
+constexpr std::uint64_t kMaxWorkMs = 86'400'000;
 
 struct Target {
   std::string transport;
   client::ConnectParameters parameters;
+  std::chrono::milliseconds workDeadline{0};
 };
 
 Result<Target> readTarget(ArgumentReader& read, napi_value value) {
@@ -37,6 +39,9 @@ Result<Target> readTarget(ArgumentReader& read, napi_value value) {
   if (const auto timeout = read.field(object, "setupTimeoutMs")) {
     target.parameters.options.setupTimeout =
         std::chrono::milliseconds{read.integer(*timeout, "setupTimeoutMs", 1, kMaxSetupMs)};
+  }
+  if (const auto deadline = read.field(object, "workDeadlineMs")) {
+    target.workDeadline = std::chrono::milliseconds{read.integer(*deadline, "workDeadlineMs", 0, kMaxWorkMs)};
   }
   if (!read.ok()) return Error{ErrorCode::invalidArgument, ""};
   std::memcpy(target.parameters.token.data(), token.data(), token.size());
@@ -165,7 +170,8 @@ Napi::Value Engine::connectData(const Napi::CallbackInfo& info) {
   if (core_->closing) return throwError(info.Env(), {ErrorCode::localClosed, "the engine is closed"});
   auto fabric = core_->fabric(target.value().transport);
   if (!fabric) return throwError(info.Env(), fabric.error());
-  return connectDataChannel(Environment::of(info.Env()), core_, fabric.value(), target.value().parameters, handler);
+  return connectDataChannel(Environment::of(info.Env()), core_, fabric.value(), target.value().parameters,
+                            target.value().workDeadline, handler);
 }
 
 Napi::Value Engine::connectSession(const Napi::CallbackInfo& info) {

@@ -8,7 +8,7 @@ import { deadlineTimer } from '../call/timer.js'
 import type { Endpoint } from '../control/messages.js'
 import { CheckpointError, type ErrorCode, type Outcome } from '../errors.js'
 import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } from '../native.js'
-import { operationKind, operationUntil } from '../native.js'
+import { operationKind, operationUntil, postFlag } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
 import { Backoff } from './backoff.js'
 import type { Connection, ConnectionAccount } from './connection-account.js'
@@ -376,13 +376,12 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     const { transfer } = piece
     this.#pieces.set(id, piece)
     transfer.pieceTaken(piece)
-    const { kind, until, offsets, buffers, flushRanges } = piece
-    const { ours } = transfer
-    const poll = this.#pieces.size === 1 && piece.charge <= maxPolledBytes && this.#mayPoll()
+    let flags = this.#flushByUnit ? postFlag.flushByUnit : 0
+    if (this.#pieces.size === 1 && piece.charge <= maxPolledBytes && this.#mayPoll()) flags |= postFlag.poll
+    if (transfer.ours) flags |= postFlag.ours
     let method: number | undefined
     try {
-      const flushByUnit = this.#flushByUnit
-      method = channel.post(id, kind, until, offsets, buffers, flushRanges, workDeadlineMs, flushByUnit, poll, ours)
+      method = channel.post(id, piece, flags)
     } catch (error) {
       const code = (error as { nativeCode?: unknown }).nativeCode
       // The connection is over; its end is on the way here, and the piece is repeated after it.
@@ -576,6 +575,7 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
           port: endpoint.port,
           token: opened.token.reveal(),
           setupTimeoutMs: attemptMs,
+          workDeadlineMs,
         },
         handler,
       )

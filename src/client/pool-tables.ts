@@ -48,22 +48,17 @@ export class PoolTables {
       if (tables === undefined || slot >= tables.slots) break
       const { slotBytes, offsets } = tables
       const copies = [new Uint8Array(slotBytes), new Uint8Array(slotBytes)] as const
-      const transfer = new Transfer(
-        link,
-        `Reading the metadata of region '${region.name}'`,
-        operationKind.read,
-        0,
-        offsets.map((offset) => offset + slot * slotBytes),
-        copies,
-        undefined,
-        2 * slotBytes,
-        performance.now(),
+      const transfer = new Transfer(link, {
+        what: `Reading the metadata of region '${region.name}'`,
+        kind: operationKind.read,
+        offsets: offsets.map((offset) => offset + slot * slotBytes),
+        buffers: copies,
+        startedAt: performance.now(),
         deadline,
         signal,
-        () => undefined,
-        'call',
-        true,
-      )
+        result: () => undefined,
+        ours: true,
+      })
       link.submit(transfer)
       await transfer.promise
       const pool = this.#session.unit?.id ?? ''

@@ -389,9 +389,19 @@ export class RegionReader implements AsyncDisposable {
     // What is not the user's own is read into memory of the package's, which nobody else has before the answer.
     ours = use !== 'call',
   ): Promise<unknown> {
-    const kind = operationKind.read
-    const name = `A read of region '${this.name}'`
-    const transfer = newTransfer(this.link, name, kind, 0, offsets, buffers, undefined, options, result, use, ours)
+    const now = performance.now()
+    const transfer = new Transfer(this.link, {
+      what: `A read of region '${this.name}'`,
+      kind: operationKind.read,
+      offsets,
+      buffers,
+      startedAt: now,
+      deadline: now + timeoutOf(options),
+      signal: options.signal,
+      result,
+      use,
+      ours,
+    })
     submit(this.link, transfer)
     return transfer.promise
   }
@@ -545,22 +555,19 @@ export class Region extends RegionReader {
       const intervals = ranges === undefined ? undefined : this.#intervals(asList(ranges, 'ranges'))
       const now = performance.now()
       this.#requireDurable()
-      const make = (list: number[]) =>
-        new Transfer(
-          this.link,
-          `A flush of region '${this.name}'`,
-          operationKind.flush,
-          0,
-          nothing,
-          nothing,
-          list,
-          0,
-          now,
-          now + timeoutOf(call),
-          call.signal,
-          (method) => this.#ack('durable', method),
+      const make = (flushRanges: number[]) =>
+        new Transfer(this.link, {
+          what: `A flush of region '${this.name}'`,
+          kind: operationKind.flush,
+          offsets: nothing,
+          buffers: nothing,
+          flushRanges,
+          startedAt: now,
+          deadline: now + timeoutOf(call),
+          signal: call.signal,
+          result: (method) => this.#ack('durable', method),
           use,
-        )
+        })
       let transfer: Transfer
       if (intervals === undefined) transfer = this.link.coverPending(make)
       else {
@@ -632,18 +639,20 @@ export class Region extends RegionReader {
     const durable = durability === 'durable'
     if (durable) this.#requireDurable()
     const kind = buffers.length === 0 && durable && alsoFlush.length > 0 ? operationKind.flush : operationKind.write
-    const transfer = newTransfer(
-      this.link,
-      `A write to region '${this.name}'`,
+    const now = performance.now()
+    const transfer = new Transfer(this.link, {
+      what: `A write to region '${this.name}'`,
       kind,
-      durable ? operationUntil.durable : operationUntil.visible,
+      until: durable ? operationUntil.durable : operationUntil.visible,
       offsets,
       buffers,
-      durable && alsoFlush.length > 0 ? flatten(alsoFlush) : undefined,
-      options,
-      (method) => this.#ack(durability, method),
+      flushRanges: durable && alsoFlush.length > 0 ? flatten(alsoFlush) : undefined,
+      startedAt: now,
+      deadline: now + timeoutOf(options),
+      signal: options.signal,
+      result: (method) => this.#ack(durability, method),
       use,
-    )
+    })
     if (durable && !this.link.dirty.empty) this.link.cover(transfer, ownIntervals(offsets, buffers), alsoFlush)
     submit(this.link, transfer)
     return transfer.promise as Promise<Ack>
@@ -705,42 +714,6 @@ function unlessEnded<T>(ended: AbortSignal, promise: Promise<T>): Promise<T> {
     else watchAbort(ended, call)
     promise.then(resolve, reject).finally(() => unwatchAbort(ended, call))
   })
-}
-
-function newTransfer(
-  link: DataLink<OpenedRegion>,
-  what: string,
-  kind: number,
-  until: number,
-  offsets: readonly number[],
-  buffers: readonly Uint8Array[],
-  flushRanges: readonly number[] | undefined,
-  options: CallOptions,
-  result: (method: number) => unknown,
-  use: TransferUse,
-  ours = false,
-): Transfer {
-  const now = performance.now()
-  let bytes = 0
-  for (const buffer of buffers) bytes += buffer.byteLength
-  const deadline = now + timeoutOf(options)
-  const { signal } = options
-  return new Transfer(
-    link,
-    what,
-    kind,
-    until,
-    offsets,
-    buffers,
-    flushRanges,
-    bytes,
-    now,
-    deadline,
-    signal,
-    result,
-    use,
-    ours,
-  )
 }
 
 /** A call that moves nothing is answered without the unit, unless the handle has ended. */

@@ -7,7 +7,7 @@
 import { type Abortable, unwatchAbort, watchAbort } from '../abort-watch.js'
 import { hold, release } from '../call/hold.js'
 import { CheckpointError } from '../errors.js'
-import { operationKind, operationUntil } from '../native.js'
+import { type NativeOperation, operationKind, operationUntil } from '../native.js'
 import type { Interval } from './dirty-ranges.js'
 
 /** Who is told when a transfer is given up before its pieces are done. */
@@ -15,7 +15,8 @@ export interface TransferOwner {
   onAbandoned(transfer: Transfer): void
 }
 
-export class Piece {
+/** What goes out at once: an operation of the native channel, and what it means to its transfer. */
+export class Piece implements NativeOperation {
   done = false
 
   constructor(
@@ -49,11 +50,55 @@ export const maxPieceRanges = 1024
  */
 export type TransferUse = 'call' | 'look' | 'log'
 
+/** What a call asks of a region's data. Times are on performance.now()'s clock. */
+export interface TransferRequest {
+  /** For messages: "A write to region 'orders'". */
+  readonly what: string
+  /** One of `operationKind`. */
+  readonly kind: number
+  /** Of a write: one of `operationUntil`. */
+  readonly until?: number
+  /** For each buffer its offset in the region. */
+  readonly offsets: readonly number[]
+  readonly buffers: readonly Uint8Array[]
+  /** [offset, length, ...] that are flushed besides its own ranges. */
+  readonly flushRanges?: readonly number[] | undefined
+  readonly startedAt: number
+  /** Infinity for none. */
+  readonly deadline: number
+  readonly signal: AbortSignal | undefined
+  /** What the promise resolves with. */
+  readonly result: (method: number) => unknown
+  /** Default: `call`. */
+  readonly use?: TransferUse
+  /** Nobody else has the buffers before the promise has settled. Default: false. */
+  readonly ours?: boolean
+}
+
 export class Transfer implements Abortable {
+  readonly owner: TransferOwner
+  readonly what: string
+  readonly kind: number
+  readonly until: number
+  readonly offsets: readonly number[]
+  /** Let go of when native code has no use for them any more. */
+  buffers: readonly Uint8Array[]
+  /** Of the buffers, when the call was made. */
+  readonly lengths: readonly number[]
+  /** Of all buffers. */
+  readonly bytes: number
+  readonly flushRanges: readonly number[] | undefined
+  readonly startedAt: number
+  readonly deadline: number
+  readonly signal: AbortSignal | undefined
+  readonly use: TransferUse
+  readonly ours: boolean
   readonly promise: Promise<unknown>
   /** Something of it may have reached the unit. */
   posted = false
   settled = false
+  succeeded = false
+  method = 0
   /** Pieces that native code may still refer to. */
   piecesInFlight = 0
   position: Position = start
@@ -67,36 +112,29 @@ export class Transfer implements Abortable {
   taken: Interval[] = []
   /** Some of what it took was written by calls that have been answered, so it cannot bring that back by itself. */
   carriesEarlierWrites = false
-  succeeded = false
-  method = 0
   /** Pieces of a call that was cut up, in order, from the first that is not done. */
   #line: Piece[] = []
-  /** Of the buffers, when the call was made. */
-  readonly lengths: readonly number[]
+  readonly #result: (method: number) => unknown
   #resolve!: (value: unknown) => void
   #reject!: (error: CheckpointError) => void
 
-  constructor(
-    readonly owner: TransferOwner,
-    readonly what: string,
-    readonly kind: number,
-    readonly until: number,
-    readonly offsets: readonly number[],
-    public buffers: readonly Uint8Array[],
-    /** [offset, length, ...] besides its own ranges. */
-    readonly flushRanges: readonly number[] | undefined,
-    readonly bytes: number,
-    readonly startedAt: number,
-    /** On performance.now()'s clock; Infinity for none. */
-    readonly deadline: number,
-    readonly signal: AbortSignal | undefined,
-    /** What the promise resolves with. */
-    readonly result: (method: number) => unknown,
-    readonly use: TransferUse = 'call',
-    /** Nobody else has the buffers before the promise has settled. */
-    readonly ours = false,
-  ) {
+  constructor(owner: TransferOwner, request: TransferRequest) {
+    const { kind, until = operationUntil.placed, buffers, signal, use = 'call' } = request
+    this.owner = owner
+    this.what = request.what
+    this.kind = kind
+    this.until = until
+    this.offsets = request.offsets
+    this.buffers = buffers
     this.lengths = buffers.map((buffer) => buffer.byteLength)
+    this.bytes = this.lengths.reduce((sum, length) => sum + length, 0)
+    this.flushRanges = request.flushRanges
+    this.startedAt = request.startedAt
+    this.deadline = request.deadline
+    this.signal = signal
+    this.use = use
+    this.ours = request.ours ?? false
+    this.#result = request.result
     this.promise = new Promise<unknown>((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -156,7 +194,7 @@ export class Transfer implements Abortable {
     this.#settle()
     this.succeeded = true
     try {
-      this.#resolve(this.result(this.method))
+      this.#resolve(this.#result(this.method))
     } catch (error) {
       this.#reject(error as CheckpointError)
     }

@@ -193,7 +193,14 @@ describe('connections', () => {
     expect(nativeError(() => peer.post(3, 1, [0], [two])).nativeCode).toBe(1)
     expect(nativeError(() => peer.post(0, 1, [0], [])).nativeCode).toBe(1)
     expect(nativeError(() => peer.post(0, 1, [0], [two], [1])).nativeCode).toBe(1)
-    expect(nativeError(() => peer.write(0, two, 1, -1)).nativeCode).toBe(1)
+    expect(nativeError(() => peer.channel.post(1, undefined as never)).nativeCode).toBe(1)
+    const write = { kind: 0, until: 1, offsets: [0], buffers: [two], flushRanges: undefined }
+    for (const missing of ['kind', 'until', 'offsets', 'buffers']) {
+      expect(nativeError(() => peer.channel.post(1, { ...write, [missing]: undefined })).nativeCode).toBe(1)
+    }
+    const target = { transport: 'iwarp', host: '127.0.0.1', ...unit.ticket(), workDeadlineMs: -1 } as const
+    expect(nativeError(() => engine.connectData(target, peer)).message).toMatch(/workDeadlineMs/)
+    for (const flags of [-1, 0.5, 8]) expect(nativeError(() => peer.channel.post(1, write, flags)).nativeCode).toBe(1)
     expect(await peer.write(regionBytes - 2, two)).toEqual(ok)
     expect((unit.responder.counters().bytesIn ?? 0n) - (before.bytesIn ?? 0n)).toBe(2n)
   })

@@ -12,9 +12,10 @@ import type {
   NativeDataHandler,
   NativeEngine,
   NativeModule,
+  NativeOperation,
   NativeSessionHandler,
 } from '../../src/native.js'
-import { operationKind } from '../../src/native.js'
+import { operationKind, postFlag } from '../../src/native.js'
 import { nativeCode } from '../../src/native-error.js'
 import type { ConnectOptions } from '../../src/types.js'
 
@@ -25,8 +26,8 @@ export interface Posted {
   offsets: readonly number[]
   buffers: readonly Uint8Array[]
   flushRanges: readonly number[] | undefined
-  flushByUnit: boolean | undefined
-  poll: boolean | undefined
+  flushByUnit: boolean
+  poll: boolean
 }
 
 export class FakeChannel implements NativeDataChannel {
@@ -39,18 +40,11 @@ export class FakeChannel implements NativeDataChannel {
     readonly handler: NativeDataHandler,
   ) {}
 
-  post(
-    id: number,
-    kind: number,
-    until: number,
-    offsets: readonly number[],
-    buffers: readonly Uint8Array[],
-    flushRanges: readonly number[] | undefined,
-    _deadlineMs: number,
-    flushByUnit?: boolean,
-    poll?: boolean,
-  ): number | undefined {
+  post(id: number, operation: NativeOperation, flags = 0): number | undefined {
     if (this.closed) throw Object.assign(new Error('closed'), { nativeCode: nativeCode.localClosed })
+    const { kind, until, offsets, buffers, flushRanges } = operation
+    const flushByUnit = (flags & postFlag.flushByUnit) !== 0
+    const poll = (flags & postFlag.poll) !== 0
     const posted = { id, kind, until, offsets, buffers, flushRanges, flushByUnit, poll }
     this.unit.log.push(posted)
     if (poll && this.unit.quick) {

@@ -43,9 +43,9 @@ const { transport, host, port } = opened.endpoints[0]
 const read = await new Promise((resolve, reject) => {
   const target = new Uint8Array(4)
   const channel = engine.connectData(
-    { transport, host, port, token: opened.token },
+    { transport, host, port, token: opened.token, workDeadlineMs: 5000 },
     {
-      onOpen: () => channel.post(1, 1, 0, [0], [target], undefined, 5000),
+      onOpen: () => channel.post(1, { kind: 1, until: 0, offsets: [0], buffers: [target] }),
       onOutcomes: (outcomes) => (outcomes[1] === 0 ? resolve(target) : reject(new Error(`code ${outcomes[1]}`))),
       onClosed: (code, message) => reject(new Error(`${code} ${message}`)),
     },

@@ -13,6 +13,7 @@ export interface PeerParameters {
   host?: string
   crc?: boolean
   setupTimeoutMs?: number
+  workDeadlineMs?: number
 }
 export function loadAddon(): NativeModule
 export function openData(engine: NativeEngine, parameters: PeerParameters): Promise<DataPeer>
@@ -39,9 +40,8 @@ export class DataPeer implements NativeDataHandler {
     offsets: readonly number[],
     buffers: readonly Uint8Array[],
     flushRanges?: readonly number[],
-    deadlineMs?: number,
   ): Promise<Float64Array>
-  write(offset: number, bytes: Uint8Array, until?: number, deadlineMs?: number): Promise<Float64Array>
+  write(offset: number, bytes: Uint8Array, until?: number): Promise<Float64Array>
   read(offset: number, bytes: Uint8Array): Promise<Float64Array>
-  flush(ranges: readonly number[], deadlineMs?: number): Promise<Float64Array>
+  flush(ranges: readonly number[]): Promise<Float64Array>
 }

@@ -21,7 +21,8 @@ function codedError(code, message) {
 export function openData(engine, parameters) {
   return new Promise((resolve, reject) => {
     const peer = new DataPeer(resolve, reject)
-    peer.channel = engine.connectData({ transport: 'iwarp', host: '127.0.0.1', ...parameters }, peer)
+    const target = { transport: 'iwarp', host: '127.0.0.1', workDeadlineMs: 30_000, ...parameters }
+    peer.channel = engine.connectData(target, peer)
   })
 }
 
@@ -71,22 +72,22 @@ export class DataPeer {
     return this.#pending.size
   }
 
-  post(kind, until, offsets, buffers, flushRanges, deadlineMs = 30_000) {
+  post(kind, until, offsets, buffers, flushRanges) {
     const id = this.#next++
-    this.channel.post(id, kind, until, offsets, buffers, flushRanges, deadlineMs)
+    this.channel.post(id, { kind, until, offsets, buffers, flushRanges })
     return new Promise((resolve) => this.#pending.set(id, resolve))
   }
 
-  write(offset, bytes, until = 1, deadlineMs = 30_000) {
-    return this.post(0, until, [offset], [bytes], undefined, deadlineMs)
+  write(offset, bytes, until = 1) {
+    return this.post(0, until, [offset], [bytes])
   }
 
   read(offset, bytes) {
     return this.post(1, 0, [offset], [bytes])
   }
 
-  flush(ranges, deadlineMs = 30_000) {
-    return this.post(2, 0, [], [], ranges, deadlineMs)
+  flush(ranges) {
+    return this.post(2, 0, [], [], ranges)
   }
 }
 
