@@ -1,61 +1,46 @@
 /** What the calls of this package take besides their plain arguments, and the limits of it. */
-import type { Codec } from '../checkpoint/codec.js'
-import { mostDeltas } from '../checkpoint/delta/payload.js'
-import type { FollowOptions } from '../checkpoint/follow.js'
 import { geometryOf } from '../checkpoint/geometry.js'
-import type { LogOptions } from '../checkpoint/log.js'
-import type { LatestOptions, ReaderOptions } from '../checkpoint/reader.js'
 import { minBytesInFlight } from '../client/in-flight-budget.js'
 import { labelsProblem, limits as slotLimits } from '../pool/slot.js'
 import type {
   CallOptions,
   ConnectOptions,
-  Cursor,
   Lease,
   OpenOptions,
   RegionMode,
   RegionOptions,
-  Size,
   WriteOptions,
 } from '../types.js'
 import {
   abortSignal,
   boundedText,
-  type Check,
-  callable,
   invalid,
   milliseconds,
   oneOf,
   requireNotAborted,
-  show,
   sizeFrom,
   text,
-  toSize,
   uint64,
   wholeNumber,
 } from './check.js'
-import { asOptions, needed, nested, shape, take, textRecord } from './shape.js'
+import { needed, nested, shape, take, textRecord } from './shape.js'
 
 /** Heartbeats come every 100 ms. */
 export const minSilenceMs = 200
 export const maxLeaseMs = 86_400_000
 
-const call = { signal: abortSignal, timeoutMs: milliseconds }
-const durability = oneOf('visible', 'durable')
+/** What every call takes. */
+export const callFields = { signal: abortSignal, timeoutMs: milliseconds }
+export const durability = oneOf('visible', 'durable')
 export const transport = oneOf('auto', 'verbs', 'iwarp')
 
-export const callOptions = shape<CallOptions>(call)
-export const writeOptions = shape<WriteOptions>({ ...call, durability })
+export const callOptions = shape<CallOptions>(callFields)
+export const writeOptions = shape<WriteOptions>({ ...callFields, durability })
 
 export const lease = shape<Lease>({
   silenceMs: wholeNumber(minSilenceMs, maxLeaseMs),
   stallMs: wholeNumber(0, maxLeaseMs),
 })
-
-function yesOrNo(value: unknown, what: string): boolean {
-  if (typeof value === 'boolean') return value
-  throw invalid(`${what} is true or false, not ${show(value)}.`)
-}
 
 function labels(value: unknown, what: string): Record<string, string> {
   const given = textRecord(value, what)
@@ -72,7 +57,7 @@ const regionFields = {
   labels,
 }
 const regionOptions = shape<RegionOptions>(regionFields)
-const createOptions = shape<RegionOptions & CallOptions>({ ...call, ...regionFields })
+const createOptions = shape<RegionOptions & CallOptions>({ ...callFields, ...regionFields })
 
 /**
  * How a region is made, as a part of other options: one that is large enough for its format. The signal and the time-out are those
@@ -103,7 +88,7 @@ export interface OpenCall extends OpenOptions {
   create?: RegionOptions
 }
 export const openOptions = shape<OpenCall>({
-  ...call,
+  ...callFields,
   durability,
   lease: nested(lease),
   mode: oneOf('read', 'write', 'takeOver'),
@@ -111,7 +96,7 @@ export const openOptions = shape<OpenCall>({
 })
 
 export const connectOptionFields = {
-  ...call,
+  ...callFields,
   transport,
   maxBytesInFlight: wholeNumber(minBytesInFlight),
   retryMs: milliseconds,
@@ -122,54 +107,13 @@ export const connectOptions = shape<ConnectOptions>(connectOptionFields)
 export interface ListCall extends CallOptions {
   prefix?: string
 }
-export const listOptions = shape<ListCall>({ ...call, prefix: text })
+export const listOptions = shape<ListCall>({ ...callFields, prefix: text })
 
 export interface WatchCall {
   sinceRevision?: bigint
   signal?: AbortSignal
 }
 export const watchOptions = shape<WatchCall>({ sinceRevision: uint64, signal: abortSignal })
-
-/** Something with the methods of a codec; its own methods are called on it, so that it stays what it is. */
-export function codec<T>(value: unknown, what: string): Codec<T> {
-  if (typeof value !== 'object' && typeof value !== 'function') {
-    throw invalid(`${what} must be a codec, such as json; it is ${show(value)}.`)
-  }
-  try {
-    const { id, encode, decode } = value as Codec<T>
-    wholeNumber(0, 0xffff)(id, `${what}.id`)
-    callable(encode, `${what}.encode`)
-    callable(decode, `${what}.decode`)
-  } catch (error) {
-    throw invalid(error instanceof Error ? error.message : `${what} cannot be read.`, undefined, error)
-  }
-  return value as Codec<T>
-}
-
-export const schema = wholeNumber(0, 2 ** 32 - 1)
-
-export const readerOptions = shape<ReaderOptions<unknown>>({ codec })
-export const logOptions = shape<LogOptions<unknown>>({
-  codec,
-  schema,
-  delta: nested(shape<{ readonly fullEvery: number }>({ fullEvery: needed(wholeNumber(1, mostDeltas + 1)) })),
-})
-
-export interface StreamCall extends WriteOptions {
-  bytes: Size
-}
-export const streamOptions = shape<StreamCall>({ ...call, durability, bytes: needed(toSize as Check<Size>) })
-
-export interface ClearCall extends WriteOptions {
-  before?: bigint
-}
-export const clearOptions = shape<ClearCall>({ ...call, durability, before: uint64 })
-
-export const latestOptions = shape<LatestOptions>({ ...call, beforeDamage: yesOrNo })
-export const followOptions = shape<FollowOptions>({
-  from: (value, what) => (typeof value === 'string' ? value : (asOptions(value, what) as unknown as Cursor)),
-  signal: abortSignal,
-})
 
 /** The name under which a cursor is saved. */
 export function cursorName(value: unknown, what = 'The name of a cursor'): string {

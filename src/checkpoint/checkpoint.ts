@@ -2,7 +2,8 @@
 import { loggable } from '../call/printed.js'
 import type { Cursor } from '../types.js'
 import { isDelta } from './delta/restore.js'
-import type { Found, SequenceRange } from './log-view.js'
+import type { SequenceRange } from './findings.js'
+import type { Found } from './record/stored.js'
 
 /** One saved state. */
 export interface Checkpoint<T> {

@@ -8,29 +8,11 @@ import type { Checkpoint } from './checkpoint.js'
 import { Deadline } from './deadline.js'
 import { isCut, isDelta, leadsPastDamage, type Restorer, type Unrestorable } from './delta/restore.js'
 import { cellBytes } from './geometry.js'
-import {
-  type Age,
-  type Found,
-  type LogView,
-  requireAssemblable,
-  type Survey,
-  type Tail,
-  type Verdict,
-  verifyFound,
-} from './log-view.js'
+import type { LogView, Survey, Tail, Verdict } from './log-view.js'
 import { damaged, lapped } from './missing.js'
-import { compareAge } from './record/header.js'
+import { type Age, compareAge } from './record/order.js'
+import { type Found, requireAssemblable, verifyFound } from './record/stored.js'
 import type { RegionReadAccess } from './region-access.js'
-
-export interface FollowOptions {
-  /**
-   * Where to begin. `latest` (default): the newest checkpoint there is, then each that comes. `oldest`: everything that is
-   * kept first. A cursor, or the name of a saved one: what is behind it.
-   */
-  from?: Cursor | string | 'oldest' | 'latest'
-  /** Ends the iteration with `ABORTED`. */
-  signal?: AbortSignal
-}
 
 /** How far a follower is behind, when it last looked. */
 export interface Lag {

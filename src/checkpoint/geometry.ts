@@ -19,6 +19,16 @@ const mostSegments = 252
 const mostMarks = 256
 const smallestMarkBytes = 65_536
 
+export interface RegionRange {
+  readonly offset: number
+  readonly length: number
+}
+
+export interface RegionWrite {
+  readonly offset: number
+  readonly bytes: Uint8Array
+}
+
 /** The part of a region that holds records: a ring (append) or two slots (overwrite). */
 export interface DataArea {
   /** Of its first byte in the region. */
@@ -108,12 +118,7 @@ export function cellsOf(payloadBytes: number): number {
 }
 
 /** The ranges of the region that hold these cells and bytes of them: two when they wrap around the area's end. */
-export function physicalRanges(
-  area: DataArea,
-  position: number,
-  bytes: number,
-  from = 0,
-): { offset: number; length: number }[] {
+export function physicalRanges(area: DataArea, position: number, bytes: number, from = 0): RegionRange[] {
   const areaBytes = area.cells * cellBytes
   const start = ((position % area.cells) * cellBytes + from) % areaBytes
   const first = Math.min(bytes, areaBytes - start)

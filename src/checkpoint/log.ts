@@ -1,33 +1,19 @@
 /** Writing checkpoints to a region that this process owns. */
-
 import { invalid, mustBeCopied, requireNotAborted, show } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
-import { clearOptions, logOptions, streamOptions, takeWrite } from '../call/options.js'
+import { takeWrite } from '../call/options.js'
 import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 import type { Ack, CallOptions, Size, WriteOptions } from '../types.js'
 import { type Codec, encodeWith, isAsyncIterable, raw } from './codec.js'
 import { DeltaChain } from './delta/chain.js'
+import { clearOptions, type LogOptions, logOptions, streamOptions } from './options.js'
 import { CheckpointReader } from './reader.js'
-import { greater } from './record/header.js'
+import { greater } from './record/order.js'
 import type { RegionWriteAccess } from './region-access.js'
 import type { Appended } from './writer/jobs.js'
 import { streamCells } from './writer/stream-spool.js'
 import { LogWriter } from './writer/writer.js'
-
-export interface LogOptions<T> {
-  /** Default: raw bytes. */
-  codec?: Codec<T>
-  /** The application's number for the form of its values, given back to `decode`: 0 (default) to 2^32-1. */
-  schema?: number
-  /**
-   * Of `fullEvery` checkpoints in a row (1 to 1024) at least one is written in full; the others, as far as `append` writes them,
-   * hold the blocks of 256 bytes that changed since the one before, found by comparing all bytes. A checkpoint is full also when more than half has
-   * changed, after a failure, and when the chain would get longer than the largest checkpoint. Readers restore the exact
-   * bytes without an option. The log keeps a copy of the last state in memory. Append regions with `drop-oldest` only.
-   */
-  delta?: { readonly fullEvery: number }
-}
 
 /** All logs of one region handle share its writer, so that they do not write over each other. */
 const writers = new WeakMap<RegionWriteAccess, LogWriter>()

@@ -1,6 +1,8 @@
 /** Errors that say why a checkpoint cannot be given. */
 import { CheckpointError } from '../errors.js'
-import type { Age, SequenceRange, Survey } from './log-view.js'
+import type { SequenceRange } from './findings.js'
+import type { Survey } from './log-view.js'
+import type { Age } from './record/order.js'
 
 function rangeOf({ newest, header, droppedThrough }: Survey): { oldest?: bigint; newest?: bigint } {
   if (newest === undefined || newest.sequence < header.firstSequence) return {}

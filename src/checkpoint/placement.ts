@@ -1,8 +1,11 @@
 /** Where a writer puts its records: what the append and the overwrite format differ in. */
 import type { Deadline } from './deadline.js'
-import type { Age, Found, SequenceRange } from './log-view.js'
+import type { MendedMetadata, SequenceRange } from './findings.js'
+import type { RegionRange, RegionWrite } from './geometry.js'
 import type { LogHeader } from './metadata/log-header.js'
 import type { RecordHeader } from './record/header.js'
+import type { Age } from './record/order.js'
+import type { Found } from './record/stored.js'
 
 export interface Loaded {
   readonly header: LogHeader
@@ -18,25 +21,6 @@ export interface Loaded {
   readonly missing?: SequenceRange | undefined
   /** What of the metadata was written anew, if anything. */
   readonly mended?: MendedMetadata | undefined
-}
-
-export interface MendedMetadata {
-  /** Copies of the log header that were damaged or out of date. */
-  readonly headers: number
-  /** Directory entries and tips in which the copies differed, or which were damaged. */
-  readonly entries: number
-  /** Both copies of the directory were gone: it was made anew from the records. */
-  readonly rebuilt: boolean
-}
-
-export interface RegionRange {
-  readonly offset: number
-  readonly length: number
-}
-
-export interface RegionWrite {
-  readonly offset: number
-  readonly bytes: Uint8Array
 }
 
 export interface Placement {

@@ -1,8 +1,7 @@
 /** Reading the checkpoints of a region, by one-sided reads only. */
-
 import { invalid, show } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
-import { cursorName, followOptions, latestOptions, readerOptions, takeCall } from '../call/options.js'
+import { cursorName, takeCall } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
@@ -12,36 +11,24 @@ import { type Checkpoint, type CheckpointInfo, type DamagedCheckpoints, infoOf }
 import { type Codec, codecName, decodeWith, raw } from './codec.js'
 import { Deadline } from './deadline.js'
 import { isCut, leadsPastDamage, Restorer, type Unrestorable } from './delta/restore.js'
-import { Follow, type FollowOptions } from './follow.js'
+import type { SequenceRange } from './findings.js'
+import { Follow } from './follow.js'
 import { appendGeometry, overwriteGeometry } from './geometry.js'
-import {
-  type Age,
-  type Found,
-  type Gap,
-  type Item,
-  type LogView,
-  requireAssemblable,
-  type SequenceRange,
-  type Survey,
-  type Verdict,
-} from './log-view.js'
+import type { Gap, Item, LogView, Survey, Verdict } from './log-view.js'
 import { damaged, lapped, notFound, outrun } from './missing.js'
+import {
+  type FollowOptions,
+  followOptions,
+  type LatestOptions,
+  latestOptions,
+  type ReaderOptions,
+  readerOptions,
+} from './options.js'
 import { OverwriteView } from './overwrite/view.js'
-import { compareAge, greater, instanceBytes } from './record/header.js'
+import { instanceBytes } from './record/header.js'
+import { type Age, compareAge, greater } from './record/order.js'
+import { type Found, requireAssemblable } from './record/stored.js'
 import type { RegionReadAccess } from './region-access.js'
-
-export interface ReaderOptions<T> {
-  /** Default: raw bytes. */
-  codec?: Codec<T>
-}
-
-export interface LatestOptions extends CallOptions {
-  /**
-   * When the newest is damaged, give the newest whole one before it, with `damaged` set on it, instead of rejecting. What was
-   * acknowledged in the newest is not in that state.
-   */
-  beforeDamage?: boolean
-}
 
 const mostAttempts = 10
 const streamChunkBytes = 1024 * 1024

@@ -4,8 +4,7 @@
  */
 import type { CheckpointError, Outcome } from '../errors.js'
 import type { Ack, CallOptions, Durability, RegionInfo, WriteOptions } from '../types.js'
-import type { SequenceRange } from './log-view.js'
-import type { MendedMetadata } from './placement.js'
+import type { MendedMetadata, SequenceRange } from './findings.js'
 import type { VerifiedCheckpoints } from './verified.js'
 
 /**

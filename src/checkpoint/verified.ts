@@ -3,14 +3,26 @@
  * read again to know it: a process that followed a log until it took over knows its end. Only while the unit has not
  * started again: of what was visible and not durable a part may be gone then.
  */
-import type { Found } from './log-view.js'
-import type { RegionReadAccess } from './region-access.js'
 
 interface Mark {
   readonly unitStart: bigint
   readonly epoch: bigint
   readonly sequence: bigint
   readonly headerCrc: number
+}
+
+/** The access to a region, as far as it matters here. */
+interface Verifier {
+  readonly id: string
+  readonly verified?: VerifiedCheckpoints
+  readonly unitStart?: bigint | undefined
+}
+
+/** A stored checkpoint, as far as it matters here. */
+interface Verifiable {
+  readonly epoch: bigint
+  readonly sequence: bigint
+  readonly last: { readonly headerCrc: number }
 }
 
 const regionsRemembered = 256
@@ -32,7 +44,7 @@ export class VerifiedCheckpoints {
   }
 }
 
-export function isVerified({ id, verified, unitStart }: RegionReadAccess, { epoch, sequence, last }: Found): boolean {
+export function isVerified({ id, verified, unitStart }: Verifier, { epoch, sequence, last }: Verifiable): boolean {
   const mark = verified?.get(id)
   return (
     mark !== undefined &&
@@ -44,7 +56,7 @@ export function isVerified({ id, verified, unitStart }: RegionReadAccess, { epoc
 }
 
 /** @param unitStart of the access before the first byte of the checkpoint was read */
-export function noteVerified({ id, verified }: RegionReadAccess, unitStart: bigint | undefined, found: Found): void {
+export function noteVerified({ id, verified }: Verifier, unitStart: bigint | undefined, found: Verifiable): void {
   if (unitStart === undefined) return
   const { epoch, sequence, last } = found
   verified?.set(id, { unitStart, epoch, sequence, headerCrc: last.headerCrc })

@@ -1,5 +1,4 @@
 /** An open region: what a reader can do, and what its writer can do besides. */
-
 import { unwatchAbort, watchAbort } from '../abort-watch.js'
 import {
   checkBytes,
@@ -17,8 +16,8 @@ import { loggable, printsAs } from '../call/printed.js'
 import { asList, isList } from '../call/shape.js'
 import { deadlineTimer } from '../call/timer.js'
 import type { Codec } from '../checkpoint/codec.js'
-import type { LogFinding } from '../checkpoint/index.js'
-import { type CheckpointLog, closeLogs, failLogs, type LogOptions, noteBroken, openLog } from '../checkpoint/log.js'
+import type { LogFinding, LogOptions } from '../checkpoint/index.js'
+import { type CheckpointLog, closeLogs, failLogs, noteBroken, openLog } from '../checkpoint/log.js'
 import { type CheckpointReader, openReader } from '../checkpoint/reader.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { check } from './checker.js'
 import { type Found, type HistoryEvent, HistoryFile } from './history.js'
-import type { StormReport } from './storm.js'
+import type { StormReport } from './storm-report.js'
 import { now } from './support/recorder.mjs'
 
 /** Violations of one rule: one mistake shows in many. */

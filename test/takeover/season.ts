@@ -9,7 +9,7 @@ import { type Assignment, Contender, Helper, until } from './contender.js'
 import { afflict, deliberate, type Fault, possible } from './faults.js'
 import type { Host, Namespaces } from './namespaces.js'
 import { Observer } from './observer.js'
-import type { StormReport } from './storm.js'
+import type { StormReport } from './storm-report.js'
 import { Recorder } from './support/recorder.mjs'
 
 const MiB = 1024 * 1024

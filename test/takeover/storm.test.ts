@@ -8,7 +8,8 @@ import { beforeAll, expect, test, vi } from 'vitest'
 import { rounds, seedOf } from '../fault/support/long.js'
 import { shadowAddon } from '../fault/support/unit-process.js'
 import { namespacesRefused } from './namespaces.js'
-import { type StormOptions, type StormReport, storm } from './storm.js'
+import { type StormOptions, storm } from './storm.js'
+import type { StormReport } from './storm-report.js'
 
 const onDevice = process.env.RDMA_CHECKPOINT_TEST_ADDRESS !== undefined
 const refused = onDevice ? 'an RDMA device has no network namespaces' : namespacesRefused()

@@ -8,6 +8,7 @@ import { shadowAddon } from '../fault/support/unit-process.js'
 import type { Fault } from './faults.js'
 import { Namespaces } from './namespaces.js'
 import { Season } from './season.js'
+import type { StormReport } from './storm-report.js'
 
 export interface StormOptions {
   name: string
@@ -20,28 +21,6 @@ export interface StormOptions {
   network?: boolean
   /** The control: the unit does not fence. */
   unfenced?: boolean
-}
-
-export interface StormReport {
-  takeovers: number
-  /** Takeovers that no fault of the storm brought about: of an owner that the machine kept from running, or whose successor died. */
-  others: number
-  byFault: Record<string, number>
-  unitKills: number
-  /** Orderly ones, between which and the next start it was away for a while. */
-  unitStops: number
-  appends: number
-  acknowledged: number
-  /** Acknowledgements of what had landed that reached a stopped owner after the takeover. */
-  late: number
-  bytes: number
-  followed: number
-  laps: number
-  readings: number
-  /** What cannot have been; empty when all is well. */
-  wrong: string[]
-  /** Where the history of what went wrong is. */
-  kept?: string
 }
 
 /** Takeovers that share a unit, a region and processes: a history of that length is checked as a whole. */

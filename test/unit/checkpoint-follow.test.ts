@@ -2,7 +2,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { type CheckpointLog, type Follow, openLog, openReader } from '../../src/checkpoint/index.js'
-import { compareAge } from '../../src/checkpoint/record/header.js'
+import { compareAge } from '../../src/checkpoint/record/order.js'
 import { CheckpointError } from '../../src/errors.js'
 import { MemoryRegion, type MemoryRegionOptions } from './memory-region.js'
 import { Random, testSeed } from './random.js'

@@ -1,13 +1,21 @@
 /** The writing end of an append log: the ring's next position, its directory, and what may not be overwritten yet. */
-
 import type { Deadline } from '../deadline.js'
-import { type AppendGeometry, cellBytes, entriesOffset, entryBytes, physicalRanges } from '../geometry.js'
-import type { Age } from '../log-view.js'
+import type { MendedMetadata } from '../findings.js'
+import {
+  type AppendGeometry,
+  cellBytes,
+  entriesOffset,
+  entryBytes,
+  physicalRanges,
+  type RegionRange,
+  type RegionWrite,
+} from '../geometry.js'
 import { opens, writeEntry } from '../metadata/directory.js'
 import { mendMetadata } from '../metadata/mending.js'
 import { TipWriter } from '../metadata/tip-writer.js'
-import type { Loaded, MendedMetadata, Placement, RegionRange, RegionWrite } from '../placement.js'
-import { type Crc32c, compareAge, greater, type RecordHeader } from '../record/header.js'
+import type { Loaded, Placement } from '../placement.js'
+import type { Crc32c, RecordHeader } from '../record/header.js'
+import { type Age, compareAge, greater } from '../record/order.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import type { AppendSurvey, AppendView } from './view.js'
 

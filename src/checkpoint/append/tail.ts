@@ -1,9 +1,10 @@
 /** Where a follower of an append log waits: the place behind the last record, and what shows that the log went another way. */
 import type { Deadline } from '../deadline.js'
 import { type AppendGeometry, cellBytes, physicalRanges, recordHeaderBytes } from '../geometry.js'
-import { type Found, foundOf, type Item, type Survey, type Tail } from '../log-view.js'
+import type { Item, Survey, Tail } from '../log-view.js'
 import { type LogHeader, logHeaderUsedBytes, readLogHeader } from '../metadata/log-header.js'
 import { type Crc32c, continues, isLast, parseRecordHeader, type RecordHeader } from '../record/header.js'
+import { type Found, foundOf } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
 

@@ -6,24 +6,20 @@ import { isDelta, Restorer } from '../delta/restore.js'
 import { type AppendGeometry, cellBytes } from '../geometry.js'
 import {
   type Accept,
-  type Age,
-  Assembler,
-  type Found,
-  foundOf,
   type Gap,
   type Item,
   type LogView,
-  largestAssembledBytes,
   lostBehind,
   type Survey,
   type SurveyOptions,
   type Verdict,
-  verifyFound,
 } from '../log-view.js'
 import { isZero, type LogMetadata, metadataRanges, parseMetadata, sameMetadata } from '../metadata/copies.js'
 import { type Anchor, type DirectoryEntry, durableThrough, orderAnchors } from '../metadata/directory.js'
 import { outrun } from '../missing.js'
-import { type Crc32c, compareAge, continues, greater, isLast, lesser, type RecordHeader } from '../record/header.js'
+import { type Crc32c, continues, isLast, type RecordHeader } from '../record/header.js'
+import { type Age, compareAge, greater, lesser } from '../record/order.js'
+import { Assembler, type Found, foundOf, largestAssembledBytes, verifyFound } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
 import { isVerified, noteVerified } from '../verified.js'

@@ -1,7 +1,9 @@
 /** The bytes of a checkpoint, whatever it is made of: one record, the parts of a stream, or a chain of deltas and its base. */
 import type { Deadline } from '../deadline.js'
-import type { Age, Found, Item, LogView, Survey } from '../log-view.js'
+import type { Item, LogView, Survey } from '../log-view.js'
 import { recordKind } from '../record/header.js'
+import type { Age } from '../record/order.js'
+import type { Found } from '../record/stored.js'
 import type { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
 import { noteVerified } from '../verified.js'

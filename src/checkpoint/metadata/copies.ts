@@ -2,9 +2,9 @@
  * A log's metadata as read: both copies, put together. What one copy has lost, the other still says; only what both have lost
  * has to be looked for in the log itself.
  */
-
 import { entriesOffset, entryBytes, type Geometry, tipBytes, tipOffset } from '../geometry.js'
-import { type Crc32c, compareAge, greater } from '../record/header.js'
+import type { Crc32c } from '../record/header.js'
+import { compareAge, greater } from '../record/order.js'
 import { type DirectoryEntry, parseEntry, parseTip, type Tip } from './directory.js'
 import { type LogHeaders, logHeaderUsedBytes, readLogHeader } from './log-header.js'
 

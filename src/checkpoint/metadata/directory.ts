@@ -4,7 +4,8 @@
  * hints as far as they name records: one is used only when the record is found at its place. What they say was durable is so.
  */
 import { type AppendGeometry, entryBytes, tipBytes } from '../geometry.js'
-import { type Crc32c, compareAge, safeNumber } from '../record/header.js'
+import { type Crc32c, safeNumber } from '../record/header.js'
+import { compareAge } from '../record/order.js'
 
 const entryMagic = 0x444b4352 // "RCKD"
 const tipMagic = 0x544b4352 // "RCKT"

@@ -1,7 +1,5 @@
 /** What an owner writes so that both copies of a log's metadata are whole and say the same, before it goes on. */
-
-import { entriesOffset, entryBytes, type Geometry, tipBytes, tipOffset } from '../geometry.js'
-import type { RegionWrite } from '../placement.js'
+import { entriesOffset, entryBytes, type Geometry, type RegionWrite, tipBytes, tipOffset } from '../geometry.js'
 import type { Crc32c } from '../record/header.js'
 import { entryIn, equal, isZero, type LogMetadata } from './copies.js'
 import { parseEntry, writeTip } from './directory.js'

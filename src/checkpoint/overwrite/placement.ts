@@ -1,10 +1,11 @@
 /** The writing end of an overwrite region: whichever slot does not hold the newest checkpoint. */
 import type { Deadline } from '../deadline.js'
-import { cellBytes, type OverwriteGeometry, physicalRanges } from '../geometry.js'
+import { cellBytes, type OverwriteGeometry, physicalRanges, type RegionRange, type RegionWrite } from '../geometry.js'
 import { mendMetadata } from '../metadata/mending.js'
 import { TipWriter } from '../metadata/tip-writer.js'
-import type { Loaded, Placement, RegionRange, RegionWrite } from '../placement.js'
-import { type Crc32c, greater, type RecordHeader } from '../record/header.js'
+import type { Loaded, Placement } from '../placement.js'
+import type { Crc32c, RecordHeader } from '../record/header.js'
+import { greater } from '../record/order.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import type { OverwriteView } from './view.js'
 

@@ -1,9 +1,10 @@
 /** Where a follower of an overwrite region waits: for a header in one of the two slots that is newer than what it has seen. */
 import type { Deadline } from '../deadline.js'
 import { cellBytes, type OverwriteGeometry, recordHeaderBytes } from '../geometry.js'
-import type { Age, Survey, Tail } from '../log-view.js'
+import type { Survey, Tail } from '../log-view.js'
 import { type LogHeader, logHeaderUsedBytes, readLogHeader } from '../metadata/log-header.js'
-import { type Crc32c, compareAge, parseRecordHeader } from '../record/header.js'
+import { type Crc32c, parseRecordHeader } from '../record/header.js'
+import { type Age, compareAge } from '../record/order.js'
 import type { RegionReadAccess } from '../region-access.js'
 
 export class OverwriteTail implements Tail {

@@ -1,12 +1,8 @@
 /** Reading an overwrite region: two slots, of which the newer that is whole counts. */
-
 import { pause } from '../../call/timer.js'
 import type { Deadline } from '../deadline.js'
 import { cellBytes, type OverwriteGeometry } from '../geometry.js'
 import {
-  type Age,
-  Assembler,
-  type Found,
   type Gap,
   type Item,
   type LogView,
@@ -14,11 +10,12 @@ import {
   type Survey,
   type SurveyOptions,
   type Verdict,
-  verifyFound,
 } from '../log-view.js'
 import { type LogMetadata, metadataRanges, parseMetadata } from '../metadata/copies.js'
 import { outrun } from '../missing.js'
-import { compareAge, greater, type RecordHeader } from '../record/header.js'
+import type { RecordHeader } from '../record/header.js'
+import { type Age, compareAge, greater } from '../record/order.js'
+import { Assembler, type Found, verifyFound } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
 import { isVerified, noteVerified } from '../verified.js'

@@ -176,12 +176,6 @@ export function isNextPart(previous: RecordHeader, next: RecordHeader): boolean 
   )
 }
 
-/** Below, at or after: negative, zero or positive. Epoch first. */
-export function compareAge(a: { epoch: bigint; sequence: bigint }, b: { epoch: bigint; sequence: bigint }): number {
-  if (a.epoch !== b.epoch) return a.epoch < b.epoch ? -1 : 1
-  return a.sequence === b.sequence ? 0 : a.sequence < b.sequence ? -1 : 1
-}
-
 /** The 16 bytes of a UUID. */
 export function instanceBytes(id: string): Uint8Array {
   const digits = id.replaceAll('-', '')
@@ -193,14 +187,4 @@ export function instanceBytes(id: string): Uint8Array {
 
 export function safeNumber(value: bigint): number | undefined {
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : undefined
-}
-
-export function greater(a: bigint, b: bigint): bigint {
-  if (a < b) return b
-  return a
-}
-
-export function lesser(a: bigint, b: bigint): bigint {
-  if (b < a) return b
-  return a
 }

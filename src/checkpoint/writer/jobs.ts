@@ -5,6 +5,7 @@ import { hold, release } from '../../call/hold.js'
 import { CheckpointError, type Outcome } from '../../errors.js'
 import type { Ack, CallOptions, Durability, WriteOptions } from '../../types.js'
 import type { ChainLink } from '../delta/chain.js'
+import type { RecordFields } from '../record/header.js'
 import type { RegionWriteAccess } from '../region-access.js'
 
 export type Appended = Ack & { sequence: bigint }
@@ -146,6 +147,12 @@ export interface StreamJob {
   readonly codec: number
   readonly schema: number
 }
+
+/** What a record says, apart from where it goes. */
+export type RecordContent = Pick<
+  RecordFields,
+  'kind' | 'flags' | 'codec' | 'schema' | 'part' | 'offset' | 'payloadBytes' | 'totalBytes' | 'payloadCrc'
+> & { baseSequence?: bigint }
 
 /** Reached when everything before it has been sent, or waits for space. */
 export interface BarrierJob {

@@ -3,8 +3,7 @@ import { checkBytes, invalid, show } from '../../call/check.js'
 import type { CheckpointError } from '../../errors.js'
 import { cellsOf, recordHeaderBytes } from '../geometry.js'
 import { lastPartFlag, recordKind } from '../record/header.js'
-import type { Staging, StreamJob } from './jobs.js'
-import type { RecordContent } from './writer.js'
+import type { RecordContent, Staging, StreamJob } from './jobs.js'
 
 export const partBytes = 1024 * 1024
 const mostBytesInFlight = 16 * partBytes

@@ -14,8 +14,9 @@ import { Deadline } from '../deadline.js'
 import { type ChainLink, type DeltaChain, makeLink } from '../delta/chain.js'
 import { deltaHeaderBytes, writeDeltaHeader } from '../delta/payload.js'
 import { isBase } from '../delta/restore.js'
+import type { SequenceRange } from '../findings.js'
 import { cellBytes, cellsOf, type Geometry, geometryOf, recordHeaderBytes } from '../geometry.js'
-import { type Age, type LogView, largestAssembledBytes, type SequenceRange } from '../log-view.js'
+import type { LogView } from '../log-view.js'
 import { type LogHeader, logHeaderUsedBytes, writeLogHeader } from '../metadata/log-header.js'
 import { damaged } from '../missing.js'
 import { OverwritePlacement } from '../overwrite/placement.js'
@@ -23,8 +24,6 @@ import { OverwriteView } from '../overwrite/view.js'
 import type { Placement } from '../placement.js'
 import {
   type Crc32c,
-  compareAge,
-  greater,
   instanceBytes,
   lastPartFlag,
   type RecordFields,
@@ -32,12 +31,15 @@ import {
   recordKind,
   writeRecordHeader,
 } from '../record/header.js'
+import { type Age, compareAge, greater } from '../record/order.js'
+import { largestAssembledBytes } from '../record/stored.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import {
   Answer,
   type Appended,
   Clearing,
   type Job,
+  type RecordContent,
   type RecordJob,
   type Staging,
   type StreamJob,
@@ -61,12 +63,6 @@ interface Flight {
   error?: unknown
   done: boolean
 }
-
-/** What a record says, apart from where it goes. */
-export type RecordContent = Pick<
-  RecordFields,
-  'kind' | 'flags' | 'codec' | 'schema' | 'part' | 'offset' | 'payloadBytes' | 'totalBytes' | 'payloadCrc'
-> & { baseSequence?: bigint }
 
 const longestPollMs = 50
 /**
