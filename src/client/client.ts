@@ -7,7 +7,7 @@ import { held, holdsProcess } from '../call/hold.js'
 import { connectOptions, listOptions, openOptions, takeCall, takeCreate, watchOptions } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
-import { deadlineTimer } from '../call/timer.js'
+import { deadlineTimer, type Timer } from '../call/timer.js'
 import type { LogFinding, MendedMetadata } from '../checkpoint/index.js'
 import { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { ControlChannel } from '../control/channel.js'
@@ -49,6 +49,8 @@ import { type Control, UnitSession } from './unit-session.js'
 const defaultBytesInFlight = 64 * 1024 * 1024
 const defaultRetryMs = 30_000
 const pageSize = 500
+/** Whoever closes waits no longer for the unit to confirm the end of the session. */
+const sessionCloseMs = 1_000
 const openModes = { read: 'READ', write: 'WRITE', takeOver: 'TAKE_OVER' } as const
 
 /** What a client is made from; tests put their own in. @internal */
@@ -304,16 +306,19 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   }
 
   /**
-   * Closes all regions, waiting for their pending calls, and ends the session, so that nobody waits for its leases.
-   * Idempotent.
-   * @param options timeoutMs: for pending calls; default 30 s
+   * Closes all regions, waiting for their pending calls, and ends the session, so that nobody waits for its leases. It takes at most
+   * 3 s more than the pending calls do, also where the unit does not answer. Idempotent.
+   * @param options when the time is over, or the signal aborts, pending calls reject with `CLOSED` and the close resolves at once; the
+   * unit is still told of it, in the background, which holds the process for 3 s at most. Default: 30 s
    */
   async close(options?: CallOptions): Promise<void> {
     const call = takeCall(options)
     this.#core.links.account.end()
     this.#ended.abort()
-    this.#closing ??= this.#close(call)
-    await this.#closing
+    this.#closing ??= held(this.#close())
+    await orOver(this.#closing, call, () => {
+      for (const region of this.#regions) void region.closeWithin(0)
+    })
   }
 
   /** What it shows of itself where it is printed. @internal */
@@ -332,14 +337,13 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     await this.close()
   }
 
-  async #close(call: CallOptions): Promise<void> {
-    const timeoutMs = timeoutOf(call)
+  async #close(): Promise<void> {
     const { session, tables } = this.#core
     for (const link of this.#openingLinks) link.abandon(closedError())
     await Promise.allSettled(this.#opening)
-    await Promise.all([...this.#regions].map((region) => region.closeWithin(timeoutMs)))
+    await Promise.all([...this.#regions].map((region) => region.closeWithin(Number.POSITIVE_INFINITY)))
     // With the session the unit ends what is left of it.
-    await Promise.all([tables.close(1_000), session.close(Math.min(timeoutMs, 2_000))])
+    await Promise.all([tables.close(), session.close(sessionCloseMs)])
     await this.#engine.release()
   }
 
@@ -477,6 +481,27 @@ function abortable<T>(promise: Promise<T>, call: CallOptions, what: string): Pro
       signal?.removeEventListener('abort', abort)
     })
   })
+}
+
+/** Resolves when the promise does, or the caller's time is over. */
+async function orOver(promise: Promise<void>, call: CallOptions, onOver: () => void): Promise<void> {
+  const { signal } = call
+  let timer: Timer | undefined
+  let over = () => {}
+  const patience = new Promise<void>((resolve) => {
+    over = () => {
+      onOver()
+      resolve()
+    }
+    timer = deadlineTimer(timeoutOf(call), over)
+    signal?.addEventListener('abort', over)
+  })
+  try {
+    await Promise.race([promise, patience])
+  } finally {
+    timer?.cancel()
+    signal?.removeEventListener('abort', over)
+  }
 }
 
 function isCode(error: unknown, code: string): boolean {

@@ -72,6 +72,8 @@ export interface LinkContext {
 /** A single control call or set-up of a connection may take so long before the next try. */
 const attemptMs = 5_000
 const firstBackoffMs = 10
+/** Whoever closes waits no longer for the end of the connection: a unit that is stopped never confirms it. */
+const disconnectMs = 500
 /** A connection that stood for so long was a good one. */
 const goodMs = 1_000
 /** A connection on which one work request is unanswered for so long is dead, whatever the deadlines of the calls. */
@@ -298,14 +300,14 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
   async #close(timeoutMs: number): Promise<void> {
     this.refuse(closedError(this.#opener.what))
     this.#closing = true
-    if (this.pending && this.#failure === undefined) {
+    if (this.#isAwaited && this.#failure === undefined) {
       await bounded(timeoutMs, (done) => {
         this.#whenIdle = done
       })
     }
     this.#end(this.#refusal ?? closedError(this.#opener.what))
     if (this.#channel !== undefined) {
-      await bounded(1_000, (done) => {
+      await bounded(disconnectMs, (done) => {
         this.#whenClosed = done
         this.#channel?.close()
       })
@@ -693,8 +695,14 @@ export class DataLink<T extends Opened> implements TransferOwner, BudgetUser, De
     })
   }
 
+  /** Somebody waits for an answer. What was given up may still be on its way, and ends with the connection. */
+  get #isAwaited(): boolean {
+    for (const transfer of this.#transfers()) if (!transfer.settled) return true
+    return false
+  }
+
   #checkIdle(): void {
-    if (!this.pending) this.#whenIdle?.()
+    if (this.#whenIdle !== undefined && !this.#isAwaited) this.#whenIdle()
   }
 
   #mayPass(error: CheckpointError): boolean {

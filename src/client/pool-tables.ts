@@ -9,6 +9,7 @@ import { toRegionInfo } from '../pool/region-info.js'
 import { newestCopy, parseSlot } from '../pool/slot.js'
 import type { RegionInfo } from '../types.js'
 import { DataLink, type LinkContext, type LinkOpener, type Opened } from './data-link.js'
+import { closedError } from './link-errors.js'
 import { Transfer } from './transfer.js'
 import type { UnitSession } from './unit-session.js'
 
@@ -23,12 +24,16 @@ interface OpenedTables extends Opened {
 const maxTries = 8
 /** A table entry that a peer announces to be larger is not one. */
 const maxSlotBytes = 1024 * 1024
+/** Whoever closes waits no longer for the unit to confirm it. */
+const closeMs = 500
 
 export class PoolTables {
   #session: UnitSession
   #context: LinkContext
   #link: DataLink<OpenedTables> | undefined
   #opening: Promise<DataLink<OpenedTables>> | undefined
+  #openingLink: DataLink<OpenedTables> | undefined
+  #closed = false
 
   constructor(session: UnitSession, context: LinkContext) {
     this.#session = session
@@ -76,9 +81,12 @@ export class PoolTables {
     )
   }
 
-  async close(timeoutMs: number): Promise<void> {
-    await this.#opening?.catch(() => undefined)
-    await this.#link?.close(timeoutMs)
+  /** Ends what waits for it. */
+  async close(): Promise<void> {
+    this.#closed = true
+    const link = this.#link ?? this.#openingLink
+    link?.abandon(closedError(`the tables of the unit ${this.#session.address}`))
+    await link?.close(1)
   }
 
   async #ready(signal: AbortSignal | undefined, deadline: number): Promise<DataLink<OpenedTables>> {
@@ -107,14 +115,20 @@ export class PoolTables {
         return { handle, session: id, token: new Secret(token), endpoints, offsets, slotBytes, slots }
       },
       async close(opened) {
-        await session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: 1_000 })
+        await session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: closeMs })
       },
       onFailed() {},
       onWritesLost() {},
       onOpened() {},
     }
     const link = new DataLink(this.#context, opener)
-    await link.open(undefined, deadline)
+    if (this.#closed) throw closedError(opener.what)
+    this.#openingLink = link
+    try {
+      await link.open(undefined, deadline)
+    } finally {
+      this.#openingLink = undefined
+    }
     this.#link = link
     return link
   }

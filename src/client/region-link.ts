@@ -14,8 +14,8 @@ import type { UnitSession } from './unit-session.js'
 
 /** A unit answers a new owner when what was left is durable, which may take seconds if it is a large region whole. */
 const takeMs = 60_000
-/** Whoever closes a region does not wait for longer that the unit has heard of it. */
-const closeMs = 1_000
+/** Whoever closes a region waits no longer for the unit to confirm it. */
+const closeMs = 500
 const firstBackoffMs = 50
 
 export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'

@@ -233,7 +233,8 @@ export class RegionReader implements AsyncDisposable {
   /**
    * Closes the connection. Idempotent; never rejects. Waits, 30 s at most, for pending calls that the unit can answer, appends
    * among them. What waits for something else rejects with `CLOSED` at once, as later calls do: an append for space in the
-   * region, a streamed one for a source that yields nothing for 200 ms, a reader for the next checkpoint.
+   * region, a streamed one for a source that yields nothing for 200 ms, a reader for the next checkpoint. A unit that does not answer
+   * delays it by 2 s at most.
    */
   close(): Promise<void> {
     return this.closeWithin(closeTimeoutMs)

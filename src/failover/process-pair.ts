@@ -126,6 +126,9 @@ const pauseMs = 200
 /** How long a process that has handed over leaves the region to the others. */
 const handOverMs = 5_000
 const warmMs = 1_000
+/** For calls that the work has left behind: when this process is to stop, and otherwise. */
+const stopMs = 5_000
+const closeTimeoutMs = 30_000
 /** A shorter outage, or end of the work, is not worth telling. */
 const shortMs = 1_000
 
@@ -226,7 +229,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
         if (owned === undefined || (await this.#serve(owned)) === 'done') return
       }
     } finally {
-      await client.close({ timeoutMs: 5_000 })
+      await client.close({ timeoutMs: stopMs })
     }
   }
 
@@ -343,7 +346,8 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
       this.#become('primary', { openMs, restoreMs: performance.now() - openedAt })
       return await this.#work(region, log, checkpoint)
     } finally {
-      await region.close()
+      // Its work has ended: of a stop nobody waits for calls that the work left behind.
+      await region.closeWithin(this.#stop.signal.aborted ? stopMs : closeTimeoutMs)
     }
   }
 
