@@ -3,7 +3,7 @@ import { loggable } from '../call/printed.js'
 import type { Cursor } from '../types.js'
 import { isDelta } from './delta/restore.js'
 import type { SequenceRange } from './findings.js'
-import type { Found } from './record/stored.js'
+import type { StoredCheckpoint } from './record/stored.js'
 
 /** One saved state. */
 export interface Checkpoint<T> {
@@ -50,10 +50,10 @@ export interface DamagedCheckpoints {
   readonly cursor: Cursor
 }
 
-export function infoOf(found: Found, region: string): CheckpointInfo {
-  const { sequence, epoch, bytes, storedBytes } = found
-  const { schema, codec, timeMs, baseSequence } = found.parts[0]
+export function infoOf(stored: StoredCheckpoint, region: string): CheckpointInfo {
+  const { sequence, epoch, bytes, storedBytes } = stored
+  const { schema, codec, timeMs, baseSequence } = stored.parts[0]
   const cursor = loggable({ region, epoch, sequence })
   const info = { sequence, epoch, schema, codec, writtenAt: new Date(timeMs), bytes, storedBytes, cursor }
-  return loggable(isDelta(found) ? { ...info, baseSequence } : info)
+  return loggable(isDelta(stored) ? { ...info, baseSequence } : info)
 }

@@ -10,8 +10,8 @@ import { isCut, isDelta, leadsPastDamage, type Restorer, type Unrestorable } fro
 import { cellBytes } from './geometry.js'
 import type { LogView, Survey, Tail, Verdict } from './log-view.js'
 import { damaged, lapped } from './missing.js'
-import { type Age, compareAge } from './record/order.js'
-import { type Found, requireAssemblable, verifyFound } from './record/stored.js'
+import { compareOrder, type LogOrder } from './record/order.js'
+import { requireAssemblable, type StoredCheckpoint, verifyStored } from './record/stored.js'
 import type { RegionReadAccess } from './region-access.js'
 
 /** How far a follower is behind, when it last looked. */
@@ -28,10 +28,10 @@ export interface Lag {
 export interface FollowSource<T> {
   readonly access: RegionReadAccess
   readonly view: LogView
-  start(deadline: Deadline): Promise<Age>
+  start(deadline: Deadline): Promise<LogOrder>
   readonly restorer: Restorer
-  verdict(found: Found, why: Unrestorable, deadline: Deadline): Promise<Verdict>
-  checkpoint(found: Found, payload: Uint8Array): Checkpoint<T>
+  verdict(stored: StoredCheckpoint, why: Unrestorable, deadline: Deadline): Promise<Verdict>
+  checkpoint(stored: StoredCheckpoint, payload: Uint8Array): Checkpoint<T>
   save(name: string, cursor: Cursor, options?: CallOptions): Promise<void>
 }
 
@@ -52,11 +52,11 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
   readonly #stop = new AbortController()
   readonly #run: AsyncGenerator<Checkpoint<T>, void>
   #returned = false
-  #after: Age = { epoch: 0n, sequence: 0n }
+  #after: LogOrder = { epoch: 0n, sequence: 0n }
   /** Where the log goes on behind what was returned last, in cells, and when that was written. */
   #afterEnd: number | undefined
   #afterTimeMs: number | undefined
-  #newest: Found | undefined
+  #newest: StoredCheckpoint | undefined
   #measuredAt = 0
   readonly #onAbort = () => this.#stop.abort(this.#signal?.reason)
   /** The region takes no more calls. */
@@ -82,7 +82,8 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
 
   get lag(): Lag {
     const newest = this.#newest
-    if (newest === undefined || compareAge(newest, this.#after) <= 0) return loggable({ records: 0n, bytes: 0n, ms: 0 })
+    if (newest === undefined || compareOrder(newest, this.#after) <= 0)
+      return loggable({ records: 0n, bytes: 0n, ms: 0 })
     const records = newest.sequence - this.#after.sequence
     const first = newest.parts[0]
     const end = newest.last.position + newest.last.cells
@@ -151,20 +152,20 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
       pace.begin()
       const newestOnly = !began && this.#from === 'latest'
       const fromOldest = !began && this.#from === 'oldest'
-      let kept: { found: Found; payload: Uint8Array } | undefined
+      let kept: { stored: StoredCheckpoint; payload: Uint8Array } | undefined
       // What was read of the unit before its restart may be gone with it: that is not given out any more.
       const { unitStart } = access
       const survey = await view.survey(deadline, {
         newestOnly: newestOnly || access.mode === 'overwrite',
-        accept: async (found, window) => {
+        accept: async (stored, window) => {
           // It was whole when it was returned, or when what follows it was.
-          if (compareAge(found, this.#after) <= 0) return true
-          requireAssemblable(found)
+          if (compareOrder(stored, this.#after) <= 0) return true
+          requireAssemblable(stored)
           // What lies between has to be restored first; if it cannot be, the iteration finds out.
-          if (isDelta(found) && !newestOnly) return verifyFound(found, window)
-          const payload = await restorer.bytes(found, window, deadline)
+          if (isDelta(stored) && !newestOnly) return verifyStored(stored, window)
+          const payload = await restorer.bytes(stored, window, deadline)
           if (!(payload instanceof Uint8Array)) return false
-          kept = { found, payload }
+          kept = { stored, payload }
           return true
         },
       })
@@ -179,12 +180,12 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
           kept !== undefined &&
           access.unitStart === unitStart
         ) {
-          yield this.#take(kept.found, kept.payload)
+          yield this.#take(kept.stored, kept.payload)
           pace.progress()
         }
-      } else if (unseen || (survey.newest !== undefined && compareAge(survey.newest, this.#after) > 0)) {
+      } else if (unseen || (survey.newest !== undefined && compareOrder(survey.newest, this.#after) > 0)) {
         this.#requireUnbroken(survey)
-        let before: Found | undefined
+        let before: StoredCheckpoint | undefined
         // As unread() does.
         const passesOver = async () =>
           (fromOldest || (await leadsPastDamage(view, survey, begun, deadline))) &&
@@ -200,27 +201,27 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
             }
             continue
           }
-          const { found, window } = item
-          if (fromOldest && before === undefined && isCut(found, survey)) continue
-          requireAssemblable(found)
+          const { stored, window } = item
+          if (fromOldest && before === undefined && isCut(stored, survey)) continue
+          requireAssemblable(stored)
           const payload =
-            kept?.found.last.headerCrc === found.last.headerCrc
+            kept?.stored.last.headerCrc === stored.last.headerCrc
               ? kept.payload
-              : await restorer.bytes(found, window, deadline)
+              : await restorer.bytes(stored, window, deadline)
           if (!(payload instanceof Uint8Array)) {
-            const verdict = await this.#source.verdict(found, payload, deadline)
+            const verdict = await this.#source.verdict(stored, payload, deadline)
             if (verdict === 'damaged') {
-              const { epoch, sequence } = found
+              const { epoch, sequence } = stored
               throw damaged({ from: sequence, to: sequence }, { region: access.id, epoch })
             }
             if (verdict === 'lapped' && !(await passesOver())) {
-              throw lapped(found.sequence, await view.survey(deadline))
+              throw lapped(stored.sequence, await view.survey(deadline))
             }
             continue
           }
           if (access.unitStart !== unitStart) break
-          yield this.#take(found, payload)
-          before = found
+          yield this.#take(stored, payload)
+          before = stored
           pace.progress()
         }
       }
@@ -245,21 +246,21 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
       const item = await tail.poll(deadline)
       if (item === 'moved') return
       if (item !== undefined) {
-        const { found, window } = item
-        if (compareAge(found, this.#after) <= 0 || found.sequence < tail.header.firstSequence) {
-          tail.advance(found)
+        const { stored, window } = item
+        if (compareOrder(stored, this.#after) <= 0 || stored.sequence < tail.header.firstSequence) {
+          tail.advance(stored)
           continue
         }
-        requireAssemblable(found)
-        const payload = await restorer.bytes(found, window, deadline)
+        requireAssemblable(stored)
+        const payload = await restorer.bytes(stored, window, deadline)
         if (payload instanceof Uint8Array) {
-          tail.advance(found)
+          tail.advance(stored)
           if (performance.now() - this.#measuredAt > measureEveryMs) {
             const { newest } = await view.survey(deadline, { newestOnly: true, accept: async () => true })
             this.#measure(newest)
           }
           if (access.unitStart !== unitStart) return
-          yield this.#take(found, payload)
+          yield this.#take(stored, payload)
           pace.progress()
           surveyAt = performance.now() + surveyEveryMs
           continue
@@ -276,17 +277,17 @@ export class Follow<T> implements AsyncIterator<Checkpoint<T>, undefined>, Async
     }
   }
 
-  #take(found: Found, payload: Uint8Array): Checkpoint<T> {
-    const checkpoint = this.#source.checkpoint(found, payload)
-    const { epoch, sequence, last } = found
+  #take(stored: StoredCheckpoint, payload: Uint8Array): Checkpoint<T> {
+    const checkpoint = this.#source.checkpoint(stored, payload)
+    const { epoch, sequence, last } = stored
     this.#after = { epoch, sequence }
     this.#afterEnd = last.position + last.cells
-    this.#afterTimeMs = found.parts[0].timeMs
-    if (this.#newest === undefined || compareAge(found, this.#newest) > 0) this.#newest = found
+    this.#afterTimeMs = stored.parts[0].timeMs
+    if (this.#newest === undefined || compareOrder(stored, this.#newest) > 0) this.#newest = stored
     return checkpoint
   }
 
-  #measure(newest: Found | undefined): void {
+  #measure(newest: StoredCheckpoint | undefined): void {
     this.#newest = newest
     this.#measuredAt = performance.now()
   }

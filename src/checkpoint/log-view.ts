@@ -4,19 +4,19 @@ import type { SequenceRange } from './findings.js'
 import type { Witness } from './metadata/directory.js'
 import type { LogHeader } from './metadata/log-header.js'
 import type { RecordHeader } from './record/header.js'
-import { type Age, greater } from './record/order.js'
-import type { Found } from './record/stored.js'
+import { greater, type LogOrder } from './record/order.js'
+import type { StoredCheckpoint } from './record/stored.js'
 import type { RecordWindow } from './record/window.js'
 
 /** What a log held when it was looked at. */
 export interface Survey {
   readonly header: LogHeader
   /** The newest checkpoint whose checksums hold, cleared or not. */
-  readonly newest: Found | undefined
+  readonly newest: StoredCheckpoint | undefined
   /** Sequence of the newest that is dropped; 0 when none was. What is kept begins behind it. */
   readonly droppedThrough: bigint
   /** The first record that is kept, as far as the directory knows. */
-  readonly oldest?: Age | undefined
+  readonly oldest?: LogOrder | undefined
   /** Behind the newest there were checkpoints, the last of them certainly durable, and none is there whole. */
   readonly damaged?: SequenceRange | undefined
   /** Behind the newest some were to become durable. A crash took them before they were acknowledged, or they are damaged. */
@@ -27,7 +27,7 @@ export interface Survey {
 
 /** What a survey's newest is followed by that should be there, and is not. */
 export function lostBehind(
-  newest: Found | undefined,
+  newest: StoredCheckpoint | undefined,
   { firstSequence }: LogHeader,
   { durableSequence, promisedSequence }: { durableSequence: bigint; promisedSequence: bigint },
 ): Pick<Survey, 'damaged' | 'missing'> {
@@ -44,7 +44,7 @@ export function lostBehind(
 export type Verdict = 'lapped' | 'lost' | 'damaged'
 
 export interface Item {
-  readonly found: Found
+  readonly stored: StoredCheckpoint
   /** Has at least the headers, and the payload if it is small. */
   readonly window: RecordWindow
 }
@@ -59,7 +59,7 @@ export interface Gap {
 }
 
 /** Whether a checkpoint's payload holds. */
-export type Accept = (found: Found, window: RecordWindow) => Promise<boolean>
+export type Accept = (stored: StoredCheckpoint, window: RecordWindow) => Promise<boolean>
 
 export interface SurveyOptions {
   /** Refuse what may be read but not written. */
@@ -80,7 +80,7 @@ export interface Tail {
    */
   poll(deadline: Deadline): Promise<Item | 'moved' | undefined>
   /** Goes on behind a checkpoint that poll gave. Until then poll gives it again. */
-  advance(found: Found): void
+  advance(stored: StoredCheckpoint): void
 }
 
 export interface LogView<S extends Survey = Survey> {
@@ -91,14 +91,19 @@ export interface LogView<S extends Survey = Survey> {
    * Whole checkpoints in order, cleared ones left out, from the first after `after` to the survey's newest, and gaps
    * where records are missing. With `wholeBatch` everything is read in one batch first.
    */
-  checkpoints(survey: S, after: Age | undefined, deadline: Deadline, wholeBatch: boolean): AsyncGenerator<Item | Gap>
+  checkpoints(
+    survey: S,
+    after: LogOrder | undefined,
+    deadline: Deadline,
+    wholeBatch: boolean,
+  ): AsyncGenerator<Item | Gap>
   /** Looks again for a record that was found and then failed its checksum. */
   judge(header: RecordHeader, deadline: Deadline): Promise<Verdict>
   /** Whether its checksums hold, and those of all that it builds on. */
-  isWhole(found: Found, window: RecordWindow, deadline: Deadline): Promise<boolean>
+  isWhole(stored: StoredCheckpoint, window: RecordWindow, deadline: Deadline): Promise<boolean>
   /** Whether a record that was read is still in its place. */
   isThere(record: RecordHeader, deadline: Deadline): Promise<boolean>
   /** Why the checkpoint of that number, which a delta builds on, cannot be found. */
-  judgeBase(sequence: bigint, delta: Found, deadline: Deadline): Promise<Verdict>
+  judgeBase(sequence: bigint, delta: StoredCheckpoint, deadline: Deadline): Promise<Verdict>
   tail(survey: S): Tail
 }

@@ -2,7 +2,7 @@
 import { CheckpointError } from '../errors.js'
 import type { SequenceRange } from './findings.js'
 import type { Survey } from './log-view.js'
-import type { Age } from './record/order.js'
+import type { LogOrder } from './record/order.js'
 
 function rangeOf({ newest, header, droppedThrough }: Survey): { oldest?: bigint; newest?: bigint } {
   if (newest === undefined || newest.sequence < header.firstSequence) return {}
@@ -43,7 +43,7 @@ export function outrun(): CheckpointError {
 /** @param known where to go on: behind the range, with `unread()` and `follow()`; and the newest whole one before a damaged end */
 export function damaged(
   { from, to }: SequenceRange,
-  { region, newest, epoch }: { region: string; newest?: Age | undefined; epoch?: bigint },
+  { region, newest, epoch }: { region: string; newest?: LogOrder | undefined; epoch?: bigint },
 ): CheckpointError {
   const one = from === to
   return new CheckpointError(

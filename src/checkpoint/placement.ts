@@ -4,12 +4,12 @@ import type { MendedMetadata, SequenceRange } from './findings.js'
 import type { RegionRange, RegionWrite } from './geometry.js'
 import type { LogHeader } from './metadata/log-header.js'
 import type { RecordHeader } from './record/header.js'
-import type { Age } from './record/order.js'
-import type { Found } from './record/stored.js'
+import type { LogOrder } from './record/order.js'
+import type { StoredCheckpoint } from './record/stored.js'
 
 export interface Loaded {
   readonly header: LogHeader
-  readonly newest: Found | undefined
+  readonly newest: StoredCheckpoint | undefined
   /** Of whole and of torn records, and of what the metadata says there was. */
   readonly greatestSequence: bigint
   /** Up to here all was durable, whether it is there or not. */
@@ -35,9 +35,9 @@ export interface Placement {
    * Whether so many cells more would overwrite the newest checkpoint that is acknowledged (and durable, where there is
    * such a thing): then what is in flight has to settle, and what is pending to be flushed, first.
    */
-  guarded(cells: number, first: boolean): boolean
+  overwritesNewest(cells: number, first: boolean): boolean
   /** Whether so many cells more would overwrite what the policy keeps. */
-  crowded(cells: number, released: (last: Age) => boolean): boolean
+  overwritesKept(cells: number, released: (last: LogOrder) => boolean): boolean
   /** Where the next record goes; `first` for the first record of a checkpoint. */
   next(first: boolean): { position: number; previousCrc: number }
   /**

@@ -26,8 +26,8 @@ import {
 } from './options.js'
 import { OverwriteView } from './overwrite/view.js'
 import { instanceBytes } from './record/header.js'
-import { type Age, compareAge, greater } from './record/order.js'
-import { type Found, requireAssemblable } from './record/stored.js'
+import { compareOrder, greater, type LogOrder } from './record/order.js'
+import { requireAssemblable, type StoredCheckpoint } from './record/stored.js'
 import type { RegionReadAccess } from './region-access.js'
 
 const mostAttempts = 10
@@ -81,14 +81,14 @@ export class CheckpointReader<T> {
   async latest(options: LatestOptions = {}): Promise<Checkpoint<T> | undefined> {
     const { beforeDamage = false, ...call } = take(latestOptions, options)
     const deadline = new Deadline(call)
-    let whole: { found: Found; payload: Uint8Array } | undefined
+    let whole: { stored: StoredCheckpoint; payload: Uint8Array } | undefined
     const survey = await this.view.survey(deadline, {
       newestOnly: true,
-      accept: async (found, window) => {
-        requireAssemblable(found)
-        const restored = await this.#restorer().bytes(found, window, deadline)
+      accept: async (stored, window) => {
+        requireAssemblable(stored)
+        const restored = await this.#restorer().bytes(stored, window, deadline)
         if (!(restored instanceof Uint8Array)) return false
-        whole = { found, payload: restored }
+        whole = { stored, payload: restored }
         return true
       },
     })
@@ -96,7 +96,7 @@ export class CheckpointReader<T> {
     const { damaged, missing } = survey
     if (damaged !== undefined && (newest === undefined || !beforeDamage)) throw this.#damagedEnd(survey)
     if (newest === undefined || whole === undefined) return undefined
-    const checkpoint = this.#checkpoint(whole.found, whole.payload)
+    const checkpoint = this.#checkpoint(whole.stored, whole.payload)
     return loggable({
       ...checkpoint,
       ...(damaged === undefined ? {} : { damaged: loggable(damaged) }),
@@ -120,7 +120,7 @@ export class CheckpointReader<T> {
     return this.#damaged(range ?? { from: 0n, to: 0n }, { newest: newestOf(survey) })
   }
 
-  #damaged(range: SequenceRange, place: { newest?: Age | undefined; epoch?: bigint }): CheckpointError {
+  #damaged(range: SequenceRange, place: { newest?: LogOrder | undefined; epoch?: bigint }): CheckpointError {
     return damaged(range, { region: this.access.id, ...place })
   }
 
@@ -131,11 +131,11 @@ export class CheckpointReader<T> {
    */
   async at(sequence: bigint, options?: CallOptions): Promise<Checkpoint<T>> {
     const deadline = new Deadline(options)
-    const { found, window } = await this.#find(sequence, deadline)
-    requireAssemblable(found)
-    const payload = await this.#restorer().bytes(found, window, deadline)
-    if (!(payload instanceof Uint8Array)) throw await this.#missing(found, payload, deadline)
-    return this.#checkpoint(found, payload)
+    const { stored, window } = await this.#find(sequence, deadline)
+    requireAssemblable(stored)
+    const payload = await this.#restorer().bytes(stored, window, deadline)
+    if (!(payload instanceof Uint8Array)) throw await this.#missing(stored, payload, deadline)
+    return this.#checkpoint(stored, payload)
   }
 
   /**
@@ -152,11 +152,11 @@ export class CheckpointReader<T> {
 
   async #all(survey: Survey, deadline: Deadline): Promise<Checkpoint<T>[]> {
     const restorer = this.#restorer(true)
-    let kept: { found: Found; checkpoint: Checkpoint<T> }[] = []
+    let kept: { stored: StoredCheckpoint; checkpoint: Checkpoint<T> }[] = []
     // What lies before a record that is being overwritten is going, too.
     const dropThrough = async (gone: bigint) => {
-      const before = kept.findLast(({ found }) => found.sequence <= gone)
-      if (await this.#isPassed(before?.found, deadline)) kept = kept.filter(({ found }) => found.sequence > gone)
+      const before = kept.findLast(({ stored }) => stored.sequence <= gone)
+      if (await this.#isPassed(before?.stored, deadline)) kept = kept.filter(({ stored }) => stored.sequence > gone)
     }
     for await (const item of this.view.checkpoints(survey, undefined, deadline, true)) {
       if ('gap' in item) {
@@ -164,18 +164,18 @@ export class CheckpointReader<T> {
         if (item.gap === 'lapped') await dropThrough(item.sequence)
         continue
       }
-      const { found, window } = item
-      requireAssemblable(found)
-      if (isCut(found, survey)) continue
-      const payload = await restorer.bytes(found, window, deadline)
+      const { stored, window } = item
+      requireAssemblable(stored)
+      if (isCut(stored, survey)) continue
+      const payload = await restorer.bytes(stored, window, deadline)
       if (payload instanceof Uint8Array) {
-        kept.push({ found, checkpoint: this.#checkpoint(found, payload) })
+        kept.push({ stored, checkpoint: this.#checkpoint(stored, payload) })
         continue
       }
-      const verdict = await this.#verdict(found, payload, deadline)
-      if (verdict === 'damaged') throw this.#damaged(rangeOf(found), found)
+      const verdict = await this.#verdict(stored, payload, deadline)
+      if (verdict === 'damaged') throw this.#damaged(rangeOf(stored), stored)
       // Of a delta it is the base that went, with what lies before it; what lies between is kept.
-      if (verdict === 'lapped') await dropThrough(payload.why === 'base' ? payload.missing : found.sequence)
+      if (verdict === 'lapped') await dropThrough(payload.why === 'base' ? payload.missing : stored.sequence)
     }
     return kept.map(({ checkpoint }) => checkpoint)
   }
@@ -184,7 +184,7 @@ export class CheckpointReader<T> {
    * Whether a writer that came round has overwritten what was read in front of something that is gone. If not, a crash left a
    * hole: it took a writer that had come round to there, or what was not durable yet.
    */
-  async #isPassed(before: Found | undefined, deadline: Deadline): Promise<boolean> {
+  async #isPassed(before: StoredCheckpoint | undefined, deadline: Deadline): Promise<boolean> {
     return before === undefined || !(await this.view.isThere(before.last, deadline))
   }
 
@@ -205,14 +205,14 @@ export class CheckpointReader<T> {
     })
   }
 
-  async #list(survey: Survey, deadline: Deadline): Promise<(Found | Gap)[]> {
-    let kept: (Found | Gap)[] = []
-    const lastFound = () => kept.findLast((item): item is Found => !('gap' in item))
+  async #list(survey: Survey, deadline: Deadline): Promise<(StoredCheckpoint | Gap)[]> {
+    let kept: (StoredCheckpoint | Gap)[] = []
+    const lastStored = () => kept.findLast((item): item is StoredCheckpoint => !('gap' in item))
     for await (const item of this.view.checkpoints(survey, undefined, deadline, false)) {
       if (!('gap' in item)) {
-        if (!isCut(item.found, survey)) kept.push(item.found)
+        if (!isCut(item.stored, survey)) kept.push(item.stored)
       } else if (item.gap === 'damaged') kept.push(item)
-      else if (item.gap === 'lapped' && (await this.#isPassed(lastFound(), deadline))) kept = []
+      else if (item.gap === 'lapped' && (await this.#isPassed(lastStored(), deadline))) kept = []
     }
     return kept
   }
@@ -241,7 +241,7 @@ export class CheckpointReader<T> {
     }
     const restorer = this.#restorer(true)
     const fromOldest = after.epoch + after.sequence === 0n
-    let before: Found | undefined
+    let before: StoredCheckpoint | undefined
     // From the oldest on there is nobody who missed anything: a hole is passed over, and so is what goes while it is looked at.
     // So it is for who goes on behind damage: from the oldest on he would meet that again.
     const passesOver = async () =>
@@ -253,18 +253,18 @@ export class CheckpointReader<T> {
         if (item.gap === 'lapped' && !(await passesOver())) throw await this.#lapped(item.sequence, deadline)
         continue
       }
-      const { found, window } = item
-      requireAssemblable(found)
-      if (fromOldest && before === undefined && isCut(found, survey)) continue
-      const payload = await restorer.bytes(found, window, deadline)
+      const { stored, window } = item
+      requireAssemblable(stored)
+      if (fromOldest && before === undefined && isCut(stored, survey)) continue
+      const payload = await restorer.bytes(stored, window, deadline)
       if (payload instanceof Uint8Array) {
-        yield this.#checkpoint(found, payload)
-        before = found
+        yield this.#checkpoint(stored, payload)
+        before = stored
         continue
       }
-      const verdict = await this.#verdict(found, payload, deadline)
-      if (verdict === 'damaged') throw this.#damaged(rangeOf(found), found)
-      if (verdict === 'lapped' && !(await passesOver())) throw await this.#lapped(found.sequence, deadline)
+      const verdict = await this.#verdict(stored, payload, deadline)
+      if (verdict === 'damaged') throw this.#damaged(rangeOf(stored), stored)
+      if (verdict === 'lapped' && !(await passesOver())) throw await this.#lapped(stored.sequence, deadline)
     }
     // All of it went while it was read.
     if (fromOldest && before === undefined) throw await this.#lapped(newest.sequence, deadline)
@@ -289,8 +289,8 @@ export class CheckpointReader<T> {
         view: this.view,
         start: async (deadline) => cursor ?? this.#savedCursor(from as string, deadline),
         restorer: this.#restorer(true),
-        verdict: (found, why, deadline) => this.#verdict(found, why, deadline),
-        checkpoint: (found, payload) => this.#checkpoint(found, payload),
+        verdict: (stored, why, deadline) => this.#verdict(stored, why, deadline),
+        checkpoint: (stored, payload) => this.#checkpoint(stored, payload),
         save: (name, at, call) => this.saveCursor(name, at, call),
       },
       word ? from : 'cursor',
@@ -312,22 +312,22 @@ export class CheckpointReader<T> {
           const deadline = new Deadline(options)
           item ??= await this.#find(sequence, deadline)
           while (rest === undefined || rest.length === 0) {
-            const part = item.found.parts[next++]
+            const part = item.stored.parts[next++]
             if (part === undefined) {
               controller.close()
               return
             }
             item.window.renew(deadline)
-            if (item.found.parts.length === 1) {
-              requireAssemblable(item.found)
-              const whole = await this.#restorer().bytes(item.found, item.window, deadline)
-              if (!(whole instanceof Uint8Array)) throw await this.#missing(item.found, whole, deadline)
+            if (item.stored.parts.length === 1) {
+              requireAssemblable(item.stored)
+              const whole = await this.#restorer().bytes(item.stored, item.window, deadline)
+              if (!(whole instanceof Uint8Array)) throw await this.#missing(item.stored, whole, deadline)
               rest = whole
               continue
             }
             const bytes = new Uint8Array(part.payloadBytes)
             if (!(await item.window.payloadInto(part, bytes))) {
-              throw await this.#missing(item.found, { why: 'torn' }, deadline)
+              throw await this.#missing(item.stored, { why: 'torn' }, deadline)
             }
             rest = bytes
           }
@@ -360,9 +360,9 @@ export class CheckpointReader<T> {
     return known.reduce(greater, newest?.last.durableSequence ?? 0n)
   }
 
-  #checkpoint(found: Found, payload: Uint8Array): Checkpoint<T> {
-    const { codec, storedBytes: _stored, baseSequence: _base, damaged: _, ...info } = infoOf(found, this.access.id)
-    const at = `Checkpoint ${found.sequence} of region ${JSON.stringify(this.access.name)}`
+  #checkpoint(stored: StoredCheckpoint, payload: Uint8Array): Checkpoint<T> {
+    const { codec, storedBytes: _stored, baseSequence: _base, damaged: _, ...info } = infoOf(stored, this.access.id)
+    const at = `Checkpoint ${stored.sequence} of region ${JSON.stringify(this.access.name)}`
     return loggable({ ...info, value: decodeWith(this.codec, codec, payload, info.schema, at) })
   }
 
@@ -384,7 +384,7 @@ export class CheckpointReader<T> {
     }
     if (end !== undefined && sequence >= end.from && sequence <= end.to) throw this.#damagedEnd(survey)
     if (newest === undefined || sequence > newest.sequence) throw notFound(sequence, survey, 'was not written yet')
-    if (item !== undefined && isCut(item.found, survey)) throw lapped(sequence, survey)
+    if (item !== undefined && isCut(item.stored, survey)) throw lapped(sequence, survey)
     if (item !== undefined && (sequence > droppedThrough || this.access.mode === 'overwrite')) return item
     if (sequence <= droppedThrough) throw lapped(sequence, survey)
     for await (const part of this.view.checkpoints(survey, undefined, deadline, false)) {
@@ -398,14 +398,14 @@ export class CheckpointReader<T> {
   }
 
   /** Again, if the newest is gone before it is read: without it what was found might be nothing, and look like an empty log. */
-  async #throughNewest<I extends Age>(deadline: Deadline, gather: (survey: Survey) => Promise<I[]>): Promise<I[]> {
+  async #throughNewest<I extends LogOrder>(deadline: Deadline, gather: (survey: Survey) => Promise<I[]>): Promise<I[]> {
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
       const survey = await this.view.survey(deadline)
       const newest = newestOf(survey)
       const found = newest === undefined && survey.damaged === undefined ? [] : await gather(survey)
       if (newest === undefined) return found
       const last = found.findLast((item) => !('gap' in item))
-      if (last !== undefined && compareAge(last, newest) === 0) return found
+      if (last !== undefined && compareOrder(last, newest) === 0) return found
     }
     throw outrun()
   }
@@ -414,28 +414,28 @@ export class CheckpointReader<T> {
     return new Restorer(this.access, (sequence, deadline) => this.view.find(sequence, deadline), remembers)
   }
 
-  async #verdict(found: Found, why: Unrestorable, deadline: Deadline): Promise<Verdict> {
-    if (why.why !== 'base') return why.why === 'torn' ? this.view.judge(found.last, deadline) : 'damaged'
-    if (isCut(found, await this.view.survey(deadline, { accept: async () => true }))) return 'lapped'
+  async #verdict(stored: StoredCheckpoint, why: Unrestorable, deadline: Deadline): Promise<Verdict> {
+    if (why.why !== 'base') return why.why === 'torn' ? this.view.judge(stored.last, deadline) : 'damaged'
+    if (isCut(stored, await this.view.survey(deadline, { accept: async () => true }))) return 'lapped'
     const base = await this.view.find(why.missing, deadline)
-    if (base !== undefined) return this.view.judge(base.found.last, deadline)
-    return this.view.judgeBase(why.missing, found, deadline)
+    if (base !== undefined) return this.view.judge(base.stored.last, deadline)
+    return this.view.judgeBase(why.missing, stored, deadline)
   }
 
-  async #missing(found: Found, why: Unrestorable, deadline: Deadline): Promise<CheckpointError> {
-    const verdict = await this.#verdict(found, why, deadline)
-    if (verdict === 'damaged') return this.#damaged(rangeOf(found), found)
+  async #missing(stored: StoredCheckpoint, why: Unrestorable, deadline: Deadline): Promise<CheckpointError> {
+    const verdict = await this.#verdict(stored, why, deadline)
+    if (verdict === 'damaged') return this.#damaged(rangeOf(stored), stored)
     const survey = await this.view.survey(deadline)
     return verdict === 'lapped'
-      ? lapped(found.sequence, survey)
-      : notFound(found.sequence, survey, 'was not written whole, or lost before it was durable')
+      ? lapped(stored.sequence, survey)
+      : notFound(stored.sequence, survey, 'was not written whole, or lost before it was durable')
   }
 
   async #lapped(sequence: bigint, deadline: Deadline): Promise<CheckpointError> {
     return lapped(sequence, await this.view.survey(deadline))
   }
 
-  #requireCursor(cursor: unknown): Age {
+  #requireCursor(cursor: unknown): LogOrder {
     const { region, epoch, sequence } = cursorFields(cursor)
     if (region !== this.access.id) {
       throw new CheckpointError(
@@ -447,7 +447,7 @@ export class CheckpointReader<T> {
     return { epoch, sequence }
   }
 
-  async #savedCursor(name: string, deadline: Deadline): Promise<Age> {
+  async #savedCursor(name: string, deadline: Deadline): Promise<LogOrder> {
     const { cursors } = await this.access.metadata(deadline.rest())
     const saved = cursors.find((cursor) => cursor.name === name)
     if (saved !== undefined) return saved
@@ -487,11 +487,11 @@ function cursorFields(cursor: unknown): Cursor {
 }
 
 /** What is not cleared. */
-function newestOf({ newest, header }: Survey): Found | undefined {
+function newestOf({ newest, header }: Survey): StoredCheckpoint | undefined {
   return newest === undefined || newest.sequence < header.firstSequence ? undefined : newest
 }
 
-function rangeOf({ sequence }: Age): SequenceRange {
+function rangeOf({ sequence }: LogOrder): SequenceRange {
   return { from: sequence, to: sequence }
 }
 

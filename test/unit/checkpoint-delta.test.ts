@@ -421,9 +421,9 @@ test('what was read before the unit crashed is no base for what is read afterwar
   const restorer = new Restorer(access, (sequence, until) => view.find(sequence, until), true)
   const [second, third] = [await view.find(2n, deadline), await view.find(3n, deadline)]
   if (second === undefined || third === undefined) throw new Error('not found')
-  expect(await restorer.bytes(second.found, second.window, deadline)).toBeInstanceOf(Uint8Array)
+  expect(await restorer.bytes(second.stored, second.window, deadline)).toBeInstanceOf(Uint8Array)
   memory.crash(0)
-  const restored = await restorer.bytes(third.found, third.window, deadline)
+  const restored = await restorer.bytes(third.stored, third.window, deadline)
   expect(restored).toEqual({ why: 'base', missing: 2n })
 })
 

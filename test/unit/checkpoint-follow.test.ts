@@ -2,7 +2,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { type CheckpointLog, type Follow, openLog, openReader } from '../../src/checkpoint/index.js'
-import { compareAge } from '../../src/checkpoint/record/order.js'
+import { compareOrder } from '../../src/checkpoint/record/order.js'
 import { CheckpointError } from '../../src/errors.js'
 import { MemoryRegion, type MemoryRegionOptions } from './memory-region.js'
 import { Random, testSeed } from './random.js'
@@ -144,7 +144,7 @@ describe.each(['append', 'overwrite'] as const)('%s', (mode) => {
     const second = openLog(memory.owner())
     const { sequence } = await second.append(number(3))
     expect((await next).value).toMatchObject({ epoch: 2n, sequence, value: number(3) })
-    expect(compareAge(follow.cursor, lost)).toBeGreaterThan(0)
+    expect(compareOrder(follow.cursor, lost)).toBeGreaterThan(0)
     await second.append(number(4))
     expect(await take(follow, 1)).toEqual([number(4)])
   })
@@ -294,7 +294,7 @@ class Witness {
         for await (const checkpoint of this.#follow) {
           const { epoch, sequence, value } = checkpoint
           const last = this.#given.at(-1)
-          if (last !== undefined) expect(compareAge(checkpoint, last), 'out of order or twice').toBeGreaterThan(0)
+          if (last !== undefined) expect(compareOrder(checkpoint, last), 'out of order or twice').toBeGreaterThan(0)
           expect(value.length).toBeGreaterThanOrEqual(5)
           const id = new DataView(value.buffer, value.byteOffset).getUint32(0)
           expect(
@@ -319,13 +319,14 @@ class Witness {
     const all = await openReader(this.memory.reader()).all()
     const newest = all.at(-1)
     const end = performance.now() + 20_000
-    const reached = () => newest === undefined || compareAge(this.#follow.cursor, newest) >= 0
+    const reached = () => newest === undefined || compareOrder(this.#follow.cursor, newest) >= 0
     while (!reached() && performance.now() < end) await Promise.race([setTimeout(2), this.done])
     expect(reached(), `stands at ${this.#follow.cursor.sequence}, newest is ${newest?.sequence}`).toBe(true)
     const begin = this.#given[0]
     const given = new Map(this.#given.map((checkpoint) => [`${checkpoint.epoch}/${checkpoint.sequence}`, checkpoint]))
     for (const checkpoint of all) {
-      if (begin === undefined || compareAge(checkpoint, begin) < 0 || this.memory.options.mode === 'overwrite') continue
+      if (begin === undefined || compareOrder(checkpoint, begin) < 0 || this.memory.options.mode === 'overwrite')
+        continue
       const name = `${checkpoint.epoch}/${checkpoint.sequence}`
       expect(given.has(name), `${name} was not given`).toBe(true)
       expect(Buffer.compare(given.get(name)?.value as Uint8Array, checkpoint.value)).toBe(0)

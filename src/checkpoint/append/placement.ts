@@ -15,7 +15,7 @@ import { mendMetadata } from '../metadata/mending.js'
 import { TipWriter } from '../metadata/tip-writer.js'
 import type { Loaded, Placement } from '../placement.js'
 import type { Crc32c, RecordHeader } from '../record/header.js'
-import { type Age, compareAge, greater } from '../record/order.js'
+import { compareOrder, greater, type LogOrder } from '../record/order.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import type { AppendSurvey, AppendView } from './view.js'
 
@@ -34,9 +34,9 @@ export class AppendPlacement implements Placement {
   #directory = new Uint8Array(0)
   #dirty = new Set<number>()
   /** Segments with records in them, oldest first, and the last record that starts in each. */
-  #segments: { segment: number; last: Age }[] = []
+  #segments: { segment: number; last: LogOrder }[] = []
   /** Start of the checkpoint whose segment must not be entered. */
-  #guard: number | undefined
+  #newestFrom: number | undefined
   #newestSettled: number | undefined
   #pending: { from: number; to: number } | undefined
   #pendingEntries: { from: number; to: number } | undefined
@@ -62,7 +62,7 @@ export class AppendPlacement implements Placement {
     this.#pending = undefined
     this.#pendingEntries = undefined
     this.#previous = undefined
-    this.#guard = undefined
+    this.#newestFrom = undefined
     this.#newestSettled = undefined
     this.#next = newest === undefined ? header.position : newest.last.position + newest.last.cells
     const { durableSequence } = metadata
@@ -81,7 +81,7 @@ export class AppendPlacement implements Placement {
     const bySegment = entries.filter(({ index }) => index < segments)
     for (const [index, entry] of bySegment.entries()) {
       const following = bySegment[index - 1]
-      let last: Age = newest
+      let last: LogOrder = newest
       if (following !== undefined) {
         last = {
           epoch: following.epoch,
@@ -93,7 +93,7 @@ export class AppendPlacement implements Placement {
     const start = await this.#view.startOf(newest, deadline)
     this.#newestSettled = start
     if (durable || this.#access.strongest === 'visible') {
-      this.#guard = start
+      this.#newestFrom = start
     } else {
       // Nobody knows what became durable behind the sequence that the newest record names.
       const { durableSequence } = newest.last
@@ -101,7 +101,7 @@ export class AppendPlacement implements Placement {
         ({ sequence, part }) => sequence < durableSequence || (sequence === durableSequence && part === 0),
       )
       const from = Math.min(known?.position ?? entries.at(-1)?.position ?? start, start)
-      this.#guard = from
+      this.#newestFrom = from
       this.#pending = { from, to: this.#next }
       this.#pendingEntries = { from: 0, to: segments + this.#geometry.marks }
     }
@@ -140,7 +140,7 @@ export class AppendPlacement implements Placement {
   #directoryOf({ entries, metadata }: AppendSurvey): Uint8Array<ArrayBuffer> {
     const { segments, marks } = this.#geometry
     const directory = new Uint8Array((segments + marks) * entryBytes)
-    const oldestFirst = [...metadata.entries].sort(compareAge)
+    const oldestFirst = [...metadata.entries].sort(compareOrder)
     for (const entry of [...oldestFirst, ...entries]) {
       const target = entryOf(directory, entry.index)
       writeEntry(target, entry, entry.previousSequence, this.#instanceCrc, this.#crc32c)
@@ -148,12 +148,12 @@ export class AppendPlacement implements Placement {
     return directory
   }
 
-  guarded(cells: number): boolean {
-    if (this.#guard === undefined) return false
-    return this.#lastSegment(cells) - this.#geometry.segments >= this.#segmentOf(this.#guard)
+  overwritesNewest(cells: number): boolean {
+    if (this.#newestFrom === undefined) return false
+    return this.#lastSegment(cells) - this.#geometry.segments >= this.#segmentOf(this.#newestFrom)
   }
 
-  crowded(cells: number, released: (last: Age) => boolean): boolean {
+  overwritesKept(cells: number, released: (last: LogOrder) => boolean): boolean {
     const through = this.#lastSegment(cells) - this.#geometry.segments
     return this.#segments.some(({ segment, last }) => segment <= through && !released(last))
   }
@@ -180,7 +180,7 @@ export class AppendPlacement implements Placement {
     const { segmentCells, area } = this.#geometry
     const least = Math.ceil(end / segmentCells) * segmentCells
     if (this.#access.onFull !== 'drop-oldest') return least
-    const most = this.#segmentOf(this.#guard ?? 0) * segmentCells + area.cells
+    const most = this.#segmentOf(this.#newestFrom ?? 0) * segmentCells + area.cells
     return Math.max(least, Math.min(Math.ceil((end + ahead) / segmentCells) * segmentCells, most))
   }
 
@@ -201,7 +201,7 @@ export class AppendPlacement implements Placement {
     }
     this.#previous = { headerCrc, sequence, position }
     this.#next = position + cells
-    this.#guard ??= position
+    this.#newestFrom ??= position
     this.#addPending(position, cells)
     const writes = this.#takeDirty()
     this.#tips.name(header)
@@ -235,11 +235,11 @@ export class AppendPlacement implements Placement {
   settled(start: number, sequence: bigint, durable: boolean): void {
     this.#newestSettled = start
     if (durable) this.#tips.settled(sequence)
-    if (durable || this.#access.strongest === 'visible') this.#guard = start
+    if (durable || this.#access.strongest === 'visible') this.#newestFrom = start
   }
 
   flushed(): void {
-    if (this.#newestSettled !== undefined) this.#guard = this.#newestSettled
+    if (this.#newestSettled !== undefined) this.#newestFrom = this.#newestSettled
   }
 
   #segmentOf(position: number): number {

@@ -4,7 +4,7 @@ import { type AppendGeometry, cellBytes, physicalRanges, recordHeaderBytes } fro
 import type { Item, Survey, Tail } from '../log-view.js'
 import { type LogHeader, logHeaderUsedBytes, readLogHeader } from '../metadata/log-header.js'
 import { type Crc32c, continues, isLast, parseRecordHeader, type RecordHeader } from '../record/header.js'
-import { type Found, foundOf } from '../record/stored.js'
+import { type StoredCheckpoint, storedOf } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
 
@@ -42,8 +42,8 @@ export class AppendTail implements Tail {
     return (await this.#fromWindow(deadline)) ?? this.#look(deadline)
   }
 
-  advance(found: Found): void {
-    this.#anchor = found.last
+  advance(stored: StoredCheckpoint): void {
+    this.#anchor = stored.last
     this.#parts = []
   }
 
@@ -102,8 +102,8 @@ export class AppendTail implements Tail {
     for (; current !== undefined; current = await window.next(current)) {
       const parts = current.part === 0 ? [current] : [...this.#parts, current]
       if (isLast(current)) {
-        const found = foundOf(parts)
-        return found === undefined ? undefined : { found, window }
+        const stored = storedOf(parts)
+        return stored === undefined ? undefined : { stored, window }
       }
       this.#parts = parts
     }

@@ -18,8 +18,8 @@ import { isZero, type LogMetadata, metadataRanges, parseMetadata, sameMetadata }
 import { type Anchor, type DirectoryEntry, durableThrough, orderAnchors } from '../metadata/directory.js'
 import { outrun } from '../missing.js'
 import { type Crc32c, continues, isLast, type RecordHeader } from '../record/header.js'
-import { type Age, compareAge, greater, lesser } from '../record/order.js'
-import { Assembler, type Found, foundOf, largestAssembledBytes, verifyFound } from '../record/stored.js'
+import { compareOrder, greater, type LogOrder, lesser } from '../record/order.js'
+import { Assembler, largestAssembledBytes, type StoredCheckpoint, storedOf, verifyStored } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
 import { isVerified, noteVerified } from '../verified.js'
@@ -105,28 +105,28 @@ export class AppendView implements LogView<AppendSurvey> {
   }
 
   /** Position of the first record that a checkpoint needs. */
-  async startOf(found: Found, deadline: Deadline): Promise<number> {
-    const [{ position, baseSequence }] = found.parts
-    if (!isDelta(found)) return position
-    return (await this.find(baseSequence, deadline))?.found.parts[0].position ?? position
+  async startOf(stored: StoredCheckpoint, deadline: Deadline): Promise<number> {
+    const [{ position, baseSequence }] = stored.parts
+    if (!isDelta(stored)) return position
+    return (await this.find(baseSequence, deadline))?.stored.parts[0].position ?? position
   }
 
   /** Whether all of a checkpoint is there, what a delta builds on too. */
-  async isWhole(found: Found, window: RecordWindow, deadline: Deadline): Promise<boolean> {
+  async isWhole(stored: StoredCheckpoint, window: RecordWindow, deadline: Deadline): Promise<boolean> {
     const access = this.#access
-    if (isVerified(access, found)) return true
-    if (isDelta(found)) {
+    if (isVerified(access, stored)) return true
+    if (isDelta(stored)) {
       const restorer = new Restorer(access, (sequence, until) => this.find(sequence, until))
-      return (await restorer.bytes(found, window, deadline)) instanceof Uint8Array
+      return (await restorer.bytes(stored, window, deadline)) instanceof Uint8Array
     }
     const { unitStart } = access
-    const whole = await verifyFound(found, window)
-    if (whole) noteVerified(access, unitStart, found)
+    const whole = await verifyStored(stored, window)
+    if (whole) noteVerified(access, unitStart, stored)
     return whole
   }
 
   #holds(deadline: Deadline): Accept {
-    return (found, window) => this.isWhole(found, window, deadline)
+    return (stored, window) => this.isWhole(stored, window, deadline)
   }
 
   async find(sequence: bigint, deadline: Deadline): Promise<Item | undefined> {
@@ -136,7 +136,7 @@ export class AppendView implements LogView<AppendSurvey> {
 
   async *checkpoints(
     survey: AppendSurvey,
-    after: Age | undefined,
+    after: LogOrder | undefined,
     deadline: Deadline,
     wholeBatch: boolean,
   ): AsyncGenerator<Item | Gap> {
@@ -151,15 +151,15 @@ export class AppendView implements LogView<AppendSurvey> {
 
   async *#kept(
     survey: AppendSurvey,
-    newest: Found,
-    after: Age | undefined,
+    newest: StoredCheckpoint,
+    after: LogOrder | undefined,
     deadline: Deadline,
     wholeBatch: boolean,
   ): AsyncGenerator<Item | Gap> {
     const { header } = survey
     const entries = survey.entries.toReversed()
-    const wanted = (found: Age) =>
-      found.sequence >= header.firstSequence && (after === undefined || compareAge(found, after) > 0)
+    const wanted = (found: LogOrder) =>
+      found.sequence >= header.firstSequence && (after === undefined || compareOrder(found, after) > 0)
     // The last entry at or before the first that is wanted.
     let index = entries.findLastIndex((entry) => !wanted(entry))
     if (index < 0) index = 0
@@ -208,7 +208,7 @@ export class AppendView implements LogView<AppendSurvey> {
       }
       last = record
       const whole = assembler.add(record)
-      if (whole !== undefined && wanted(whole)) yield { found: whole, window }
+      if (whole !== undefined && wanted(whole)) yield { stored: whole, window }
     }
     if (last !== undefined && last.position + last.cells >= end) return
     const gap = await gapBefore(undefined, newest.sequence)
@@ -368,7 +368,7 @@ export class AppendView implements LogView<AppendSurvey> {
     return (await this.#window(deadline).header(position, true))?.headerCrc === headerCrc
   }
 
-  async judgeBase(sequence: bigint, { last }: Found, deadline: Deadline): Promise<Verdict> {
+  async judgeBase(sequence: bigint, { last }: StoredCheckpoint, deadline: Deadline): Promise<Verdict> {
     const survey = await this.survey(deadline, { accept: async () => true })
     const { newest, entries, metadata, witnesses, droppedThrough } = survey
     if (newest === undefined) return 'lost'
@@ -390,13 +390,13 @@ export class AppendView implements LogView<AppendSurvey> {
    * A writer may have gone on as far as it had reserved, and a crash may take all that but leave what it did to the lap before:
    * from here on nothing can have been overwritten. Nor can the segment of the newest durable record.
    */
-  #untouchedFrom({ parts }: Found, { reserved }: LogMetadata): number {
+  #untouchedFrom({ parts }: StoredCheckpoint, { reserved }: LogMetadata): number {
     const { segmentCells, area } = this.#geometry
     return Math.min(Math.floor(parts[0].position / segmentCells) * segmentCells, reserved - area.cells)
   }
 
   /** A record being written, or left torn, may reach as far as the largest would: nothing is safe below this position. */
-  #safeFrom({ last }: Found): number {
+  #safeFrom({ last }: StoredCheckpoint): number {
     const { segmentCells, segments, area } = this.#geometry
     const reach = last.position + last.cells + area.maximumCells - 1
     return (Math.floor(reach / segmentCells) - segments + 1) * segmentCells
@@ -443,14 +443,14 @@ export class AppendView implements LogView<AppendSurvey> {
   }
 
   /** Whether the directory read knows the segment of the newest record. */
-  #fits({ entries }: Snapshot, newest: Found | undefined): boolean {
+  #fits({ entries }: Snapshot, newest: StoredCheckpoint | undefined): boolean {
     const top = entries[0]
     if (top === undefined || newest === undefined) return true
     const { segmentCells } = this.#geometry
     return Math.floor(newest.last.position / segmentCells) <= Math.floor(top.position / segmentCells)
   }
 
-  #keptFrom({ last }: Found, metadata: LogMetadata): number {
+  #keptFrom({ last }: StoredCheckpoint, metadata: LogMetadata): number {
     const { segmentCells, segments, area } = this.#geometry
     const end = last.position + last.cells
     const within = (Math.floor((end - 1) / segmentCells) - segments + 1) * segmentCells
@@ -462,7 +462,7 @@ export class AppendView implements LogView<AppendSurvey> {
    * With entries for the oldest segments that are kept, if both copies have lost these: what lies in front of the oldest entry
    * is not led to by any other. Most often one large record reaches over the segments that have none.
    */
-  async #withOldest(snapshot: Snapshot, newest: Found | undefined, deadline: Deadline): Promise<Snapshot> {
+  async #withOldest(snapshot: Snapshot, newest: StoredCheckpoint | undefined, deadline: Deadline): Promise<Snapshot> {
     if (newest === undefined || snapshot.rebuilt) return snapshot
     const { metadata, entries } = snapshot
     const { segmentCells, segments } = this.#geometry
@@ -490,7 +490,7 @@ export class AppendView implements LogView<AppendSurvey> {
     return { ...snapshot, entries: [...entries, ...found] }
   }
 
-  #surveyOf({ metadata, rebuilt, ...snapshot }: Snapshot, newest: Found | undefined): AppendSurvey {
+  #surveyOf({ metadata, rebuilt, ...snapshot }: Snapshot, newest: StoredCheckpoint | undefined): AppendSurvey {
     const { header } = metadata
     const witnesses = [...metadata.tips, ...metadata.entries]
     const lost = lostBehind(newest, header, metadata)
@@ -526,10 +526,10 @@ export class AppendView implements LogView<AppendSurvey> {
    */
   async #beyond(
     { anchors, metadata }: Snapshot,
-    newest: Found | undefined,
+    newest: StoredCheckpoint | undefined,
     deadline: Deadline,
     accept: Accept,
-  ): Promise<Found | undefined> {
+  ): Promise<StoredCheckpoint | undefined> {
     const [top] = anchors
     if (top === undefined) return undefined
     const { segmentCells } = this.#geometry
@@ -537,16 +537,16 @@ export class AppendView implements LogView<AppendSurvey> {
     const to = (Math.floor(top.position / segmentCells) + 1) * segmentCells
     const window = this.#window(deadline)
     const assembler = new Assembler()
-    const candidates: Found[] = []
+    const candidates: StoredCheckpoint[] = []
     let last: RecordHeader | undefined
     for (const record of await window.scan(from, to)) {
       if (last !== undefined && !continues(last, record)) assembler.reset()
       last = record
-      const found = assembler.add(record)
-      if (found !== undefined && found.sequence > metadata.durableSequence) candidates.push(found)
+      const stored = assembler.add(record)
+      if (stored !== undefined && stored.sequence > metadata.durableSequence) candidates.push(stored)
     }
-    candidates.sort((a, b) => compareAge(b, a))
-    for (const found of candidates) if (await accept(found, window)) return found
+    candidates.sort((a, b) => compareOrder(b, a))
+    for (const stored of candidates) if (await accept(stored, window)) return stored
     return undefined
   }
 
@@ -555,7 +555,7 @@ export class AppendView implements LogView<AppendSurvey> {
     snapshot: Snapshot,
     deadline: Deadline,
     accept: Accept,
-  ): Promise<{ newest: Found | undefined; certain: boolean }> {
+  ): Promise<{ newest: StoredCheckpoint | undefined; certain: boolean }> {
     let unfinished: bigint | undefined
     let certain = true
     for (const entry of snapshot.anchors) {
@@ -572,11 +572,11 @@ export class AppendView implements LogView<AppendSurvey> {
         if (!isLast(last)) {
           if (end === run.length) unfinished = last.sequence
         } else if (group[0]?.part === 0) {
-          const found = foundOf(group)
-          if (found !== undefined && (await accept(found, window))) return { newest: found, certain }
+          const stored = storedOf(group)
+          if (stored !== undefined && (await accept(stored, window))) return { newest: stored, certain }
         } else {
           const item = await this.#gather(last.sequence, snapshot.anchors, deadline)
-          if (item !== undefined && (await accept(item.found, item.window))) return { newest: item.found, certain }
+          if (item !== undefined && (await accept(item.stored, item.window))) return { newest: item.stored, certain }
         }
         end = start
       }
@@ -608,8 +608,8 @@ export class AppendView implements LogView<AppendSurvey> {
       let header = await window.header(anchor.position)
       if (header?.headerCrc !== anchor.headerCrc) continue
       while (header !== undefined && header.sequence <= sequence) {
-        const found = assembler.add(header)
-        if (found?.sequence === sequence) return { found, window }
+        const stored = assembler.add(header)
+        if (stored?.sequence === sequence) return { stored, window }
         header = await window.next(header)
       }
     }
@@ -623,8 +623,8 @@ export class AppendView implements LogView<AppendSurvey> {
     const from = previous?.position ?? next.position - this.#geometry.area.cells
     const assembler = new Assembler()
     for (const before of await this.#leadingTo(record, Math.max(from, 0), window)) {
-      const found = assembler.add(before)
-      if (found?.sequence === sequence) return { found, window }
+      const stored = assembler.add(before)
+      if (stored?.sequence === sequence) return { stored, window }
     }
     return undefined
   }

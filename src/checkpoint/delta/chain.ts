@@ -16,7 +16,7 @@ export interface ChainLink {
   /** Undefined until it was sent. */
   header: RecordHeader | undefined
   /** Since which look at the log's end it is known to be there. */
-  era: number
+  recovery: number
 }
 
 /**
@@ -65,6 +65,6 @@ export class DeltaChain {
 }
 
 export function makeLink(bytes: number, base: ChainLink | undefined): ChainLink {
-  const link = { bytes, base, depth: base === undefined ? 0 : base.depth + 1, header: undefined, era: -1 }
+  const link = { bytes, base, depth: base === undefined ? 0 : base.depth + 1, header: undefined, recovery: -1 }
   return Object.assign(link, { root: base?.root ?? (link as unknown as ChainLink) })
 }

@@ -2,8 +2,8 @@
 import type { Deadline } from '../deadline.js'
 import type { Item, LogView, Survey } from '../log-view.js'
 import { recordKind } from '../record/header.js'
-import type { Age } from '../record/order.js'
-import type { Found } from '../record/stored.js'
+import type { LogOrder } from '../record/order.js'
+import type { StoredCheckpoint } from '../record/stored.js'
 import type { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
 import { noteVerified } from '../verified.js'
@@ -17,29 +17,34 @@ export type Find = (sequence: bigint, deadline: Deadline) => Promise<Item | unde
  */
 export type Unrestorable = { readonly why: 'torn' | 'malformed' } | { readonly why: 'base'; readonly missing: bigint }
 
-export function isDelta({ parts }: Found): boolean {
+export function isDelta({ parts }: StoredCheckpoint): boolean {
   return parts[0].kind === recordKind.delta
 }
 
 /** Whether it is a delta in a chain of which the ring has dropped the beginning. */
-export function isCut(found: Found, { droppedThrough }: Pick<Survey, 'droppedThrough'>): boolean {
-  return isDelta(found) && found.parts[0].baseSequence <= droppedThrough
+export function isCut(stored: StoredCheckpoint, { droppedThrough }: Pick<Survey, 'droppedThrough'>): boolean {
+  return isDelta(stored) && stored.parts[0].baseSequence <= droppedThrough
 }
 
 /**
  * Whether a cursor names what is kept and is not there whole, as that of `CHECKPOINT_DAMAGED` does. Who reads on from it passes
  * over what the ring has dropped since, or dropped the base of: sent back to the oldest, he would meet the damage again.
  */
-export async function leadsPastDamage(view: LogView, survey: Survey, at: Age, deadline: Deadline): Promise<boolean> {
+export async function leadsPastDamage(
+  view: LogView,
+  survey: Survey,
+  at: LogOrder,
+  deadline: Deadline,
+): Promise<boolean> {
   if (at.sequence <= survey.droppedThrough) return false
   const item = await view.find(at.sequence, deadline)
   if (item === undefined) return true
-  return !isCut(item.found, survey) && !(await view.isWhole(item.found, item.window, deadline))
+  return !isCut(item.stored, survey) && !(await view.isWhole(item.stored, item.window, deadline))
 }
 
 /** Whether a chain's checkpoint is the record that the next delta names. */
-export function isBase(found: Found, base: DeltaBase): boolean {
-  const { epoch, sequence, last } = found
+export function isBase(stored: StoredCheckpoint, base: DeltaBase): boolean {
+  const { epoch, sequence, last } = stored
   return epoch === base.epoch && sequence === base.sequence && last.headerCrc === base.headerCrc
 }
 
@@ -52,7 +57,7 @@ export class Restorer {
   readonly #access: RegionReadAccess
   readonly #find: Find
   readonly #remembers: boolean
-  #last: { found: Found; bytes: Uint8Array<ArrayBuffer> } | undefined
+  #last: { stored: StoredCheckpoint; bytes: Uint8Array<ArrayBuffer> } | undefined
   #lastFull: Item | undefined
   /** The unit's start in which those were read: a crash may have taken them from under what builds on them. */
   #unitStart: bigint | undefined
@@ -63,32 +68,36 @@ export class Restorer {
     this.#remembers = remembers
   }
 
-  async bytes(found: Found, window: RecordWindow, deadline: Deadline): Promise<Uint8Array<ArrayBuffer> | Unrestorable> {
+  async bytes(
+    stored: StoredCheckpoint,
+    window: RecordWindow,
+    deadline: Deadline,
+  ): Promise<Uint8Array<ArrayBuffer> | Unrestorable> {
     const { unitStart } = this.#access
     if (unitStart !== this.#unitStart) {
       this.#last = undefined
       this.#lastFull = undefined
       this.#unitStart = unitStart
     }
-    const restored = await this.#restore(found, window, deadline)
-    if (restored instanceof Uint8Array) noteVerified(this.#access, unitStart, found)
+    const restored = await this.#restore(stored, window, deadline)
+    if (restored instanceof Uint8Array) noteVerified(this.#access, unitStart, stored)
     return restored
   }
 
   async #restore(
-    found: Found,
+    stored: StoredCheckpoint,
     window: RecordWindow,
     deadline: Deadline,
   ): Promise<Uint8Array<ArrayBuffer> | Unrestorable> {
-    const own = await window.payloads(found.parts, found.storedBytes)
+    const own = await window.payloads(stored.parts, stored.storedBytes)
     if (own === undefined) return { why: 'torn' }
-    if (!isDelta(found)) {
-      if (this.#remembers) this.#lastFull = { found, window }
-      if (this.#remembers && this.#last !== undefined) this.#last = { found, bytes: own.slice() }
+    if (!isDelta(stored)) {
+      if (this.#remembers) this.#lastFull = { stored, window }
+      if (this.#remembers && this.#last !== undefined) this.#last = { stored, bytes: own.slice() }
       return own
     }
-    const deltas: { found: Found; delta: Delta }[] = []
-    let current = found
+    const deltas: { stored: StoredCheckpoint; delta: Delta }[] = []
+    let current = stored
     let payload = own
     let state: Uint8Array<ArrayBuffer> | undefined
     while (state === undefined) {
@@ -98,38 +107,41 @@ export class Restorer {
       }
       const delta = parseDelta(payload, current.parts[0])
       const above = deltas.at(-1)
-      if (delta === undefined || (above !== undefined && !follows(above, { found: current, delta }))) {
+      if (delta === undefined || (above !== undefined && !follows(above, { stored: current, delta }))) {
         return { why: 'malformed' }
       }
-      deltas.push({ found: current, delta })
-      if (this.#last !== undefined && isBase(this.#last.found, delta)) {
+      deltas.push({ stored: current, delta })
+      if (this.#last !== undefined && isBase(this.#last.stored, delta)) {
         state = this.#last.bytes
         if (state.length !== delta.baseBytes) return { why: 'malformed' }
         break
       }
       const full = this.#lastFull
-      const item = full !== undefined && isBase(full.found, delta) ? full : await this.#find(delta.sequence, deadline)
-      if (item === undefined || !isBase(item.found, delta)) return { why: 'base', missing: delta.sequence }
-      if (item.found.bytes !== delta.baseBytes) return { why: 'malformed' }
-      if (!isDelta(item.found) && delta.depth !== 1) return { why: 'malformed' }
-      const below = await item.window.payloads(item.found.parts, item.found.storedBytes)
+      const item = full !== undefined && isBase(full.stored, delta) ? full : await this.#find(delta.sequence, deadline)
+      if (item === undefined || !isBase(item.stored, delta)) return { why: 'base', missing: delta.sequence }
+      if (item.stored.bytes !== delta.baseBytes) return { why: 'malformed' }
+      if (!isDelta(item.stored) && delta.depth !== 1) return { why: 'malformed' }
+      const below = await item.window.payloads(item.stored.parts, item.stored.storedBytes)
       if (below === undefined) return { why: 'base', missing: delta.sequence }
-      current = item.found
+      current = item.stored
       payload = below
     }
     this.#last = undefined
     for (const { delta } of deltas.toReversed()) state = applyDelta(state, delta)
     if (!this.#remembers) return state
     // What is given out may be changed by whoever gets it.
-    this.#last = { found, bytes: state }
+    this.#last = { stored, bytes: state }
     return state.slice()
   }
 }
 
 /** Both belong to one chain, in which the upper is the next. */
-function follows(upper: { found: Found; delta: Delta }, lower: { found: Found; delta: Delta }): boolean {
+function follows(
+  upper: { stored: StoredCheckpoint; delta: Delta },
+  lower: { stored: StoredCheckpoint; delta: Delta },
+): boolean {
   return (
     lower.delta.depth === upper.delta.depth - 1 &&
-    lower.found.parts[0].baseSequence === upper.found.parts[0].baseSequence
+    lower.stored.parts[0].baseSequence === upper.stored.parts[0].baseSequence
   )
 }

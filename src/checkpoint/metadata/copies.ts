@@ -4,7 +4,7 @@
  */
 import { entriesOffset, entryBytes, type Geometry, tipBytes, tipOffset } from '../geometry.js'
 import type { Crc32c } from '../record/header.js'
-import { compareAge, greater } from '../record/order.js'
+import { compareOrder, greater } from '../record/order.js'
 import { type DirectoryEntry, parseEntry, parseTip, type Tip } from './directory.js'
 import { type LogHeaders, logHeaderUsedBytes, readLogHeader } from './log-header.js'
 
@@ -59,7 +59,7 @@ export function parseMetadata(
     if (tip === undefined && !isZero(bytes)) damaged++
   }
   const tips = tipCopies.filter((tip) => tip !== undefined)
-  tips.sort((a, b) => compareAge(b, a) || Number(b.durableSequence - a.durableSequence))
+  tips.sort((a, b) => compareOrder(b, a) || Number(b.durableSequence - a.durableSequence))
   if (geometry.mode === 'append') {
     for (let index = 0; index < geometry.segments + geometry.marks; index++) {
       const both = copies.map((copy) => entryIn(copy, index)) as [Uint8Array, Uint8Array]

@@ -5,7 +5,7 @@
  */
 import { type AppendGeometry, entryBytes, tipBytes } from '../geometry.js'
 import { type Crc32c, safeNumber } from '../record/header.js'
-import { compareAge } from '../record/order.js'
+import { compareOrder } from '../record/order.js'
 
 const entryMagic = 0x444b4352 // "RCKD"
 const tipMagic = 0x544b4352 // "RCKT"
@@ -153,7 +153,7 @@ export function opens(geometry: AppendGeometry, previousPosition: number | undef
  * stream or a lost suffix left behind does not fit in.
  */
 export function orderAnchors<A extends Anchor>(anchors: readonly A[], geometry: AppendGeometry): A[] {
-  const sorted = [...anchors].sort((a, b) => compareAge(b, a) || b.part - a.part || b.position - a.position)
+  const sorted = [...anchors].sort((a, b) => compareOrder(b, a) || b.part - a.part || b.position - a.position)
   const ordered: A[] = []
   for (const anchor of sorted) {
     const last = ordered.at(-1)

@@ -68,11 +68,11 @@ export class OverwritePlacement implements Placement {
     }
   }
 
-  guarded(_cells: number, first: boolean): boolean {
+  overwritesNewest(_cells: number, first: boolean): boolean {
     return first && (this.#writing || !this.#newestDurable)
   }
 
-  crowded(): boolean {
+  overwritesKept(): boolean {
     return false
   }
 

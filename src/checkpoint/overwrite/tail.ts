@@ -4,7 +4,7 @@ import { cellBytes, type OverwriteGeometry, recordHeaderBytes } from '../geometr
 import type { Survey, Tail } from '../log-view.js'
 import { type LogHeader, logHeaderUsedBytes, readLogHeader } from '../metadata/log-header.js'
 import { type Crc32c, parseRecordHeader } from '../record/header.js'
-import { type Age, compareAge } from '../record/order.js'
+import { compareOrder, type LogOrder } from '../record/order.js'
 import type { RegionReadAccess } from '../region-access.js'
 
 export class OverwriteTail implements Tail {
@@ -13,7 +13,7 @@ export class OverwriteTail implements Tail {
   readonly #geometry: OverwriteGeometry
   readonly #instance: Uint8Array
   readonly #crc32c: Crc32c
-  readonly #newest: Age | undefined
+  readonly #newest: LogOrder | undefined
 
   constructor(access: RegionReadAccess, geometry: OverwriteGeometry, instance: Uint8Array, survey: Survey) {
     this.#access = access
@@ -39,7 +39,7 @@ export class OverwriteTail implements Tail {
     for (const { position, bytes } of slots) {
       const record = parseRecordHeader(bytes, position, area, this.#instance, this.#crc32c)
       if (record === undefined) continue
-      if (this.#newest === undefined || compareAge(record, this.#newest) > 0) return 'moved'
+      if (this.#newest === undefined || compareOrder(record, this.#newest) > 0) return 'moved'
     }
     return undefined
   }

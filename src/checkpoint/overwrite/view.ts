@@ -14,8 +14,8 @@ import {
 import { type LogMetadata, metadataRanges, parseMetadata } from '../metadata/copies.js'
 import { outrun } from '../missing.js'
 import type { RecordHeader } from '../record/header.js'
-import { type Age, compareAge, greater } from '../record/order.js'
-import { Assembler, type Found, verifyFound } from '../record/stored.js'
+import { compareOrder, greater, type LogOrder } from '../record/order.js'
+import { Assembler, type StoredCheckpoint, verifyStored } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
 import { isVerified, noteVerified } from '../verified.js'
@@ -47,15 +47,15 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
 
   async survey(
     deadline: Deadline,
-    { writing = false, accept = (found, window) => this.isWhole(found, window) }: SurveyOptions = {},
+    { writing = false, accept = (stored, window) => this.isWhole(stored, window) }: SurveyOptions = {},
   ): Promise<OverwriteSurvey> {
     let previous = ''
     for (let attempt = 0; ; attempt++) {
       const { metadata, items, greatestSequence } = await this.#slots(deadline, writing)
       const { header } = metadata
-      const stamp = (found: Found) => `${found.epoch}/${found.sequence}/${found.last.headerCrc}`
-      const now = [metadata.durableSequence, ...items.map(({ found }) => stamp(found))].join()
-      const survey = (newest: Found | undefined, window: RecordWindow | undefined): OverwriteSurvey => {
+      const stamp = (stored: StoredCheckpoint) => `${stored.epoch}/${stored.sequence}/${stored.last.headerCrc}`
+      const now = [metadata.durableSequence, ...items.map(({ stored }) => stamp(stored))].join()
+      const survey = (newest: StoredCheckpoint | undefined, window: RecordWindow | undefined): OverwriteSurvey => {
         const durable = metadata.durableSequence
         const lost = lostBehind(newest, header, { ...metadata, durableSequence: greatestDurable(items, durable) })
         const droppedThrough = newest === undefined ? 0n : newest.sequence - 1n
@@ -64,14 +64,14 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
       // The same headers twice: nobody wrote meanwhile.
       const still = (now === previous && attempt > 0) || attempt >= mostAttempts
       previous = now
-      for (const [index, { found, window }] of items.entries()) {
-        if (!(await accept(found, window))) continue
-        const result = survey(found, window)
+      for (const [index, { stored, window }] of items.entries()) {
+        if (!(await accept(stored, window))) continue
+        const result = survey(stored, window)
         if (result.damaged !== undefined && !still) break
         // The other slot holds no older checkpoint, so it was being written, and more than once if this slot was read
         // first. Only while this slot stays as it is can no newer checkpoint have been whole before.
         const newest = index === 0 && items.length === 2
-        if (!newest && attempt < mostAttempts && !(await this.isThere(found.last, deadline))) break
+        if (!newest && attempt < mostAttempts && !(await this.isThere(stored.last, deadline))) break
         return result
       }
       // Both torn: a writer went round while this was reading.
@@ -87,31 +87,33 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
 
   async find(sequence: bigint, deadline: Deadline): Promise<Item | undefined> {
     const { items } = await this.#slots(deadline, false)
-    return items.find(({ found }) => found.sequence === sequence)
+    return items.find(({ stored }) => stored.sequence === sequence)
   }
 
-  async *checkpoints(survey: OverwriteSurvey, after: Age | undefined): AsyncGenerator<Item | Gap> {
+  async *checkpoints(survey: OverwriteSurvey, after: LogOrder | undefined): AsyncGenerator<Item | Gap> {
     const { newest, window, header, damaged } = survey
     if (newest !== undefined && window !== undefined && newest.sequence >= header.firstSequence) {
-      if (after === undefined || compareAge(newest, after) > 0) yield { found: newest, window }
+      if (after === undefined || compareOrder(newest, after) > 0) yield { stored: newest, window }
     }
     if (damaged === undefined || damaged.to <= (after?.sequence ?? 0n)) return
     const sequence = greater(damaged.from, (after?.sequence ?? 0n) + 1n)
     yield { gap: 'damaged', sequence, to: damaged.to, epoch: (newest ?? after)?.epoch ?? 0n }
   }
 
-  async isWhole(found: Found, window: RecordWindow): Promise<boolean> {
+  async isWhole(stored: StoredCheckpoint, window: RecordWindow): Promise<boolean> {
     const access = this.#access
-    if (isVerified(access, found)) return true
+    if (isVerified(access, stored)) return true
     const { unitStart } = access
-    const whole = await verifyFound(found, window)
-    if (whole) noteVerified(access, unitStart, found)
+    const whole = await verifyStored(stored, window)
+    if (whole) noteVerified(access, unitStart, stored)
     return whole
   }
 
   async isThere(record: RecordHeader, deadline: Deadline): Promise<boolean> {
     const { items } = await this.#slots(deadline, false)
-    return items.some(({ found: { last } }) => last.position === record.position && last.headerCrc === record.headerCrc)
+    return items.some(
+      ({ stored: { last } }) => last.position === record.position && last.headerCrc === record.headerCrc,
+    )
   }
 
   /** There are no deltas in two slots. */
@@ -127,7 +129,7 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     const { newest, damaged } = await this.survey(deadline)
     if (damaged !== undefined && header.sequence >= damaged.from && header.sequence <= damaged.to) return 'damaged'
     if (newest === undefined) return 'lost'
-    return compareAge(newest, header) > 0 ? 'lapped' : 'lost'
+    return compareOrder(newest, header) > 0 ? 'lapped' : 'lost'
   }
 
   /** What the two slots hold, newer first. */
@@ -142,7 +144,7 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     const metadata = parseMetadata(copies, this.#geometry, this.#instance, this.#instanceCrc, writing, (bytes, seed) =>
       this.#access.crc32c(bytes, seed),
     )
-    const items: { found: Found; window: RecordWindow }[] = []
+    const items: { stored: StoredCheckpoint; window: RecordWindow }[] = []
     let { greatestSequence } = metadata
     for (const [slot, bytes] of starts.entries()) {
       const window = new RecordWindow(this.#access, area, this.#instance, deadline)
@@ -153,18 +155,18 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
         if (record.sequence > greatestSequence) greatestSequence = record.sequence
         const end = record.position + record.cells
         if (end > (slot + 1) * slotCells) break
-        const found = assembler.add(record)
-        if (found !== undefined) items.push({ found, window })
-        if (found !== undefined || end === (slot + 1) * slotCells) break
+        const stored = assembler.add(record)
+        if (stored !== undefined) items.push({ stored, window })
+        if (stored !== undefined || end === (slot + 1) * slotCells) break
         record = await window.next(record)
       }
     }
-    items.sort((a, b) => compareAge(b.found, a.found))
+    items.sort((a, b) => compareOrder(b.stored, a.stored))
     return { metadata, items, greatestSequence }
   }
 }
 
 /** What the slots' headers and the tips say. */
-function greatestDurable(items: readonly { found: Found }[], durableSequence: bigint): bigint {
-  return items.reduce((most, { found }) => greater(most, found.last.durableSequence), durableSequence)
+function greatestDurable(items: readonly { stored: StoredCheckpoint }[], durableSequence: bigint): bigint {
+  return items.reduce((most, { stored }) => greater(most, stored.last.durableSequence), durableSequence)
 }

@@ -1,13 +1,13 @@
 /** The order of a log: by epoch, then by sequence. */
 
 /** A place in the order of records. */
-export interface Age {
+export interface LogOrder {
   readonly epoch: bigint
   readonly sequence: bigint
 }
 
 /** Below, at or after: negative, zero or positive. Epoch first. */
-export function compareAge(a: Age, b: Age): number {
+export function compareOrder(a: LogOrder, b: LogOrder): number {
   if (a.epoch !== b.epoch) return a.epoch < b.epoch ? -1 : 1
   return a.sequence === b.sequence ? 0 : a.sequence < b.sequence ? -1 : 1
 }

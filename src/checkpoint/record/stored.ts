@@ -1,11 +1,11 @@
 /** A checkpoint as it is stored: the records that hold it. */
 import { CheckpointError } from '../../errors.js'
 import { isLast, type RecordHeader, recordKind } from './header.js'
-import type { Age } from './order.js'
+import type { LogOrder } from './order.js'
 import type { RecordWindow } from './window.js'
 
 /** A whole checkpoint as found: one record, or all parts of a stream. Its payload may still prove damaged. */
-export interface Found extends Age {
+export interface StoredCheckpoint extends LogOrder {
   readonly parts: readonly [RecordHeader, ...RecordHeader[]]
   readonly last: RecordHeader
   /** Of the checkpoint. */
@@ -16,7 +16,7 @@ export interface Found extends Age {
 
 export const largestAssembledBytes = 2 ** 31
 
-export function foundOf(parts: readonly RecordHeader[]): Found | undefined {
+export function storedOf(parts: readonly RecordHeader[]): StoredCheckpoint | undefined {
   const first = parts[0]
   const last = parts.at(-1)
   if (first === undefined || last === undefined || first.part !== 0 || !isLast(last)) return undefined
@@ -35,14 +35,14 @@ export function foundOf(parts: readonly RecordHeader[]): Found | undefined {
 export class Assembler {
   #parts: RecordHeader[] = []
 
-  add(header: RecordHeader): Found | undefined {
+  add(header: RecordHeader): StoredCheckpoint | undefined {
     if (header.part === 0) this.#parts = [header]
     else if (this.#parts.at(-1)?.part === header.part - 1) this.#parts.push(header)
     else return undefined
     if (!isLast(header)) return undefined
-    const found = foundOf(this.#parts)
+    const stored = storedOf(this.#parts)
     this.#parts = []
-    return found
+    return stored
   }
 
   /** The chain was interrupted. */
@@ -52,17 +52,17 @@ export class Assembler {
 }
 
 /** Whether the checksums hold of all that is stored of it. */
-export async function verifyFound(found: Found, window: RecordWindow): Promise<boolean> {
-  for (const part of found.parts.toReversed()) if (!(await window.verify(part))) return false
+export async function verifyStored(stored: StoredCheckpoint, window: RecordWindow): Promise<boolean> {
+  for (const part of stored.parts.toReversed()) if (!(await window.verify(part))) return false
   return true
 }
 
 /** @throws CheckpointError `LIMIT_REACHED` beyond 2 GiB */
-export function requireAssemblable(found: Found): void {
-  if (found.bytes <= largestAssembledBytes) return
+export function requireAssemblable(stored: StoredCheckpoint): void {
+  if (stored.bytes <= largestAssembledBytes) return
   throw new CheckpointError(
     'LIMIT_REACHED',
-    `Checkpoint ${found.sequence} has ${found.bytes} bytes; more than ${largestAssembledBytes} are not put together in memory.`,
-    { help: `Read it with stream(${found.sequence}n).`, details: { sequence: found.sequence, bytes: found.bytes } },
+    `Checkpoint ${stored.sequence} has ${stored.bytes} bytes; more than ${largestAssembledBytes} are not put together in memory.`,
+    { help: `Read it with stream(${stored.sequence}n).`, details: { sequence: stored.sequence, bytes: stored.bytes } },
   )
 }

@@ -31,7 +31,7 @@ import {
   recordKind,
   writeRecordHeader,
 } from '../record/header.js'
-import { type Age, compareAge, greater } from '../record/order.js'
+import { compareOrder, greater, type LogOrder } from '../record/order.js'
 import { largestAssembledBytes } from '../record/stored.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import {
@@ -94,9 +94,9 @@ export class LogWriter {
   /** Something was sent since the region was opened. */
   #wrote = false
   /** Counts looks at the log's end: what was sent before the last is not known to be there. */
-  #era = 0
+  #recoveries = 0
   #header: LogHeader = { generation: 0n, firstSequence: 1n, position: 0 }
-  #newestFound: Age | undefined
+  #newestAtStart: LogOrder | undefined
   #nextSequence = 1n
   #newestAcknowledged = 0n
   #durableSequence = 0n
@@ -104,7 +104,7 @@ export class LogWriter {
   /** What was damaged behind the newest when the end of the log was last looked for. */
   #damaged: SequenceRange | undefined
   #resting: NodeJS.Timeout | undefined
-  #cursors: readonly Age[] = []
+  #cursors: readonly LogOrder[] = []
   #waiters: (() => void)[] = []
   #clearing: Promise<unknown> = Promise.resolve()
   /** Those whose turn it was: they write the log header, one after the other. */
@@ -186,7 +186,7 @@ export class LogWriter {
     chain.newest = undefined
     // The record goes out next or never, so that its place is known and nothing that it builds on is dropped before.
     const next = this.#loaded && !this.#pumping && this.#queue.length === 0 && access.rollbacks === this.#rollbacks
-    if (!next || this.#troubled() || base?.header === undefined || base.era !== this.#era) return false
+    if (!next || this.#troubled() || base?.header === undefined || base.recovery !== this.#recoveries) return false
     if (base.header.sequence < this.#header.firstSequence) return false
     const runs = chain.changes(access, payload)
     if (runs === undefined) return false
@@ -227,10 +227,10 @@ export class LogWriter {
    * The newest checkpoint that the log had when its end was last looked for.
    * @throws CheckpointError `CHECKPOINT_DAMAGED` when there had been newer ones
    */
-  async end(): Promise<Age | undefined> {
+  async end(): Promise<LogOrder | undefined> {
     this.#requireOpen()
     await this.#barrier()
-    const newest = this.#newestFound
+    const newest = this.#newestAtStart
     if (this.#damaged !== undefined) throw damaged(this.#damaged, { region: this.access.id, newest })
     return newest === undefined || newest.sequence < this.#header.firstSequence ? undefined : newest
   }
@@ -445,15 +445,19 @@ export class LogWriter {
   }
 
   #hasRoom(cells: number, first: boolean): boolean {
-    return !this.#isCrowded(cells) && !this.#placement.guarded(cells, first) && !this.#placement.unreserved(cells)
+    return (
+      !this.#overwritesKept(cells) &&
+      !this.#placement.overwritesNewest(cells, first) &&
+      !this.#placement.unreserved(cells)
+    )
   }
 
-  #isCrowded(cells: number): boolean {
+  #overwritesKept(cells: number): boolean {
     if (this.access.onFull === 'drop-oldest') return false
-    const released = (last: Age) =>
+    const released = (last: LogOrder) =>
       last.sequence < this.#header.firstSequence ||
-      (this.#cursors.length > 0 && this.#cursors.every((cursor) => compareAge(cursor, last) >= 0))
-    return this.#placement.crowded(cells, released)
+      (this.#cursors.length > 0 && this.#cursors.every((cursor) => compareOrder(cursor, last) >= 0))
+    return this.#placement.overwritesKept(cells, released)
   }
 
   #sendRecord(job: RecordJob): void {
@@ -466,7 +470,7 @@ export class LogWriter {
     const sequence = this.#nextSequence++
     const whole = { ...content, payloadBytes, totalBytes: payloadBytes, payloadCrc }
     const header = this.send(whole, sequence, answer, staging, job)
-    if (link !== undefined) Object.assign(link, { header, era: this.#era })
+    if (link !== undefined) Object.assign(link, { header, recovery: this.#recoveries })
   }
 
   #sendDelta(
@@ -478,7 +482,7 @@ export class LogWriter {
     const { base, root, depth, bytes: totalBytes } = link
     if (
       base?.header === undefined ||
-      base.era !== this.#era ||
+      base.recovery !== this.#recoveries ||
       root.header === undefined ||
       !this.#chainFits(link, cells)
     ) {
@@ -498,17 +502,17 @@ export class LogWriter {
     const sequence = this.#nextSequence++
     const start = root.header.position
     const header = this.send({ ...delta, payloadCrc: this.#crc32c(payload) }, sequence, answer, staging, job, start)
-    Object.assign(link, { header, era: this.#era })
+    Object.assign(link, { header, recovery: this.#recoveries })
   }
 
   /** After a look at the log's end: whether what waiting deltas build on is there. */
   async #confirmBases(): Promise<void> {
     for (const job of this.#queue) {
       const base = job.kind === 'record' ? job.link?.base : undefined
-      if (base?.header === undefined || base.era === this.#era) continue
+      if (base?.header === undefined || base.recovery === this.#recoveries) continue
       const item = await this.#view.find(base.header.sequence, new Deadline())
-      if (item === undefined || !isBase(item.found, base.header)) continue
-      if (await this.#view.isWhole(item.found, item.window, new Deadline())) base.era = this.#era
+      if (item === undefined || !isBase(item.stored, base.header)) continue
+      if (await this.#view.isWhole(item.stored, item.window, new Deadline())) base.recovery = this.#recoveries
     }
   }
 
@@ -619,7 +623,7 @@ export class LogWriter {
     const suspects = this.#flights
     this.#flights = []
     this.#loaded = false
-    this.#era++
+    this.#recoveries++
     for (const { error, answer } of suspects) if (error !== undefined) answer.reject(withOutcome(error, 'unknown'))
     this.#suspects = suspects
     try {
@@ -657,7 +661,7 @@ export class LogWriter {
       )
     }
     this.#header = header
-    this.#newestFound = newest
+    this.#newestAtStart = newest
     for (const least of [greatestSequence + 1n, header.firstSequence]) {
       if (least > this.#nextSequence) this.#nextSequence = least
     }
@@ -684,9 +688,9 @@ export class LogWriter {
     const there = new Set<Flight>()
     for (const flight of open) {
       const item = await this.#view.find(flight.header.sequence, new Deadline())
-      if (item?.found.last.headerCrc !== flight.header.headerCrc) continue
+      if (item?.stored.last.headerCrc !== flight.header.headerCrc) continue
       if (flight.header.kind !== recordKind.delta) there.add(flight)
-      else if (await this.#view.isWhole(item.found, item.window, new Deadline())) there.add(flight)
+      else if (await this.#view.isWhole(item.stored, item.window, new Deadline())) there.add(flight)
     }
     if ([...there].some(({ answer }) => answer.durability === 'durable')) await this.#flush()
     if (this.access.rollbacks !== this.#rollbacks) return false
@@ -727,16 +731,16 @@ export class LogWriter {
 
   /** One step towards room for so many cells: waits, or flushes, or rejects the answer. The caller looks again. */
   async #makeRoom(answer: Answer, cells: number, first: boolean): Promise<void> {
-    if (this.#isCrowded(cells)) {
+    if (this.#overwritesKept(cells)) {
       await this.#awaitSpace(answer, cells)
-    } else if (!this.#placement.guarded(cells, first)) {
+    } else if (!this.#placement.overwritesNewest(cells, first)) {
       await this.#reserve(answer, cells)
     } else if (this.#flights.length > 0) {
       await this.#change()
     } else {
       try {
         await this.#flush()
-        if (this.access.rollbacks === this.#rollbacks && this.#placement.guarded(cells, first)) {
+        if (this.access.rollbacks === this.#rollbacks && this.#placement.overwritesNewest(cells, first)) {
           throw new CheckpointError('INTERNAL', 'The newest checkpoint leaves no room for the next.')
         }
       } catch (error) {
@@ -802,7 +806,7 @@ export class LogWriter {
         answer.reject(withOutcome(closing ?? error, 'none'))
         return
       }
-      if (answer.settled || !this.#isCrowded(cells) || this.#troubled()) return
+      if (answer.settled || !this.#overwritesKept(cells) || this.#troubled()) return
       if (closing !== undefined) {
         answer.reject(withOutcome(closing, 'none'))
         return
@@ -824,7 +828,7 @@ export class LogWriter {
   }
 
   /** Given up when the answer is, or when the region begins to be closed. */
-  async #lookAtCursors(answer: Answer): Promise<readonly Age[]> {
+  async #lookAtCursors(answer: Answer): Promise<readonly LogOrder[]> {
     const over = new AbortController()
     const closing = this.#closing
     const waiter = () => {
