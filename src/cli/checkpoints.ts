@@ -1,4 +1,4 @@
-/** `rdma-checkpoint checkpoints`: what a region's log holds, one of them into a file, and taking them out of the log. */
+/** `rdma-checkpoint checkpoints`: lists a region's checkpoints, extracts one to a file, and clears them. */
 import type { RegionReader } from '../client/region.js'
 import { CheckpointError } from '../errors.js'
 import { printable } from '../printable.js'
@@ -66,11 +66,11 @@ export async function extractCheckpoint(address: string, name: string, options: 
 export interface ClearOptions extends OutputOptions {
   /** Only what has a lower sequence number. */
   before?: bigint
-  /** Also if the region's owner is alive, which fences it. */
+  /** Fence the region's owner if it is alive. */
   takeOver?: boolean
 }
 
-/** Needs the region for itself for a moment: its epoch rises by one. */
+/** Owns the region for a moment, so its epoch rises by one. */
 export async function clearCheckpoints(address: string, name: string, options: ClearOptions): Promise<void> {
   const call = { timeoutMs: options.timeout }
   const cleared = await withClient(address, options, (client) =>

@@ -45,7 +45,7 @@ export async function setCursor(
   else process.stdout.write(`saved ${printable(name)} at checkpoint ${saved.sequence}\n`)
 }
 
-/** What the cursor held back may be dropped from then on. */
+/** From then on the log may drop what the cursor held back. */
 export async function deleteCursor(
   address: string,
   region: string,

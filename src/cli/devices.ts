@@ -1,4 +1,4 @@
-/** `rdma-checkpoint devices`: the RDMA devices of this machine, and what transport verbs lacks. */
+/** `rdma-checkpoint devices`: the RDMA devices of this machine, and what keeps transport verbs from working. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import path from 'node:path'
@@ -12,7 +12,7 @@ const classFolder = '/sys/class/infiniband'
 
 interface Port {
   port: number
-  /** As the kernel says it: ACTIVE, DOWN, ... */
+  /** The kernel's word: ACTIVE, DOWN, ... */
   state: string
   /** InfiniBand or Ethernet. */
   link: string
@@ -25,7 +25,7 @@ interface Device extends NativeVerbsDevice {
 }
 interface Found {
   devices: Device[]
-  /** What keeps transport verbs from working, each with what helps. */
+  /** What keeps transport verbs from working, each with a remedy. */
   missing: string[]
   /** What may get in the way. */
   remarks: string[]
@@ -84,7 +84,7 @@ function find(): Found {
   const inKernel = list(classFolder)
   if (inKernel.length === 0) {
     missing.push(
-      'an RDMA device. Where there is no hardware, soft-RoCE stands on any network interface; as root: ' +
+      'an RDMA device. Without hardware, soft-RoCE works on any network interface; as root: ' +
         'modprobe rdma_rxe && rdma link add rxe0 type rxe netdev eth0',
     )
   } else if (!existsSync('/dev/infiniband/uverbs0')) {
@@ -124,7 +124,7 @@ function describe(device: NativeVerbsDevice): Device {
   return { ...device, protocol: device.iwarp ? 'iWARP' : link === 'Ethernet' ? 'RoCE' : 'InfiniBand', ports }
 }
 
-/** Bytes; undefined when nothing limits. The soft limit is what counts, unless the process may lock what it likes. */
+/** Bytes; undefined without a limit. The soft limit counts, unless the process is privileged to exceed it. */
 function lockedMemoryLimit(): number | undefined {
   const text = /^Max locked memory +(\S+)/m.exec(read('/proc/self/limits'))?.[1]
   return text === undefined || text === 'unlimited' ? undefined : Number(text)

@@ -1,10 +1,10 @@
-/** What the process ends with when a command has failed. docs/cli.md lists it. */
+/** The exit codes of failed commands. docs/cli.md lists them. */
 import { CheckpointError, type ErrorCode } from '../errors.js'
 
-/** EX_CONFIG of sysexits.h: a service manager that knows it does not start the service again. */
+/** EX_CONFIG of sysexits.h: a service manager that is set up for it does not restart the service. */
 const needsPerson = 78
 
-/** Failures of `serve` that the same start would meet again until somebody has mended something. */
+/** Failures of `serve` that every restart would hit again until a person has fixed something. */
 const lasting: ReadonlySet<string> = new Set<ErrorCode>([
   'INVALID_ARGUMENT',
   'UNAUTHENTICATED',
@@ -16,7 +16,7 @@ const lasting: ReadonlySet<string> = new Set<ErrorCode>([
   'ADDON_NOT_FOUND',
 ])
 
-/** Of `serve`, for an error other than wrong usage. */
+/** The exit code of `serve` for an error other than wrong usage. */
 export function serveExitCode(error: unknown): number {
   return error instanceof CheckpointError && lasting.has(error.code) ? needsPerson : 1
 }

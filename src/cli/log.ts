@@ -1,5 +1,5 @@
 /**
- * One JSON object a line on stderr: time, level, message, fields. A logging library would bring a dozen packages and
+ * One JSON object per line on stderr: time, level, message, fields. A logging library would add a dozen packages and
  * worker threads for these few lines a day.
  */
 import type { LogLevel, UnitLog } from '../unit/options.js'
@@ -13,7 +13,7 @@ type UnitLogLine = (...line: Parameters<UnitLog>) => string
 export function jsonLog(least: LogLevel): UnitLog {
   const line: UnitLogLine = (level, message, fields) =>
     `${toJson({ time: new Date().toISOString(), level, message, ...fields })}\n`
-  const write = lineWriter(process.stderr, (lines) => line('warn', 'lines of the log were lost', { lines }))
+  const write = lineWriter(process.stderr, (lines) => line('warn', 'log lines were dropped', { lines }))
   return (level, message, fields) => {
     if (order.indexOf(level) >= order.indexOf(least)) write(line(level, message, fields))
   }

@@ -12,10 +12,10 @@ import { endServing, guardStreams, isReaderGone, lostResults } from './standard-
 import { reportError, UsageError } from './terminal.js'
 
 const defaultAddress = '127.0.0.1:4790'
-const addressHelp = 'host:port of a unit; the port is 4790 unless given'
+const addressHelp = 'host:port of a unit; the default port is 4790'
 const errorsFile = fileURLToPath(new URL('../../docs/errors.md', import.meta.url))
 
-/** The process is a unit, and ends whoever reads its output. */
+/** This process is a unit: it ends even if its output has no reader. */
 let serving = false
 
 interface Common {
@@ -26,9 +26,9 @@ interface Common {
 function main(): void {
   guardStreams()
   const program = new Command('rdma-checkpoint')
-    .description('Persistent memory units for primary/backup failover: serve one, and look into those that run.')
+    .description('Persistent memory units for primary/backup failover: serve a unit, and inspect running ones.')
     .version(version())
-    .showHelpAfterError('(--help says more)')
+    .showHelpAfterError('(add --help for the usage)')
     .configureHelp({ showGlobalOptions: true })
     .exitOverride()
   addServe(program)
@@ -47,12 +47,13 @@ Examples:
   rdma-checkpoint regions create ${defaultAddress} orders --bytes 64MiB --mode append
   rdma-checkpoint checkpoints extract ${defaultAddress} orders --output latest.bin
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 78 serve needs a person. Of a failure one line on stderr says why, with a code. What each code
-means and what to do is in ${errorsFile}`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 serve failed and a restart will not help.
+On failure, one line on stderr has the error code and the reason.
+What each code means, and what to do about it, is in ${errorsFile}`,
   )
   const json = process.argv.includes('--json')
   if (json) silence(program)
-  // Results can fail to be written after everything else is done.
+  // Writing the results can fail after everything else is done.
   process.once('beforeExit', () => {
     const lost = lostResults()
     if (lost === undefined || process.exitCode) return
@@ -75,14 +76,14 @@ means and what to do is in ${errorsFile}`,
     .finally(() => (serving ? endServing() : undefined))
 }
 
-/** With --json a wrong usage is told by {@link reportError}, as one line of JSON, instead of by commander. */
+/** With --json, {@link reportError} reports wrong usage as one line of JSON, and commander stays silent. */
 function silence(command: Command): void {
   command.configureOutput({ outputError: () => undefined, writeErr: () => undefined })
   for (const sub of command.commands) silence(sub)
 }
 
 function usageError({ code, message }: CommanderError): UsageError {
-  // A command without its subcommand has commander print the help, and that is all it says.
+  // For a command without its subcommand, commander only prints the help; its message says nothing.
   const text = code === 'commander.help' ? 'A command is missing; --help lists them.' : message.replace(/^error: /, '')
   return new UsageError(text)
 }
@@ -93,13 +94,14 @@ function addServe(program: Command): void {
     .summary('run a unit in the foreground')
     .description(
       'Runs a persistent memory unit until SIGTERM or SIGINT. Prints one line of JSON on stdout when it is ready, and logs ' +
-        'JSON lines on stderr.\n\nEach flag has a variable (RDMA_CHECKPOINT_MAX_REGIONS for --max-regions; lists with commas) and a ' +
-        'name in the file of --config (maxRegions). Flags come before variables, variables before the file.',
+        'JSON lines to stderr.\n\nEach flag also has an environment variable (RDMA_CHECKPOINT_MAX_REGIONS for --max-regions; ' +
+        'separate lists with commas) and a name in the file of --config (maxRegions). Flags override variables, and variables ' +
+        'override the file.',
     )
   addSettings(command, Object.keys(settings) as SettingName[])
   command
     .addOption(new Option('--config <FILE>', 'settings as a JSON object').env('RDMA_CHECKPOINT_CONFIG'))
-    .addOption(new Option('--json', 'accepted for uniformity: the output always is JSON'))
+    .addOption(new Option('--json', 'accepted for consistency: the output is always JSON'))
     .action(async (flags: SettingValues & { config?: string }) => {
       const { serve } = await import('./serve.js')
       serving = true
@@ -108,12 +110,12 @@ function addServe(program: Command): void {
 }
 
 function addPool(program: Command): void {
-  const command = program.command('pool').description('Pools that no unit serves.').command('create')
+  const command = program.command('pool').description('Create pools.').command('create')
   command
-    .summary('make a new, empty pool')
+    .summary('create a new, empty pool')
     .description(
-      'Makes a new, empty pool in a file, with all its space reserved, or on a device that holds none. What is there already ' +
-        'is refused and not touched. The settings are those of serve: flags, variables, or the file of --config.',
+      'Creates a new, empty pool: in a file, with all its space reserved, or on a device without a pool. It refuses to touch ' +
+        'anything that exists already. The settings are those of serve: flags, variables, or the file of --config.',
     )
   addSettings(command, ['medium', 'path', 'devdax', 'bytes', 'maxRegions'])
   command
@@ -136,7 +138,7 @@ function addSettings(command: Command, names: readonly SettingName[]): void {
 
 function addStatus(program: Command): void {
   common(program.command('status'))
-    .summary('ask a unit how it is')
+    .summary('show the state of a unit')
     .description('Prints the state of a unit. The exit code is 0 only if it is ready.')
     .argument('[address]', addressHelp, process.env.RDMA_CHECKPOINT_LISTEN ?? defaultAddress)
     .action(async (address: string, options: Common) => {
@@ -146,40 +148,42 @@ function addStatus(program: Command): void {
 }
 
 function addRegions(program: Command): void {
-  const regions = program.command('regions').description('List, make, delete and look at regions.')
+  const regions = program.command('regions').description('List, create, inspect and delete regions.')
   common(regions.command('list'))
     .description('Lists the regions of a unit.')
     .argument('<address>', addressHelp)
-    .option('--prefix <TEXT>', 'only names that begin with it')
+    .option('--prefix <TEXT>', 'only names that begin with TEXT')
     .action(async (address: string, options: Common & { prefix?: string }) => {
       const { listRegions } = await import('./regions.js')
       await listRegions(address, options)
     })
   common(regions.command('create'))
-    .description('Makes a region. It reads as zeros.')
+    .description('Creates a region. It reads as zeros.')
     .argument('<address>', addressHelp)
     .argument('<name>', '1 to 255 bytes of UTF-8')
     .requiredOption('--bytes <SIZE>', 'such as 4096, 64MiB, 1.5GiB', size)
-    .addOption(new Option('--mode <MODE>', 'what is in it').choices(['append', 'overwrite', 'raw']).default('append'))
+    .addOption(
+      new Option('--mode <MODE>', 'what the region holds').choices(['append', 'overwrite', 'raw']).default('append'),
+    )
     .addOption(
       new Option('--on-full <POLICY>', 'what an append does when the log is full')
         .choices(['drop-oldest', 'wait', 'fail'])
         .default('drop-oldest'),
     )
-    .option('--silence-ms <MS>', 'an owner that is silent so long is lost (default: 1000)', count)
+    .option('--silence-ms <MS>', 'an owner that is silent for this long is lost (default: 1000)', count)
     .option(
       '--stall-ms <MS>',
-      'an owner whose event loop stands still so long is lost; 0 never (default: 10000)',
+      'an owner whose event loop is blocked for this long is lost; 0: never (default: 10000)',
       count,
     )
-    .option('--label <KEY=VALUE>', 'a label; may be given several times', label, {})
+    .option('--label <KEY=VALUE>', 'a label; may be repeated', label, {})
     .action(async (address: string, name: string, options: Common & RegionFlags) => {
       const { createRegion } = await import('./regions.js')
       const { label: labels, ...rest } = options
       await createRegion(address, name, { ...rest, labels })
     })
   common(regions.command('delete'))
-    .description('Deletes a region and what is in it. Whoever has it open is cut off first.')
+    .description('Deletes a region and its content. Clients that have it open are cut off first.')
     .argument('<address>', addressHelp)
     .argument('<name>')
     .action(async (address: string, name: string, options: Common) => {
@@ -187,7 +191,7 @@ function addRegions(program: Command): void {
       await deleteRegion(address, name, options)
     })
   common(regions.command('take-over'))
-    .description('Takes a region away from its owner, who is fenced, and gives it up at once. Raises the epoch.')
+    .description('Fences the owner of a region and leaves the region without an owner. Raises the epoch.')
     .argument('<address>', addressHelp)
     .argument('<name>')
     .action(async (address: string, name: string, options: Common) => {
@@ -195,7 +199,7 @@ function addRegions(program: Command): void {
       await takeOverRegion(address, name, options)
     })
   common(regions.command('metadata'))
-    .description("Shows a region's entry in the unit's tables, read by RDMA, and where the region is reached.")
+    .description("Shows a region's entry in the unit's tables, read by RDMA, and the address of the region.")
     .argument('<address>', addressHelp)
     .argument('<name>')
     .action(async (address: string, name: string, options: Common) => {
@@ -209,8 +213,8 @@ function addDevices(program: Command): void {
     .command('devices')
     .summary('list RDMA devices')
     .description(
-      'Lists the RDMA devices of this machine: ports, addresses, state, limits, what transport verbs would use, and what is ' +
-        'missing for it. The exit code is 0 only if transport verbs can be used.',
+      'Lists the RDMA devices of this machine: ports, addresses, state, limits, what transport verbs would use, and what it ' +
+        'lacks. The exit code is 0 only if transport verbs can be used.',
     )
     .option('--json', 'print JSON')
     .action(async (options: { json?: boolean }) => {
@@ -229,7 +233,7 @@ interface RegionFlags {
 }
 
 function addCheckpoints(program: Command): void {
-  const checkpoints = program.command('checkpoints').description("Look into a region's checkpoints.")
+  const checkpoints = program.command('checkpoints').description("List, extract and clear a region's checkpoints.")
   common(checkpoints.command('list'))
     .description('Lists the checkpoints that a region holds, oldest first.')
     .argument('<address>', addressHelp)
@@ -243,17 +247,17 @@ function addCheckpoints(program: Command): void {
     .argument('<address>', addressHelp)
     .argument('<region>')
     .option('--sequence <N>', 'which one (default: the newest)', sequence)
-    .requiredOption('--output <FILE>', 'the file, pipe or device; - for stdout')
+    .requiredOption('--output <FILE>', 'a file, pipe or device; - for stdout')
     .action(async (address: string, region: string, options: Common & { sequence?: bigint; output: string }) => {
       const { extractCheckpoint } = await import('./checkpoints.js')
       await extractCheckpoint(address, region, options)
     })
   common(checkpoints.command('clear'))
-    .description('Takes checkpoints out of a region that nobody is writing. Their numbers are not used again.')
+    .description('Removes checkpoints from a region without an owner. Their sequence numbers are not used again.')
     .argument('<address>', addressHelp)
     .argument('<region>')
     .option('--before <N>', 'only those with a lower sequence number (default: all)', sequence)
-    .option('--take-over', 'also if the owner is alive, which fences it')
+    .option('--take-over', 'fence the owner first if it is alive')
     .action(async (address: string, region: string, options: Common & { before?: bigint; takeOver?: boolean }) => {
       const { clearCheckpoints } = await import('./checkpoints.js')
       await clearCheckpoints(address, region, options)
@@ -261,7 +265,9 @@ function addCheckpoints(program: Command): void {
 }
 
 function addCursors(program: Command): void {
-  const cursors = program.command('cursors').description('The places in the log that readers have saved.')
+  const cursors = program
+    .command('cursors')
+    .description('List, save and delete cursors: places in the log that readers have saved.')
   common(cursors.command('list'))
     .description('Lists the saved cursors of a region.')
     .argument('<address>', addressHelp)
@@ -271,7 +277,7 @@ function addCursors(program: Command): void {
       await listCursors(address, region, options)
     })
   common(cursors.command('set'))
-    .description('Saves a cursor at a checkpoint, or moves it there: what is behind it counts as unread.')
+    .description('Saves a cursor at a checkpoint, or moves it there. Later checkpoints count as unread.')
     .argument('<address>', addressHelp)
     .argument('<region>')
     .argument('<cursor>', 'its name')
@@ -281,7 +287,7 @@ function addCursors(program: Command): void {
       await setCursor(address, region, cursor, options)
     })
   common(cursors.command('delete'))
-    .description('Deletes a cursor. A log whose policy is wait no longer keeps anything for it.')
+    .description('Deletes a cursor. A log with the policy wait then keeps nothing for it.')
     .argument('<address>', addressHelp)
     .argument('<region>')
     .argument('<cursor>', 'its name')

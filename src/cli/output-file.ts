@@ -1,6 +1,6 @@
 /**
- * Where `--output` writes. What is at the path decides how: a new or regular file is there whole or not at all, a pipe or
- * a device is written to as it stands, and what can be neither is refused before a byte is read from the unit.
+ * Where `--output` writes. What is at the path decides how: a new or regular file appears whole or not at all, a pipe or
+ * a device is written to directly, and anything else is refused before a byte is read from the unit.
  */
 import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
@@ -9,15 +9,15 @@ import path from 'node:path'
 import { CheckpointError } from '../errors.js'
 import { isReaderGone } from './standard-streams.js'
 
-/** Mode bits that a replacement keeps. */
+/** Mode bits that a replacing file keeps. */
 const modeBits = 0o7777
 const mostLinks = 40
 
 /**
- * Writes what comes to the path, or to stdout for `-`.
+ * Writes the chunks to the path, or to stdout for `-`.
  * @param onProgress bytes written so far
  * @returns bytes written
- * @throws CheckpointError `SYSTEM` where the path cannot be written; what the source throws is passed on
+ * @throws CheckpointError `SYSTEM` if the path cannot be written; errors of the source are passed on
  */
 export async function writeOutput(
   output: string,
@@ -43,12 +43,12 @@ interface Target {
   /** Symbolic links followed. */
   path: string
   stats: Stats | undefined
-  /** Written to as it stands, since it cannot be replaced. */
+  /** Written to directly, since it cannot be replaced. */
   direct: boolean
 }
 
 async function findTarget(output: string): Promise<Target> {
-  // /dev/stdout and its like name a descriptor of this process: whatever that is, it is not to be replaced.
+  // /dev/stdout and the like name a descriptor of this process, which must not be replaced, whatever it is.
   if (/^\/(dev\/(stdout|stderr|fd\/)|proc\/)/.test(path.resolve(output))) {
     return { path: output, stats: undefined, direct: true }
   }
@@ -63,14 +63,14 @@ async function findTarget(output: string): Promise<Target> {
   if (stats.nlink > 1) {
     throw refused(
       output,
-      `has ${stats.nlink} names (hard links), and replacing it would part them`,
+      `has ${stats.nlink} names (hard links), and replacing it would separate them`,
       'Write to another file, or to stdout with --output - and redirect it.',
     )
   }
   return { path: await realpath(output), stats, direct: false }
 }
 
-/** Where a link leads whose end is not there yet. */
+/** Where a link leads whose target does not exist yet. */
 async function followLinks(output: string): Promise<string> {
   let at = path.resolve(output)
   for (let followed = 0; followed < mostLinks; followed++) {
@@ -78,7 +78,7 @@ async function followLinks(output: string): Promise<string> {
     if (next === undefined) return at
     at = path.resolve(path.dirname(at), next)
   }
-  throw refused(output, 'is a link that leads round in a circle', 'Name a file.')
+  throw refused(output, 'is a symbolic link that leads back to itself', 'Name a file.')
 }
 
 async function writeToStdout(chunks: AsyncIterable<Uint8Array>): Promise<number> {
@@ -97,7 +97,7 @@ async function writeInPlace(
   chunks: AsyncIterable<Uint8Array>,
   onProgress: (done: number) => void,
 ): Promise<number> {
-  // Opening a pipe waits for its reader, as a shell's redirection does. What a descriptor had so far is kept.
+  // Opening a pipe waits for its reader, as a shell's redirection does. What the file had before is kept.
   const handle = await open(file, constants.O_WRONLY | constants.O_APPEND)
   try {
     return await copy(handle, chunks, onProgress)
@@ -118,7 +118,7 @@ async function replace(
   try {
     done = await copy(handle, chunks, onProgress)
     if (stats !== undefined) {
-      // Only root may give a file away; anybody else's replacement belongs to who wrote it.
+      // Only root may give a file away. For any other user the new file belongs to that user.
       if (stats.uid !== process.getuid?.()) await handle.chown(stats.uid, stats.gid).catch(() => undefined)
       await handle.chmod(stats.mode & modeBits)
     }
@@ -134,7 +134,7 @@ async function replace(
   return done
 }
 
-/** So that the new name outlives a power cut. Some file systems cannot; the data is synced all the same. */
+/** So that the new name survives a power cut. Some file systems do not support it; the data is synced in any case. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined)
   await handle?.sync().catch(() => undefined)
@@ -159,7 +159,7 @@ function refused(output: string, why: string, help: string): CheckpointError {
   return new CheckpointError('INVALID_ARGUMENT', `--output: ${output} ${why}.`, { help })
 }
 
-/** What the operating system says of the path; errors of the source have a code of their own. */
+/** Gives the operating system's errors about the path a code; errors of the source have one already. */
 function codedError(error: unknown, output: string): unknown {
   const { code, syscall } = error as NodeJS.ErrnoException
   if (error instanceof CheckpointError || typeof code !== 'string' || typeof syscall !== 'string') return error

@@ -1,4 +1,4 @@
-/** `rdma-checkpoint pool`: a new pool, made because somebody asked for it. */
+/** `rdma-checkpoint pool`: creates a pool. */
 import { PersistentMemoryUnit } from '../unit/unit.js'
 import { gatherSettings, planPool, type SettingValues } from './serve-settings.js'
 import { formatSize } from './sizes.js'
@@ -9,8 +9,9 @@ export async function createPool(flags: SettingValues, options: { config?: strin
   const pool = planPool(
     values.medium === undefined && values.path !== undefined ? { ...values, medium: 'file' } : values,
   )
-  if (pool.medium === 'memory') throw new UsageError('A pool in memory is made by serve, and gone with it.')
-  const made = await withProgress('Making the pool', () => PersistentMemoryUnit.createPool(pool))
+  if (pool.medium === 'memory')
+    throw new UsageError('A pool in memory exists only while serve runs: use serve --medium memory.')
+  const made = await withProgress('Creating the pool', () => PersistentMemoryUnit.createPool(pool))
   if (options.json) printJson(made)
-  else process.stdout.write(`made a pool of ${formatSize(BigInt(made.bytes))} at ${made.path} (${made.id})\n`)
+  else process.stdout.write(`created a pool of ${formatSize(BigInt(made.bytes))} at ${made.path} (${made.id})\n`)
 }

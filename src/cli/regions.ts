@@ -96,7 +96,7 @@ export async function deleteRegion(address: string, name: string, options: Outpu
   else process.stdout.write(`deleted ${printable(name)}\n`)
 }
 
-/** Raises the epoch, whoever owns the region: nothing that its owner writes lands after this has answered. */
+/** Raises the epoch, whether or not the region has an owner. Once this has answered, no write of that owner lands. */
 export async function takeOverRegion(address: string, name: string, options: OutputOptions): Promise<void> {
   const call = { timeoutMs: options.timeout }
   const taken = await withClient(address, options, (client) =>
@@ -113,7 +113,7 @@ export async function takeOverRegion(address: string, name: string, options: Out
     return
   }
   const owner = taken.fenced === undefined ? 'nobody owned it' : `${printable(taken.fenced.identity)} was fenced`
-  process.stdout.write(`took over ${printable(name)}: ${owner}; epoch ${taken.epoch}, and free now\n`)
+  process.stdout.write(`took over ${printable(name)}: ${owner}; epoch ${taken.epoch}; it has no owner now\n`)
 }
 
 /** The region's entry in the unit's tables, read by RDMA. */

@@ -1,4 +1,4 @@
-/** The settings of `serve`: flags before RDMA_CHECKPOINT_* variables before the file of --config. */
+/** The settings of `serve`. Flags override RDMA_CHECKPOINT_* variables, and variables override the file of --config. */
 import { readFileSync } from 'node:fs'
 import type { LogLevel, UnitOptions } from '../unit/options.js'
 import { parseSize } from './sizes.js'
@@ -6,7 +6,7 @@ import { UsageError } from './terminal.js'
 
 export type SettingKind = 'text' | 'size' | 'count' | 'list' | 'flag'
 
-/** Each setting by the name it has in the file. Flags and variables are made of it. */
+/** Each setting by its name in the file. The names of flags and variables are derived from it. */
 export const settings = {
   medium: { kind: 'text', value: 'MEDIUM', help: 'where the pool lives: memory, file or devdax' },
   path: { kind: 'text', value: 'PATH', help: 'the pool file, or the devdax device' },
@@ -14,7 +14,7 @@ export const settings = {
   create: {
     kind: 'flag',
     value: '',
-    help: 'make a new, empty pool when there is none; without it that is an error (see pool create)',
+    help: 'create a new, empty pool if there is none; otherwise a missing pool is an error (see pool create)',
   },
   bytes: { kind: 'size', value: 'SIZE', help: 'size of a new pool, such as 4096, 64MiB, 1.5GiB' },
   maxRegions: {
@@ -25,7 +25,7 @@ export const settings = {
   listen: {
     kind: 'text',
     value: 'HOST:PORT',
-    help: 'address of the control service; port 0 takes any (default: 127.0.0.1:4790)',
+    help: 'address of the control service; port 0 takes any free port (default: 127.0.0.1:4790)',
   },
   data: {
     kind: 'list',
@@ -35,17 +35,17 @@ export const settings = {
   advertise: {
     kind: 'list',
     value: 'HOST:PORT...',
-    help: 'what clients are told instead of --data (host:port, or host alone), for containers and NAT',
+    help: 'addresses given to clients instead of --data (host:port, or host alone), for containers and NAT',
   },
   transport: { kind: 'text', value: 'NAME', help: 'auto, iwarp or verbs (default: auto)' },
-  maxSessions: { kind: 'count', value: 'N', help: 'clients at a time (default: 1024)' },
-  maxConnections: { kind: 'count', value: 'N', help: 'connections at a time (default: 4096)' },
-  maxRegionBytes: { kind: 'size', value: 'SIZE', help: 'largest region that may be made (default: the pool)' },
+  maxSessions: { kind: 'count', value: 'N', help: 'most clients at a time (default: 1024)' },
+  maxConnections: { kind: 'count', value: 'N', help: 'most connections at a time (default: 4096)' },
+  maxRegionBytes: { kind: 'size', value: 'SIZE', help: 'largest region that clients may create (default: the pool)' },
   logLevel: { kind: 'text', value: 'LEVEL', help: 'debug, info, warn or error (default: info)' },
   dangerouslyAllowUnauthenticated: {
     kind: 'flag',
     value: '',
-    help: 'listen on addresses that are not loopback though nothing keeps strangers out: whoever reaches the unit may read, write and delete everything',
+    help: 'listen on addresses other than loopback, without authentication: anyone who reaches the unit may read, write and delete everything',
   },
 } as const satisfies Record<string, { kind: SettingKind; value: string; help: string }>
 
@@ -63,7 +63,7 @@ export function variableOf(name: SettingName): string {
 }
 
 /**
- * @param flags as the command line gave them, texts and lists of texts
+ * @param flags as the command line gave them: strings and lists of strings
  * @throws UsageError
  */
 export function gatherSettings(
@@ -94,7 +94,9 @@ function readConfig(path: string): SettingValues {
   const values: SettingValues = {}
   for (const [name, value] of Object.entries(config)) {
     if (!Object.hasOwn(settings, name)) {
-      throw new UsageError(`${path}: there is no setting "${name}". There are: ${Object.keys(settings).join(', ')}.`)
+      throw new UsageError(
+        `${path}: there is no setting "${name}". The settings are: ${Object.keys(settings).join(', ')}.`,
+      )
     }
     values[name as SettingName] = parseSetting(name as SettingName, value, `${path}: ${name}`)
   }
@@ -128,9 +130,9 @@ function parseSetting(name: SettingName, value: unknown, where: string): Value {
       if (value === '0' || value === 'false') return false
   }
   const wanted = {
-    text: 'a text',
+    text: 'a string',
     size: 'a size such as 64MiB',
-    count: 'a whole number from 1 on',
+    count: 'a whole number, 1 or more',
     list: 'a list',
     flag: '1 or 0',
   }
@@ -186,7 +188,7 @@ export function planPool(values: SettingValues): UnitOptions['pool'] {
   const table = values.maxRegions === undefined ? {} : { maxRegions: values.maxRegions as number }
   if (medium === 'memory') {
     if (path !== undefined) throw new UsageError('A memory pool has no --path.')
-    if (bytes === undefined) throw new UsageError('A memory pool needs its size: --bytes 1GiB, say.')
+    if (bytes === undefined) throw new UsageError('A memory pool needs its size, for example --bytes 1GiB.')
     return { medium, bytes, ...table }
   }
   if (medium === 'file') {
@@ -194,8 +196,8 @@ export function planPool(values: SettingValues): UnitOptions['pool'] {
     return { medium, path, create, ...(bytes === undefined ? {} : { bytes }), ...table }
   }
   if (medium === 'devdax') {
-    if (path === undefined) throw new UsageError('A devdax pool needs its device: --devdax /dev/dax0.0, say.')
-    if (bytes !== undefined) throw new UsageError('A devdax pool has the size of its device; leave --bytes away.')
+    if (path === undefined) throw new UsageError('A devdax pool needs its device, for example --devdax /dev/dax0.0.')
+    if (bytes !== undefined) throw new UsageError('A devdax pool has the size of its device; leave out --bytes.')
     return { medium, path, create, ...table }
   }
   throw new UsageError(

@@ -5,16 +5,16 @@ import { gatherSettings, planServe, type SettingValues } from './serve-settings.
 import { ServiceManager } from './service-manager.js'
 import { printJson, withProgress } from './terminal.js'
 
-/** Settles when the unit has stopped in order. */
+/** Settles when the unit has stopped gracefully. */
 export async function serve(flags: SettingValues, configFile: string | undefined): Promise<void> {
   const plan = planServe(gatherSettings(flags, process.env, configFile))
   const log = jsonLog(plan.logLevel)
   const manager = new ServiceManager(process.env.NOTIFY_SOCKET, (error) =>
-    log('warn', 'the service manager could not be told', { because: String(error) }),
+    log('warn', 'cannot notify the service manager', { because: String(error) }),
   )
   const stop = new AbortController()
   const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
-  // SIGHUP: the terminal is gone, and with it only what is written there.
+  // SIGHUP: the terminal is gone. The unit only loses the output that went there.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.once(signal, () => {
       log('info', 'stopping', { signal })

@@ -1,6 +1,6 @@
 /**
- * What `serve` tells the service manager that started it (systemd, Type=notify): that it is ready, that it is stopping,
- * and, while it reads or writes a large pool, that it is still at it, so that no time-out has to know the pool's size.
+ * What `serve` reports to the service manager that started it (systemd, Type=notify): that it is ready, that it is stopping,
+ * and, while it reads or writes a large pool, that it needs more time, so that no time-out has to know the pool's size.
  */
 import { loadNative } from '../native-loader.js'
 
@@ -15,14 +15,14 @@ export class ServiceManager {
 
   /**
    * @param address $NOTIFY_SOCKET; without one every call does nothing
-   * @param onError told of what went wrong: a unit serves all the same
+   * @param onError called when a notification fails; the unit serves in any case
    */
   constructor(address: string | undefined, onError: (error: unknown) => void) {
     this.#address = address
     this.#onError = onError
   }
 
-  /** The pool is being opened or written back: asks for time until the next call of another kind. */
+  /** The pool is being opened or written back: keeps asking for more time until the next call of another method. */
   working(status: string): void {
     if (this.#address === undefined) return
     this.#endWork()
@@ -48,7 +48,7 @@ export class ServiceManager {
     this.working('Writing back')
   }
 
-  /** Nothing follows. */
+  /** Nothing more will be reported. */
   ended(): void {
     this.#endWork()
   }

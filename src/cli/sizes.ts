@@ -17,7 +17,7 @@ const units: Readonly<Record<string, number>> = {
   tb: 1e12,
 }
 
-/** "4096", "64MiB", "1.5G" (binary), "1GB" (decimal): bytes, or nothing when it is not a size of whole bytes. */
+/** "4096", "64MiB", "1.5G" (binary), "1GB" (decimal): bytes, or undefined if it is not a size in whole bytes. */
 export function parseSize(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim())
   const unit = units[match?.[2]?.toLowerCase() ?? '?']
@@ -26,7 +26,7 @@ export function parseSize(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
-/** Three figures and a binary unit. */
+/** Three digits and a binary unit. */
 export function formatSize(bytes: number | bigint): string {
   let value = Number(bytes)
   for (const unit of ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']) {

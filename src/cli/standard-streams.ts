@@ -1,25 +1,25 @@
 /**
- * stdout and stderr of this process. Whoever reads them may go away, have no room, or not read: that ends no command, and
- * least of all a unit before it has stopped in order.
+ * stdout and stderr of this process. Their reader may go away, run out of space, or stop reading. That ends no command, and
+ * never a unit before it has stopped gracefully.
  */
 
-/** Of a log that nobody reads: bytes that wait, beyond which lines are dropped and counted. */
+/** Most bytes that wait in a log that nobody reads. Beyond that, lines are dropped and counted. */
 const mostWaiting = 1 << 20
-/** How long the end of a unit waits for what reads its output. */
+/** How long a unit that ends waits for the readers of its output. */
 const lastWordsMs = 1000
 
 let stdoutProblem: NodeJS.ErrnoException | undefined
 
-/** Without a listener an error of a standard stream ends the process. To be called before the first line is written. */
+/** Without a listener, an error of a standard stream ends the process. Call this before the first line is written. */
 export function guardStreams(): void {
   process.stdout.on('error', (error) => {
     stdoutProblem ??= error
   })
-  // There is nobody to tell.
+  // There is nowhere left to report it.
   process.stderr.on('error', () => undefined)
 }
 
-/** Why not all of the results could be written, if so. A reader that has seen enough (`| head`) is no such reason. */
+/** The error that kept some results from being written. A reader that has seen enough (`| head`) does not count. */
 export function lostResults(): Error | undefined {
   return isReaderGone(stdoutProblem) ? undefined : stdoutProblem
 }
@@ -29,8 +29,8 @@ export function isReaderGone(error: unknown): boolean {
 }
 
 /**
- * Writes lines to a stream that must never hold the process up. What cannot be written, or would wait behind too much, is
- * dropped; the next line that can be written is preceded by one that says how many were.
+ * Writes lines to a stream that must never hold the process up. A line that cannot be written, or would wait behind too
+ * much, is dropped. Before the next line that can be written comes one that says how many were dropped.
  * @param notice the line that says so
  */
 export function lineWriter(stream: NodeJS.WriteStream, notice: (dropped: number) => string): (line: string) => void {
@@ -54,7 +54,7 @@ export function lineWriter(stream: NodeJS.WriteStream, notice: (dropped: number)
   }
 }
 
-/** Ends a process that has served: what nobody reads by now is not waited for. */
+/** Ends a process that has served, without waiting for output that nobody reads. */
 export async function endServing(): Promise<void> {
   const until = performance.now() + lastWordsMs
   const waiting = () => process.stderr.writableLength + process.stdout.writableLength > 0

@@ -1,4 +1,4 @@
-/** `rdma-checkpoint status`: asks a unit how it is. */
+/** `rdma-checkpoint status`: shows the state of a unit. */
 import { unitAddress } from '../address.js'
 import { ControlChannel } from '../control/channel.js'
 import { formatSize } from './sizes.js'

@@ -2,7 +2,7 @@
 import { CheckpointError } from '../errors.js'
 import { printable } from '../printable.js'
 
-/** Bad usage: exit code 2. */
+/** Wrong usage: exit code 2. */
 export class UsageError extends Error {}
 
 export function printJson(value: unknown): void {
@@ -39,7 +39,7 @@ export function reportError(error: unknown, json: boolean): number {
   return usage ? 2 : 1
 }
 
-/** 64-bit numbers are strings, since JSON's readers have doubles. */
+/** 64-bit numbers become strings, because readers of JSON parse numbers as doubles. */
 export function toJson(value: unknown): string {
   return JSON.stringify(value, (_, item: unknown) => (typeof item === 'bigint' ? String(item) : item))
 }
@@ -48,8 +48,8 @@ const quietMs = 2000
 const everyMs = 500
 
 /**
- * Runs work and, on a terminal, says after two seconds that it goes on, and how far it is.
- * @param work gets a function that takes how far it is
+ * Runs work. On a terminal, shows its progress after two seconds.
+ * @param work gets a function to report its progress with
  */
 export async function withProgress<T>(what: string, work: (at: (how: string) => void) => Promise<T>): Promise<T> {
   const { stderr } = process

@@ -29,7 +29,7 @@ it('a log that nobody reads holds nothing up, stays bounded, and says how many l
   const found: { message: string; lines?: number }[] = []
   createInterface({ input: child.stderr }).on('line', (line) => found.push(JSON.parse(line)))
   await expect
-    .poll(() => found.some(({ message }) => message === 'lines of the log were lost'), { timeout: 10_000 })
+    .poll(() => found.some(({ message }) => message === 'log lines were dropped'), { timeout: 10_000 })
     .toBe(true)
   child.stdin.write('go on\n')
   expect(await once(child, 'close')).toEqual([0, null])

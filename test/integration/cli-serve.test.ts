@@ -177,7 +177,7 @@ while True:
     await once(unit.stdout, 'data')
     unit.kill('SIGTERM')
     expect((await once(unit, 'close'))[0]).toBe(0)
-    expect(log).toMatch(/"level":"warn","message":"the service manager could not be told"/)
+    expect(log).toMatch(/"level":"warn","message":"cannot notify the service manager"/)
   })
 
   it('ends with 78 where a restart would not help, and with 1 where it may', async () => {
