@@ -84,7 +84,7 @@ export type NativeMediumOptions =
   | { medium: 'devdax'; path: string }
 
 export interface NativeMediumHandler {
-  /** A write or sync has failed, wherever it was asked for: `failure` says which. Called once. */
+  /** A write or sync has failed, or the medium is not what was opened any more: `failure` says what. Called once. */
   onFailed(): void
 }
 
@@ -93,7 +93,7 @@ export interface NativeMedium {
   readonly bytes: number
   readonly blockSize: number
   readonly durable: boolean
-  /** The first write or sync that failed; nothing becomes durable any more. */
+  /** What failed first, or was found first; nothing becomes durable any more. */
   readonly failure: Error | undefined
   /** A copy of the pool's bytes. */
   read(offset: number, length: number): Uint8Array<ArrayBuffer>

@@ -1,6 +1,7 @@
 // medium.cpp -- the Medium class. Methods run on the JavaScript thread, work() lambdas on the medium's own threads.
 #include "binding/medium.h"
 
+#include <chrono>
 #include <cstring>
 
 #include "binding/argument_reader.h"
@@ -9,6 +10,9 @@
 namespace rdmacp::binding {
 
 namespace {
+
+// What became of the medium is known, and told, within a second.
+constexpr std::chrono::milliseconds kLookEvery{400};
 
 struct OpenRequest {
   enum class Kind : std::uint8_t { memory, file, devdax };
@@ -118,7 +122,12 @@ Napi::Value Medium::open(const Napi::CallbackInfo& info) {
     if (!notice->keep(info.Env(), info[1])) return {};
   }
   return runInBackground(
-      environment, "rdma-checkpoint:Medium.open", [request] { return openMedium(*request); },
+      environment, "rdma-checkpoint:Medium.open",
+      [request, notice, mailbox = environment.mailbox()] {
+        if (auto opened = openMedium(*request); !opened || !notice) return opened;
+        request->opened->whenFailed([mailbox, notice] { mailbox->post(notice); });
+        return request->opened->watch(kLookEvery);
+      },
       [&environment, request, notice](const Status& status) -> napi_value {
         if (!status) {
           if (notice) notice->drop(environment.env());
@@ -127,9 +136,6 @@ Napi::Value Medium::open(const Napi::CallbackInfo& info) {
         auto state = std::make_shared<MediumState>(environment);
         state->notice = notice;
         state->medium = std::move(request->opened);
-        if (notice) {
-          state->medium->whenFailed([mailbox = environment.mailbox(), notice] { mailbox->post(notice); });
-        }
         return wrapNew(environment, std::make_unique<Medium>(std::move(state)));
       });
 }

@@ -2,6 +2,7 @@
 #include "file_io.h"
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,25 @@ int SystemFileIo::open(const std::string& path, int flags, mode_t mode) {
 
 int SystemFileIo::status(int fd, struct stat& status) {
   return orErrno(::fstat(fd, &status));
+}
+
+// A kernel that makes a file system read-only by itself, after an error, may let what is open be written and synced with
+// success all the same, and keep nothing of it: so it is asked.
+int SystemFileIo::look(int fd, FileLook& look) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return -errno;
+  struct statvfs fileSystem {};
+  if (::fstatvfs(fd, &fileSystem) != 0) return -errno;
+  look.links = static_cast<std::uint64_t>(status.st_nlink);
+  look.bytes = static_cast<std::uint64_t>(status.st_size);
+  look.device = status.st_dev;
+  look.inode = status.st_ino;
+  look.readOnly = (fileSystem.f_flag & ST_RDONLY) != 0;
+  return 0;
+}
+
+int SystemFileIo::statusAt(const std::string& path, struct stat& status) {
+  return orErrno(::stat(path.c_str(), &status));
 }
 
 int SystemFileIo::lock(int fd) {

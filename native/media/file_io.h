@@ -16,12 +16,23 @@
 
 namespace rdmacp::media {
 
+// What can be told of an open file without reading it.
+struct FileLook {
+  std::uint64_t links = 0;
+  std::uint64_t bytes = 0;
+  dev_t device = 0;
+  ino_t inode = 0;
+  bool readOnly = false;  // its file system is
+};
+
 class FileIo {
  public:
   virtual ~FileIo() = default;
 
   virtual int open(const std::string& path, int flags, mode_t mode) = 0;
   virtual int status(int fd, struct stat& status) = 0;
+  virtual int look(int fd, FileLook& look) = 0;                            // fstat and fstatvfs
+  virtual int statusAt(const std::string& path, struct stat& status) = 0;  // stat, which follows links
   // An exclusive lock of the open file description (F_OFD_SETLK): it is not lost when another descriptor of the
   // process closes the same file, and a child that execs does not keep it. -EAGAIN when another holds one.
   virtual int lock(int fd) = 0;
@@ -31,6 +42,8 @@ class FileIo {
   virtual std::int64_t seekData(int /*fd*/, std::uint64_t /*offset*/) { return -EINVAL; }
   virtual int truncate(int fd, std::uint64_t length) = 0;
   virtual ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) = 0;
+  // The same, to see whether what was written is still there.
+  virtual ssize_t readBack(int fd, std::span<std::byte> into, std::uint64_t offset) { return read(fd, into, offset); }
   virtual ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) = 0;
   virtual int syncData(int fd) = 0;   // fdatasync
   virtual int syncAll(int fd) = 0;    // fsync
@@ -43,6 +56,8 @@ class SystemFileIo : public FileIo {
  public:
   int open(const std::string& path, int flags, mode_t mode) override;
   int status(int fd, struct stat& status) override;
+  int look(int fd, FileLook& look) override;
+  int statusAt(const std::string& path, struct stat& status) override;
   int lock(int fd) override;
   int setFlags(int fd, int flags) override;
   int allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) override;

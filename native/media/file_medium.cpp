@@ -1,6 +1,10 @@
 // file_medium.cpp -- a pool in memory that is written back to its file on flush.
 //
-// Called by flush threads and by whoever creates and loads regions, several at once. Owns memory, file and lock.
+// Called by flush threads and by whoever creates and loads regions, several at once, and by its watch. Owns memory, file
+// and lock. Memory is a memfd and no mapping of the file, so that nothing that becomes of the file takes pages away.
+//
+// Invariant: what is answered as durable lies in a file that was whole, in its place by name, when the sync had ended; and
+// once anything has failed, or was found not to be so, nothing is durable any more (failure_latch.h).
 // A flush: per piece of a range, under the range lock, a stable copy into a bounce buffer and from there to the file;
 // then one sync, shared with the flushes that wait at the same time.
 #include "file_medium.h"
@@ -8,12 +12,13 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
-#include <mutex>
 #include <utility>
 
 #include "block_ranges.h"
 #include "bounce_buffers.h"
+#include "failure_latch.h"
 #include "group_sync.h"
+#include "medium_watch.h"
 #include "pool_file.h"
 #include "pool_memory.h"
 #include "range_lock.h"
@@ -38,7 +43,10 @@ void copyWhilePeersWrite(std::span<std::byte> target, const std::byte* source) {
 class FileMedium final : public Medium {
  public:
   FileMedium(PoolMemory memory, std::unique_ptr<PoolFile> file)
-      : memory_(std::move(memory)), file_(std::move(file)), sync_([this] { return kept(file_->sync()); }) {}
+      : memory_(std::move(memory)), file_(std::move(file)), sync_([this] {
+          auto synced = latch_.keep(file_->sync());
+          return synced ? latch_.keep(file_->whole()) : synced;
+        }) {}
 
   std::span<std::byte> memory() const override { return memory_.bytes(); }
   int memoryFd() const override { return memory_.fd(); }
@@ -56,13 +64,19 @@ class FileMedium final : public Medium {
     const auto blocks = roundOutAndMerge(ranges, kBlockSize, memory_.bytes().size());
     if (!blocks) return blocks.error();
     if (auto trusted = failure(); !trusted) return trusted;
+    // What was cut short would grow again by the write, and look whole.
+    if (auto whole = latch_.keep(file_->whole()); !whole) return whole;
     for (const auto& range : blocks.value()) {
-      if (auto written = kept(copyOut(range)); !written) return written;
+      if (auto written = latch_.keep(copyOut(range)); !written) return written;
     }
     return {};
   }
 
-  Status sync() override { return sync_.wait(); }
+  // A sync that succeeded says nothing of a medium that something else has failed on meanwhile.
+  Status sync() override {
+    auto synced = sync_.wait();
+    return synced ? failure() : synced;
+  }
 
   Status zero(ByteRange range) override {
     if (auto checked = checkWholeBlocks(range, kBlockSize, memory_.bytes().size()); !checked) return checked;
@@ -70,10 +84,11 @@ class FileMedium final : public Medium {
     if (range.length == 0) return {};
     {
       const RangeLock::Guard guard(inUse_, range);
+      if (auto whole = latch_.keep(file_->whole()); !whole) return whole;
       if (auto cleared = memory_.zero(range); !cleared) return cleared;
-      if (auto written = kept(file_->writeZeros(range)); !written) return written;
+      if (auto written = latch_.keep(file_->writeZeros(range)); !written) return written;
     }
-    return sync_.wait();
+    return sync();
   }
 
   Status load(ByteRange range) override {
@@ -96,14 +111,11 @@ class FileMedium final : public Medium {
 
   Status peek(std::uint64_t offset, std::span<std::byte> into) const override { return memory_.copyOut(offset, into); }
 
-  Status failure() const override {
-    const std::lock_guard lock(failureMutex_);
-    return failure_;
-  }
+  Status failure() const override { return latch_.failure(); }
+  void whenFailed(std::function<void()> call) override { latch_.whenFailed(std::move(call)); }
 
-  void whenFailed(std::function<void()> call) override {
-    const std::lock_guard lock(failureMutex_);
-    onFailed_ = std::move(call);
+  Status watch(std::chrono::milliseconds between) override {
+    return watch_.start(between, [this] { return latch_.keep(file_->inPlace()); });
   }
 
  private:
@@ -126,35 +138,13 @@ class FileMedium final : public Medium {
     return {};
   }
 
-  // Remembers the first failure, after which nothing is reported durable any more: the kernel may have dropped what it could
-  // not write, calls its pages clean, and reports the error once.
-  Status kept(Status status) {
-    if (status) return status;
-    std::function<void()> tell;
-    Status told;
-    {
-      const std::lock_guard lock(failureMutex_);
-      if (failure_) {
-        failure_ =
-            Error{ErrorCode::mediumFailed,
-                  status.error().message + "; nothing of this pool is made durable any more until it is reopened",
-                  status.error().systemError};
-        tell = std::exchange(onFailed_, nullptr);
-      }
-      told = failure_;
-    }
-    if (tell) tell();
-    return told;
-  }
-
   PoolMemory memory_;
   std::unique_ptr<PoolFile> file_;
   BounceBuffers buffers_;
   RangeLock inUse_;
   GroupSync sync_;
-  mutable std::mutex failureMutex_;
-  Status failure_;  // ok until the first failed write or sync
-  std::function<void()> onFailed_;
+  FailureLatch latch_;
+  MediumWatch watch_;  // last: its thread uses the others
 };
 
 }  // namespace

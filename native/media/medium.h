@@ -5,6 +5,7 @@
 // loop or on the JavaScript thread.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -58,11 +59,15 @@ class Medium {
     return {};
   }
 
-  // ok until a write or sync has failed; then that error, for good.
+  // ok until a write or sync has failed, or a look has found that the medium is not what was opened; then that error, for
+  // good.
   virtual Status failure() const { return {}; }
-  // Called once, when the first write or sync fails, on the thread that it failed on, before anybody is answered; it must
-  // not block. For one caller, before the medium is shared.
+  // Called once, when the first failure is found, on the thread that found it, before anybody is answered; it must not
+  // block. For one caller, before the medium is shared.
   virtual void whenFailed(std::function<void()>) {}
+  // Looks, now and whenever so much time has passed, whether the medium is still what was opened: on a thread of the
+  // medium's own, so that it is found whether or not anything is written. Once, after whenFailed.
+  virtual Status watch(std::chrono::milliseconds) { return {}; }
 };
 
 // memory: a memfd, gone with the process.

@@ -36,11 +36,20 @@ bool isOutOfSpace(int error) {
   return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
+std::string absolute(const std::string& path) {
+  std::error_code error;
+  const auto found = std::filesystem::absolute(path, error);
+  return error ? path : found.string();
+}
+
 bool lacksOperation(int error) {
   return error == EOPNOTSUPP || error == ENOSYS;
 }
 
 }  // namespace
+
+PoolFile::PoolFile(const std::string& path, std::unique_ptr<FileIo> io)
+    : path_(path), absolutePath_(absolute(path)), io_(std::move(io)), first_(std::make_unique<FirstBlock>()) {}
 
 Error PoolFile::failure(const std::string& what, int error) const {
   return {ErrorCode::systemError, what + " " + path_ + ": " + std::strerror(error), error};
@@ -232,6 +241,10 @@ Status PoolFile::read(std::span<std::byte> into, std::uint64_t offset) {
       return Error{ErrorCode::systemError,
                    path_ + " ends at byte " + std::to_string(offset) + ", before the pool does: it was cut short", 0};
     }
+    if (offset == 0) {
+      const std::lock_guard lock(firstMutex_);
+      noteFirstBlock(into.first(static_cast<std::size_t>(count)));
+    }
     into = into.subspan(static_cast<std::size_t>(count));
     offset += static_cast<std::uint64_t>(count);
   }
@@ -239,6 +252,15 @@ Status PoolFile::read(std::span<std::byte> into, std::uint64_t offset) {
 }
 
 Status PoolFile::write(std::span<const std::byte> from, std::uint64_t offset) {
+  if (offset > 0 || from.empty()) return writeAll(from, offset);
+  const std::lock_guard lock(firstMutex_);
+  first_->known = false;
+  auto written = writeAll(from, offset);
+  if (written) noteFirstBlock(from);
+  return written;
+}
+
+Status PoolFile::writeAll(std::span<const std::byte> from, std::uint64_t offset) {
   while (!from.empty()) {
     const bool direct = direct_;
     const ssize_t count = io_->write(fd_.get(), from, offset);
@@ -256,6 +278,10 @@ Status PoolFile::write(std::span<const std::byte> from, std::uint64_t offset) {
 
 Status PoolFile::writeZeros(ByteRange range) {
   if (range.length == 0) return {};
+  if (range.offset == 0) {
+    const std::lock_guard lock(firstMutex_);
+    first_->known = false;
+  }
   if (zeroRange_) {
     const int zeroed = untilNotInterrupted([&] {
       return io_->allocate(fd_.get(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, range.offset, range.length);
@@ -277,6 +303,71 @@ Status PoolFile::sync() {
   const int synced = untilNotInterrupted([&] { return io_->syncData(fd_.get()); });
   if (synced < 0) return failure("could not sync", -synced);
   return {};
+}
+
+Status PoolFile::whole() {
+  FileLook look;
+  return examine(look);
+}
+
+Status PoolFile::examine(FileLook& look) {
+  if (const int looked = untilNotInterrupted([&] { return io_->look(fd_.get(), look); }); looked < 0) {
+    return failure("could not look at", -looked);
+  }
+  if (look.links == 0) return Error{ErrorCode::systemError, "the pool " + path_ + " was removed while it was in use"};
+  if (look.bytes < size_) {
+    return Error{ErrorCode::systemError, "the pool " + path_ + " was cut short to " + std::to_string(look.bytes) +
+                                             " of its " + std::to_string(size_) + " bytes while it was in use"};
+  }
+  if (look.readOnly) return failure("nothing can be written any more to the file system of", EROFS);
+  return {};
+}
+
+Status PoolFile::inPlace() {
+  FileLook mine;
+  if (auto there = examine(mine); !there) return there;
+  struct stat found {};
+  const int got = untilNotInterrupted([&] { return io_->statusAt(absolutePath_, found); });
+  // What cannot be looked at may well be there: the right to look was taken away.
+  const bool isGone = got == -ENOENT || got == -ENOTDIR || got == -ELOOP;
+  if (isGone) {
+    return Error{ErrorCode::systemError, "the pool is not at " + path_ + " any more: it was moved while it was in use"};
+  }
+  if (got == 0 && (found.st_dev != mine.device || found.st_ino != mine.inode)) {
+    return Error{ErrorCode::systemError,
+                 "another file is at " + path_ + " now: the pool was replaced while it was in use"};
+  }
+  return beginsAsWritten();
+}
+
+// A file that was copied over the pool is the same file, as long as before, and holds something else. Where the transfer
+// is direct this also finds a device that has gone. One block that cannot be read is no such thing: its copy counts.
+Status PoolFile::beginsAsWritten() {
+  const std::lock_guard lock(firstMutex_);
+  if (!first_->known) return {};
+  auto found = std::make_unique<FirstBlock>();
+  const auto readBlock = [&](std::uint64_t offset) {
+    const bool direct = direct_;
+    const auto again = [&] { return io_->readBack(fd_.get(), found->bytes, offset); };
+    auto count = untilNotInterrupted(again);
+    if (count < 0 && fallBackToBuffered(static_cast<int>(-count), direct)) count = untilNotInterrupted(again);
+    return count;
+  };
+  const auto count = readBlock(0);
+  if (count < 0) {
+    const auto last = readBlock(size_ - kBlockSize);
+    return last < 0 ? Status{failure("could not read any more", static_cast<int>(-last))} : Status{};
+  }
+  // Cut short meanwhile: the next look says so.
+  if (static_cast<std::uint64_t>(count) < kBlockSize || found->bytes == first_->bytes) return {};
+  return Error{ErrorCode::systemError,
+               "the pool " + path_ + " does not begin with what was written there: something has written over it"};
+}
+
+void PoolFile::noteFirstBlock(std::span<const std::byte> bytes) {
+  if (bytes.size() < kBlockSize) return;
+  std::copy_n(bytes.begin(), kBlockSize, first_->bytes.begin());
+  first_->known = true;
 }
 
 }  // namespace rdmacp::media

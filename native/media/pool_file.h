@@ -2,16 +2,22 @@
 //
 // Any thread; calls are independent of each other. Owns the descriptor and with it the lock. Nothing here decides what is
 // written when: that is file_medium.
+//
+// The lock keeps other units away and nobody else: the file can be removed, replaced, cut short or written over while it
+// is open, and every call on the descriptor goes on to succeed. whole() and inPlace() find that out.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 
 #include "../base/file_descriptor.h"
 #include "file_io.h"
 #include "medium.h"
+#include "pool_memory.h"
 
 namespace rdmacp::media {
 
@@ -36,8 +42,20 @@ class PoolFile {
   Status writeZeros(ByteRange range);
   Status sync();
 
+  // That the open file still has its name and its length, in a file system that can be written. Reads nothing.
+  Status whole();
+  // The same, and that a unit started on the path now would find this file, beginning with what was last read or written
+  // there; and that it can be read.
+  Status inPlace();
+
  private:
-  PoolFile(std::string path, std::unique_ptr<FileIo> io) : path_(std::move(path)), io_(std::move(io)) {}
+  // The first block as the file holds it, as far as this process knows.
+  struct alignas(kBlockSize) FirstBlock {
+    std::array<std::byte, kBlockSize> bytes;
+    bool known = false;
+  };
+
+  PoolFile(const std::string& path, std::unique_ptr<FileIo> io);
 
   Status lock();
   Status settle();
@@ -47,14 +65,21 @@ class PoolFile {
   void undoCreate(bool made);
   void tryDirect();
   bool fallBackToBuffered(int error, bool direct);
+  Status examine(FileLook& look);
+  Status writeAll(std::span<const std::byte> from, std::uint64_t offset);
+  void noteFirstBlock(std::span<const std::byte> bytes);  // with firstMutex_
+  Status beginsAsWritten();
   Error failure(const std::string& what, int error) const;
 
   const std::string path_;
+  const std::string absolutePath_;  // the process may change its directory
   const std::unique_ptr<FileIo> io_;
   FileDescriptor fd_;
   std::uint64_t size_ = 0;
   std::atomic<bool> direct_{false};
   std::atomic<bool> zeroRange_{true};  // until the file system says that it has none
+  std::mutex firstMutex_;              // held while the first block is written, and while it is compared
+  std::unique_ptr<FirstBlock> first_;
 };
 
 }  // namespace rdmacp::media

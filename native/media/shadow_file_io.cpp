@@ -56,6 +56,17 @@ int ShadowFileIo::open(const std::string& path, int flags, mode_t mode) {
   return fd;
 }
 
+int ShadowFileIo::look(int fd, FileLook& look) {
+  const int looked = real_.look(fd, look);
+  const char* readOnlyIf = std::getenv("RC_TEST_READ_ONLY_IF");
+  if (readOnlyIf != nullptr && ::access(readOnlyIf, F_OK) == 0) look.readOnly = true;
+  return looked;
+}
+
+int ShadowFileIo::statusAt(const std::string& path, struct stat& status) {
+  return real_.statusAt(path, status);
+}
+
 int ShadowFileIo::status(int fd, struct stat& status) {
   if (const auto fault = nextFault()) return *fault;
   return real_.status(fd, status);
@@ -86,6 +97,10 @@ int ShadowFileIo::truncate(int fd, std::uint64_t length) {
 
 ssize_t ShadowFileIo::read(int fd, std::span<std::byte> into, std::uint64_t offset) {
   if (const auto fault = nextFault()) return *fault;
+  return readBack(fd, into, offset);
+}
+
+ssize_t ShadowFileIo::readBack(int fd, std::span<std::byte> into, std::uint64_t offset) {
   const std::lock_guard lock(mutex_);
   const ssize_t count = real_.read(fd, into, offset);
   if (count <= 0) return count;

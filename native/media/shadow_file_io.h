@@ -6,7 +6,9 @@
 // loses it too. Any thread; one mutex.
 //   RC_TEST_SKIP_SYNC=1           syncs claim success and apply nothing
 //   RC_TEST_FAIL_SYNC_IF=<path>   syncs fail while there is such a file, and drop what they were to write, as the kernel does
-//   RC_TEST_FAIL_IO=<n>[:<errno>] the n-th call, counted from 1 over the whole process, fails (EIO by default)
+//   RC_TEST_FAIL_IO=<n>[:<errno>] the n-th call, counted from 1 over the whole process, fails (EIO by default). Looks are
+//                                 not counted, nor what they read: they come when they come
+//   RC_TEST_READ_ONLY_IF=<path>   while there is such a file the file system says that it is read-only
 #pragma once
 
 #if RC_SHADOW_FILE_IO
@@ -26,11 +28,14 @@ class ShadowFileIo final : public FileIo {
 
   int open(const std::string& path, int flags, mode_t mode) override;
   int status(int fd, struct stat& status) override;
+  int look(int fd, FileLook& look) override;
+  int statusAt(const std::string& path, struct stat& status) override;
   int lock(int fd) override;
   int setFlags(int fd, int flags) override;
   int allocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) override;
   int truncate(int fd, std::uint64_t length) override;
   ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) override;
+  ssize_t readBack(int fd, std::span<std::byte> into, std::uint64_t offset) override;
   ssize_t write(int fd, std::span<const std::byte> from, std::uint64_t offset) override;
   int syncData(int fd) override;
   int syncAll(int fd) override;

@@ -6,9 +6,13 @@ export const blockBytes = 4096
 export const superblockBytes = blockBytes
 export const slotBytes = blockBytes
 export const superblockOffsets = [0, superblockBytes] as const
+/** Where the first copy of the table begins in a new pool. */
+export const tableStart = 2 * superblockBytes
 
 export const maxSlots = 65_536
 const minSlotsByDefault = 64
+/** Entries of the table that are written at once, as free ones, before the first of them is used. */
+export const slotsWrittenAtOnce = 64
 /** One table entry for so many bytes of pool, unless the operator names a number. */
 const bytesPerSlot = 256 * 1024
 
@@ -47,7 +51,7 @@ export function planGeometry(poolBytes: number, maxRegions?: number, extentAlign
     throw new CheckpointError('INVALID_ARGUMENT', `A pool holds 1 to ${maxSlots} regions; ${slots} were asked for.`)
   }
   const tableBytes = slots * slotBytes
-  const tableA = 2 * superblockBytes
+  const tableA = tableStart
   const tableB = tableA + tableBytes
   const firstDataOffset = roundUp(tableB + tableBytes, extentAlignment)
   const smallest = firstDataOffset + extentAlignment
@@ -84,7 +88,7 @@ export function geometryProblem(geometry: Geometry): string | undefined {
     if (!Number.isSafeInteger(offset) || offset % blockBytes !== 0)
       return `offset ${offset} is not a multiple of ${blockBytes}`
   }
-  if (tableA < 2 * superblockBytes) return `table copy A at ${tableA} overlaps the superblocks`
+  if (tableA < tableStart) return `table copy A at ${tableA} overlaps the superblocks`
   if (tableB < tableA + tableBytes)
     return `table copy B at ${tableB} overlaps copy A, which ends at ${tableA + tableBytes}`
   if (firstDataOffset < tableB + tableBytes) return `data at ${firstDataOffset} overlaps table copy B`

@@ -7,7 +7,7 @@ import { CheckpointError } from '../errors.js'
 import { blockBytes, dataEnd, type Geometry, slotOffset, superblockBytes, superblockOffsets } from './geometry.js'
 import type { PoolMedium } from './medium.js'
 import { newestCopy, type ParsedSlot, parseSlot, type RegionRecord } from './slot.js'
-import { isZero, sameContent } from './structure.js'
+import { sameContent } from './structure.js'
 import { knownFeatures, type ParsedSuperblock, parseSuperblock, type Superblock } from './superblock.js'
 import type { CopyState } from './two-copies.js'
 
@@ -32,7 +32,7 @@ export interface PoolContents {
   lagging: Lagging[]
 }
 
-/** What {@link parseSuperblock} says of one that was never written. */
+/** What is said of a structure that was never written, or was lost as a whole. */
 const blank = 'is all zeros'
 /** The table is read in pieces of this size. */
 const chunkBytes = 1 << 20
@@ -128,7 +128,9 @@ async function readTable(
         { bytes: copyA.subarray(from, from + geometry.slotBytes), unread: problemsA[index] },
         { bytes: copyB.subarray(from, from + geometry.slotBytes), unread: problemsB[index] },
       ] as const
-      const { contents, behind } = readSlot(copies, id, first + index)
+      const slot = first + index
+      const { contents, behind } =
+        slot < superblock.writtenSlots ? readSlot(copies, id, slot) : readUnwrittenSlot(copies, id, slot)
       slots.push(contents)
       if (behind !== undefined) lagging.push({ slot: first + index, because: behind })
     }
@@ -163,6 +165,7 @@ function unreadable(problem: string | undefined): { state: 'bad'; problem: strin
   return problem === undefined ? undefined : { state: 'bad', problem }
 }
 
+/** Never written, and never lost therefore. */
 const emptySlot: SlotContents = { copies: { generation: 0n, newest: 1 }, record: undefined }
 
 interface SlotCopy {
@@ -175,10 +178,8 @@ function readSlot(
   pool: string,
   slot: number,
 ): { contents: SlotContents; behind?: string } {
-  const read = copyA.unread === undefined && copyB.unread === undefined
-  if (read && isZero(copyA.bytes) && isZero(copyB.bytes)) return { contents: emptySlot }
-  const a = unreadable(copyA.unread) ?? parseSlot(copyA.bytes, pool, slot)
-  const b = unreadable(copyB.unread) ?? parseSlot(copyB.bytes, pool, slot)
+  const a = parseWritten(copyA, pool, slot)
+  const b = parseWritten(copyB, pool, slot)
   const newest = newestCopy(a, b)
   if (newest === undefined) return lost(`copy A ${problemOf(a)}; copy B ${problemOf(b)}`)
   const equal = sameContent(copyA.bytes, copyB.bytes)
@@ -192,6 +193,31 @@ function readSlot(
   if (a.state === 'bad') return { contents, behind: `copy A ${a.problem}` }
   if (b.state === 'bad') return { contents, behind: `copy B ${b.problem}` }
   return equal ? { contents } : { contents, behind: `copy ${newest.copy === 0 ? 'B' : 'A'} is behind the other` }
+}
+
+/** Zeros are what was lost: they were written over once, and are never written. */
+function parseWritten(
+  { bytes, unread }: SlotCopy,
+  pool: string,
+  slot: number,
+): Exclude<ParsedSlot, { state: 'empty' }> {
+  const parsed = unreadable(unread) ?? parseSlot(bytes, pool, slot)
+  return parsed.state === 'empty' ? { state: 'bad', problem: blank } : parsed
+}
+
+/** Nothing was ever in it. What a crash left of its first writing counts for nothing; a region cannot be there. */
+function readUnwrittenSlot(
+  copies: readonly [SlotCopy, SlotCopy],
+  pool: string,
+  slot: number,
+): { contents: SlotContents; behind?: string } {
+  for (const { bytes, unread } of copies) {
+    const parsed = unreadable(unread) ?? parseSlot(bytes, pool, slot)
+    if (parsed.state !== 'used') continue
+    const damage = 'it is in an entry that was never used, as the superblock says'
+    return { contents: { copies: emptySlot.copies, record: parsed.record, damage } }
+  }
+  return { contents: emptySlot }
 }
 
 function lost(damage: string): { contents: SlotContents } {

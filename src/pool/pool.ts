@@ -1,5 +1,9 @@
 /**
  * A pool: its regions, their space, and how they change so that a crash at any moment leaves the old or the new.
+ *
+ * Invariants: space is handed out only when no entry of the table, whole or lost, can have it. An entry that was ever
+ * used is never zeros, so that zeros are a loss. Once the medium has failed nothing is written.
+ *
  * One owner; calls on one region must not overlap (the unit keeps a lock a region), calls on different ones may.
  */
 import { randomUUID } from 'node:crypto'
@@ -7,7 +11,7 @@ import { CheckpointError, type Outcome } from '../errors.js'
 import { withOutcome } from '../outcome.js'
 import { ExtentAllocator } from './allocator.js'
 import { FlushGroup } from './flush-group.js'
-import { dataEnd, type Geometry, planGeometry, slotOffset, superblockOffsets } from './geometry.js'
+import { dataEnd, type Geometry, planGeometry, slotOffset, slotsWrittenAtOnce, superblockOffsets } from './geometry.js'
 import type { PoolMedium } from './medium.js'
 import { type Lagging, type PoolContents, readPool, type SlotContents } from './open-pool.js'
 import { encodeSlot, type RegionRecord } from './slot.js'
@@ -57,6 +61,8 @@ export class Pool {
   readonly #notices: PoolNotices
   #superblock: Superblock
   #superblockCopies: CopyState
+  /** More entries are being written. */
+  #writingSlots: Promise<void> | undefined
   /** Why nothing may be written to what was found, if so. */
   readonly #forbidden: string | undefined
   #failure: Error | undefined
@@ -77,8 +83,8 @@ export class Pool {
     for (let slot = this.#slots.length - 1; slot >= 0; slot--) {
       const { record, damage } = this.#slots[slot] ?? {}
       if (damage !== undefined) this.#setApart(slot, record, damage)
-      else if (record === undefined) this.#freeSlots.push(slot)
-      else this.#byName.set(record.name, slot)
+      else if (record === undefined && slot < contents.superblock.writtenSlots) this.#freeSlots.push(slot)
+      else if (record !== undefined) this.#byName.set(record.name, slot)
       if (record !== undefined) extents.push(...record.extents)
     }
     const { geometry } = contents.superblock
@@ -100,6 +106,7 @@ export class Pool {
       medium: options.medium,
       clean: options.unserved ?? false,
       createdMs: Date.now(),
+      writtenSlots: 0,
       geometry,
     }
     const empty: SlotContents = { copies: { generation: 0n, newest: 1 }, record: undefined }
@@ -111,7 +118,7 @@ export class Pool {
       lagging: [],
     }
     const pool = new Pool(medium, contents, notices)
-    await pool.#writeSuperblock(superblock)
+    await pool.#writeMoreSlots()
     return pool
   }
 
@@ -206,7 +213,10 @@ export class Pool {
     const lost = this.damaged.find(({ record }) => record === undefined)
     if (lost !== undefined) throw entryLost(lost, 'nothing can be made here: what it held could be written over')
     const extents = this.#space.allocate(region.bytes)
-    const slot = this.#freeSlots.pop()
+    const slot = await this.#takeSlot().catch((error: unknown) => {
+      this.#space.release(extents)
+      throw this.#failed(error, 'none')
+    })
     if (slot === undefined) {
       this.#space.release(extents)
       throw new CheckpointError('POOL_FULL', `All ${this.geometry.slots} entries of the region table are in use.`, {
@@ -325,6 +335,38 @@ export class Pool {
       throw new CheckpointError('REGION_NOT_FOUND', `There is no region named "${name}".`)
     }
     return { slot, record }
+  }
+
+  async #takeSlot(): Promise<number | undefined> {
+    for (;;) {
+      const slot = this.#freeSlots.pop()
+      if (slot !== undefined || this.#superblock.writtenSlots === this.geometry.slots) return slot
+      this.#writingSlots ??= this.#writeMoreSlots().finally(() => {
+        this.#writingSlots = undefined
+      })
+      await this.#writingSlots
+    }
+  }
+
+  /** Writes the next entries as free ones; the superblock, which comes last, makes them count. */
+  async #writeMoreSlots(): Promise<void> {
+    const first = this.#superblock.writtenSlots
+    const count = Math.min(slotsWrittenAtOnce, this.geometry.slots - first)
+    const flushed = ([0, 1] as const).map((copy) => {
+      const offset = slotOffset(this.geometry, copy, first)
+      const blocks = Array.from({ length: count }, (_, index) =>
+        encodeSlot(this.id, first + index, BigInt(copy + 1), undefined),
+      )
+      this.#medium.write(offset, Buffer.concat(blocks))
+      return this.#flushes.flush(offset, count * this.geometry.slotBytes)
+    })
+    await allEnded(flushed)
+    await this.#writeSuperblock({ ...this.#superblock, writtenSlots: first + count })
+    const free = { copies: { generation: 2n, newest: 1 }, record: undefined } as const
+    for (let slot = first + count - 1; slot >= first; slot--) {
+      this.#slots[slot] = free
+      this.#freeSlots.push(slot)
+    }
   }
 
   async #writeSlot(slot: number, record: RegionRecord | undefined): Promise<void> {

@@ -65,7 +65,7 @@ export interface RegionRecord {
 }
 
 export type ParsedSlot =
-  /** Never written. */
+  /** Zeros: never written, or lost; the superblock says which. */
   | { state: 'empty'; generation: 0n }
   | { state: 'free'; generation: bigint }
   | { state: 'used'; generation: bigint; record: RegionRecord }
@@ -167,6 +167,12 @@ export function parseSlot(bytes: Uint8Array, pool: string, slot: number): Parsed
   if (state !== stateUsed) return bad(`has unknown state ${state}`)
   const record = parseRecord(block)
   return typeof record === 'string' ? bad(record) : { state: 'used', generation, record }
+}
+
+/** Whether a block may be an entry with a region in it, of whatever pool, whole or damaged. */
+export function looksUsed(block: Uint8Array): boolean {
+  const bytes = asBuffer(block)
+  return bytes.toString('latin1', 0, slotMagic.length) === slotMagic && bytes.readUInt16LE(at.state) === stateUsed
 }
 
 /** Of two copies the one that counts: valid, and of the higher generation. Nothing when both are bad. */

@@ -3,7 +3,7 @@ import { type Geometry, geometryProblem, superblockBytes } from './geometry.js'
 import { asBuffer, generationOffset, safeNumber, seal, sealProblem, uuidFromBytes, uuidToBytes } from './structure.js'
 
 export const superblockMagic = 'RDCPPOOL'
-export const formatVersion = 1
+export const formatVersion = 2
 
 const mediumKinds = ['memory', 'file', 'devdax'] as const
 export type MediumKind = (typeof mediumKinds)[number]
@@ -31,6 +31,8 @@ export interface Superblock {
   /** The last unit stopped in order and had written back everything. */
   clean: boolean
   createdMs: number
+  /** Entries of the table, from the first on, that have been written: none of them is ever zeros again. */
+  writtenSlots: number
   geometry: Geometry
 }
 
@@ -58,6 +60,7 @@ const at = {
   firstData: 112,
   extentAlignment: 120,
   flags: 128,
+  writtenSlots: 132,
   createdMs: 136,
 } as const
 const flagClean = 1
@@ -84,6 +87,7 @@ export function encodeSuperblock(superblock: Superblock, index: 0 | 1): Buffer {
   block.writeBigUInt64LE(BigInt(geometry.firstDataOffset), at.firstData)
   block.writeBigUInt64LE(BigInt(geometry.extentAlignment), at.extentAlignment)
   block.writeUInt32LE(superblock.clean ? flagClean : 0, at.flags)
+  block.writeUInt32LE(superblock.writtenSlots, at.writtenSlots)
   block.writeBigUInt64LE(BigInt(superblock.createdMs), at.createdMs)
   return seal(block)
 }
@@ -123,6 +127,10 @@ export function parseSuperblock(bytes: Uint8Array, index: 0 | 1): ParsedSuperblo
   }
   const wrong = geometryProblem(geometry)
   if (wrong !== undefined) return { state: 'bad', problem: wrong }
+  const writtenSlots = block.readUInt32LE(at.writtenSlots)
+  if (writtenSlots > geometry.slots) {
+    return { state: 'bad', problem: `says that ${writtenSlots} of ${geometry.slots} table entries were written` }
+  }
   return {
     state: 'valid',
     superblock: {
@@ -133,6 +141,7 @@ export function parseSuperblock(bytes: Uint8Array, index: 0 | 1): ParsedSuperblo
       medium,
       clean: (block.readUInt32LE(at.flags) & flagClean) !== 0,
       createdMs: Number(block.readBigUInt64LE(at.createdMs)),
+      writtenSlots,
       geometry,
     },
   }

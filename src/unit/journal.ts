@@ -62,7 +62,10 @@ export interface UnitEvents {
   mended: UnitEvent
   /** A region cannot be served, the others are: `region`, `regionId`, `because`, `error`. */
   damaged: UnitEvent
-  /** The medium failed: nothing more is made durable until a restart. `because`, `error`. */
+  /**
+   * A write or sync failed, or the pool's file was removed, replaced, cut short or written over, or cannot be written any
+   * more: nothing more is made durable until a restart. `because`, `error`.
+   */
   'medium-failed': UnitEvent
   /** A region was made: `region`, `regionId`, `bytes`. */
   created: UnitEvent

@@ -3,8 +3,9 @@ import { stat } from 'node:fs/promises'
 import { CheckpointError } from '../errors.js'
 import type { NativeMedium, NativeModule } from '../native.js'
 import { fromNative } from '../native-error.js'
-import { superblockBytes, superblockOffsets } from '../pool/geometry.js'
+import { slotBytes, slotsWrittenAtOnce, superblockBytes, superblockOffsets, tableStart } from '../pool/geometry.js'
 import type { PoolMedium } from '../pool/medium.js'
+import { looksUsed } from '../pool/slot.js'
 import { isZero } from '../pool/structure.js'
 import type { CheckedOptions } from './options.js'
 
@@ -18,7 +19,8 @@ export const devdaxAlignment = 2 * 1024 * 1024
 
 /**
  * Opens what is there. Nothing is made of what is not: make-pool.ts does that where it was asked for.
- * @param onFailed told once, when a write or sync has failed; `failure` of the medium says which
+ * @param onFailed told once, when a write or sync has failed, or what was opened is not in its place any more: removed,
+ * replaced, cut short, written over, in a file system that turned read-only. `failure` of the medium says what
  * @throws CheckpointError `POOL_NOT_FOUND`, `POOL_IN_USE`, `POOL_DAMAGED`, `INVALID_ARGUMENT`, `OUT_OF_MEMORY`, `SYSTEM`
  */
 export async function openMedium(
@@ -32,7 +34,7 @@ export async function openMedium(
   }
   const native =
     pool.medium === 'devdax'
-      ? await openDevdax(module, pool.path)
+      ? await openDevdax(module, pool.path, onFailed)
       : await openFile(module, pool.path, pool.bytes, onFailed)
   return { native, medium: coded(native) }
 }
@@ -61,19 +63,27 @@ async function openFile(
   return native
 }
 
-async function openDevdax(module: NativeModule, path: string): Promise<NativeMedium> {
-  const native = await module.Medium.open({ medium: 'devdax', path }).catch(rethrow)
+async function openDevdax(module: NativeModule, path: string, onFailed: () => void): Promise<NativeMedium> {
+  const native = await module.Medium.open({ medium: 'devdax', path }, { onFailed }).catch(rethrow)
   if (!holdsNothing(native)) return native
   await native.close()
   throw notFound(path, `--devdax ${path}`)
 }
 
-/** A device has no length that says whether it is a pool: it is none when both superblocks are zeros. */
+/**
+ * A device has no length that says whether it is a pool: it is none when both superblocks are zeros, and no region is where
+ * the table of a pool begins. With a region there it is a pool that has lost its superblocks.
+ */
 export function holdsNothing(native: NativeMedium): boolean {
-  return (
-    native.bytes >= 2 * superblockBytes &&
-    superblockOffsets.every((offset) => isZero(sync(() => native.read(offset, superblockBytes))))
-  )
+  if (native.bytes < 2 * superblockBytes) return false
+  const read = (offset: number, length: number) => sync(() => native.read(offset, length))
+  if (!superblockOffsets.every((offset) => isZero(read(offset, superblockBytes)))) return false
+  const length = Math.min(slotsWrittenAtOnce * slotBytes, native.bytes - tableStart)
+  const blocks = read(tableStart, length - (length % slotBytes))
+  for (let at = 0; at < blocks.length; at += slotBytes) {
+    if (looksUsed(blocks.subarray(at, at + slotBytes))) return false
+  }
+  return true
 }
 
 function notFound(path: string, flags: string): CheckpointError {

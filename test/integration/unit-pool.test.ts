@@ -149,12 +149,12 @@ describe('a file that is not a whole pool is refused, says why, and stays as it 
     [
       'a later format',
       (image) => {
-        image.writeUInt32LE(2, 16)
+        image.writeUInt32LE(3, 16)
         seal(image.subarray(0, 4096))
         return image
       },
       'POOL_INCOMPATIBLE',
-      /format version 2/,
+      /format version 3/,
     ],
   ]
   it.each(cases)('%s', async (_, change, code, message) => {

@@ -389,6 +389,125 @@ TEST(the_first_failure_is_told_once_before_anybody_is_answered) {
   CHECK_EQ(told, 1);
 }
 
+TEST(a_file_that_is_removed_replaced_moved_cut_short_or_written_over_is_noticed_and_nothing_is_durable_any_more) {
+  struct Case {
+    const char* name;
+    std::function<void(const std::string& path)> what;
+    const char* because;
+    bool byFlush;  // found by the next flush, too, without a look at the path
+  };
+  const auto copyOver = [](const std::string& path) {
+    std::ofstream over(path, std::ios::binary | std::ios::in | std::ios::out);
+    over << "something else";
+  };
+  const Case cases[] = {
+      {"removed", [](const std::string& path) { ::unlink(path.c_str()); }, "was removed", true},
+      {"replaced",
+       [](const std::string& path) {
+         std::filesystem::copy_file(path, path + ".new");
+         std::filesystem::rename(path + ".new", path);
+       },
+       "was removed", true},
+      {"replaced with the old one kept",
+       [](const std::string& path) {
+         std::filesystem::copy_file(path, path + ".new");
+         std::filesystem::create_hard_link(path, path + ".kept");
+         std::filesystem::rename(path + ".new", path);
+       },
+       "was replaced", false},
+      {"moved", [](const std::string& path) { std::filesystem::rename(path, path + ".away"); }, "was moved", false},
+      {"emptied", [](const std::string& path) { std::filesystem::resize_file(path, 0); }, "was cut short to 0", true},
+      {"cut short", [](const std::string& path) { std::filesystem::resize_file(path, kPool - 1); }, "was cut short",
+       true},
+      {"written over", copyOver, "has written over it", false},
+  };
+  for (const auto& [name, what, because, byFlush] : cases) {
+    for (const bool watched : {false, true}) {
+      if (!watched && !byFlush) continue;
+      const ScratchDirectory scratch;
+      const auto path = scratch.file("pool");
+      auto medium = created(path);
+      std::atomic<int> told{0};
+      medium->whenFailed([&] { ++told; });
+      put(*medium, 0, "first");
+      put(*medium, kPool - kBlock, "last");
+      const ByteRange all{0, kPool};
+      CHECK(medium->flush({&all, 1}).ok());
+      if (watched) {
+        CHECK(medium->watch(std::chrono::milliseconds(5)).ok());
+        std::this_thread::sleep_for(std::chrono::milliseconds(30));
+        CHECK(medium->failure().ok());
+      }
+      what(path);
+      for (int waits = 0; watched && told == 0 && waits < 2000; ++waits)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      // The block at the end, which would make what was cut short as long as before.
+      const auto flushed = flushOne(*medium, kPool - kBlock, 1);
+      if (flushed.ok()) check::fail(__FILE__, __LINE__, std::string(name) + " was not noticed");
+      CHECK_EQ(flushed.error().code, ErrorCode::mediumFailed);
+      if (flushed.error().message.find(because) == std::string::npos)
+        check::fail(__FILE__, __LINE__, std::string(name) + ": " + flushed.error().message);
+      CHECK_EQ(medium->sync().error().code, ErrorCode::mediumFailed);
+      CHECK_EQ(medium->zero({0, kBlock}).error().code, ErrorCode::mediumFailed);
+      CHECK_EQ(told, 1);
+      // What peers read and write is memory of its own.
+      put(*medium, kBlock, "still here");
+      CHECK_EQ(memoryText(*medium, kBlock, 10), "still here");
+      CHECK_EQ(memoryText(*medium, kPool - kBlock, 4), "last");
+    }
+  }
+}
+
+TEST(a_file_system_that_turned_read_only_is_noticed_also_where_its_calls_go_on_to_succeed) {
+  struct TurningReadOnly : SystemFileIo {
+    explicit TurningReadOnly(std::shared_ptr<std::atomic<bool>> turned) : turned_(std::move(turned)) {}
+    int look(int fd, FileLook& look) override {
+      const int looked = SystemFileIo::look(fd, look);
+      look.readOnly = *turned_;
+      return looked;
+    }
+    std::shared_ptr<std::atomic<bool>> turned_;
+  };
+  for (const bool watched : {false, true}) {
+    const ScratchDirectory scratch;
+    auto turned = std::make_shared<std::atomic<bool>>(false);
+    auto medium = openFileMedium({scratch.file("pool"), true, kPool}, std::make_unique<TurningReadOnly>(turned));
+    CHECK(medium.ok());
+    CHECK(flushOne(*medium.value(), 0, 1).ok());
+    if (watched) CHECK(medium.value()->watch(std::chrono::milliseconds(5)).ok());
+    *turned = true;
+    for (int waits = 0; watched && medium.value()->failure() && waits < 2000; ++waits)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (watched) CHECK(!medium.value()->failure().ok());
+    const auto flushed = flushOne(*medium.value(), 0, 1);
+    CHECK_EQ(flushed.error().code, ErrorCode::mediumFailed);
+    CHECK_EQ(flushed.error().systemError, EROFS);
+  }
+}
+
+TEST(a_device_that_has_gone_is_noticed_and_one_bad_block_is_no_such_thing) {
+  struct Unreadable : SystemFileIo {
+    explicit Unreadable(std::shared_ptr<std::atomic<std::uint64_t>> below) : below_(std::move(below)) {}
+    ssize_t readBack(int fd, std::span<std::byte> into, std::uint64_t offset) override {
+      return offset < *below_ ? -EIO : SystemFileIo::readBack(fd, into, offset);
+    }
+    std::shared_ptr<std::atomic<std::uint64_t>> below_;
+  };
+  const ScratchDirectory scratch;
+  auto below = std::make_shared<std::atomic<std::uint64_t>>(kBlock);
+  auto medium = openFileMedium({scratch.file("pool"), true, kPool}, std::make_unique<Unreadable>(below));
+  CHECK(medium.ok());
+  put(*medium.value(), 0, "first");
+  CHECK(flushOne(*medium.value(), 0, 1).ok());
+  CHECK(medium.value()->watch(std::chrono::milliseconds(5)).ok());
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(medium.value()->failure().ok());
+  *below = kPool;
+  for (int waits = 0; medium.value()->failure() && waits < 2000; ++waits)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK_EQ(medium.value()->failure().error().systemError, EIO);
+}
+
 TEST(opening_changes_nothing_in_the_file) {
   const ScratchDirectory scratch;
   const auto path = scratch.file("pool");

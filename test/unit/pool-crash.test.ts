@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { CheckpointError } from '../../src/errors.js'
 import { Pool } from '../../src/pool/pool.js'
-import type { RegionRecord } from '../../src/pool/slot.js'
+import { encodeSlot, type RegionRecord } from '../../src/pool/slot.js'
 import { CrashableMedium, random, region } from './pool-medium.js'
 
 const poolBytes = 1 << 17
@@ -99,6 +99,64 @@ describe('a crash at any moment', () => {
           expect(allowed(steps, name, events)).toContainEqual(pool.get(name))
       }
     }
+  })
+})
+
+describe('a table that fills up', () => {
+  const slots = 70
+  const bytes = 1 << 20
+  it('is written on, 64 entries at a time, and a crash meanwhile loses nothing and leaves nothing lost', async () => {
+    const medium = new CrashableMedium(new Uint8Array(bytes).fill(0xee))
+    const pool = await Pool.format(medium, { medium: 'file', maxRegions: slots })
+    for (let index = 0; index < 64; index++) await pool.create(region(`r${index}`, 1))
+    const initial = Uint8Array.from(medium.image)
+    const began = medium.events.length
+    await Promise.all([pool.create(region('x', 1)), pool.create(region('y', 1)), pool.update('r0', { epoch: 1n })])
+    const next = random(20261130)
+    let images = 0
+    const tail = new CrashableMedium(initial)
+    tail.events.push(...medium.events.slice(began))
+    for (let events = 0; events <= tail.events.length; events++) {
+      const patterns: ((sector: number) => boolean)[] = [() => false, () => true]
+      for (let index = 0; index < 6; index++) patterns.push(() => next() < 0.5)
+      for (const landed of patterns) {
+        const opened = await Pool.open(new CrashableMedium(tail.crashImage(initial, events, landed)))
+        images++
+        expect(opened.damaged).toEqual([])
+        for (let index = 0; index < 64; index++) expect(opened.get(`r${index}`)).toBeDefined()
+        for (let index = opened.regions; index < slots; index++) await opened.create(region(`more-${index}`, 1))
+        await expect(opened.create(region('one too many', 1))).rejects.toMatchObject({ code: 'POOL_FULL' })
+      }
+    }
+    console.log(`${images} crashes while entries were written: nothing lost`)
+    expect(tail.events.length).toBeGreaterThan(8)
+    expect(pool.regions).toBe(66)
+  })
+
+  it('says that nothing was made when it cannot be written on', async () => {
+    const medium = new CrashableMedium(new Uint8Array(bytes))
+    const pool = await Pool.format(medium, { medium: 'file', maxRegions: slots })
+    for (let index = 0; index < 64; index++) await pool.create(region(`r${index}`, 1))
+    const { free } = pool
+    medium.failFlush = { after: 0, failure: new CheckpointError('MEDIUM_FAILED', 'a test') }
+    await expect(pool.create(region('x', 1))).rejects.toMatchObject({ code: 'MEDIUM_FAILED', outcome: 'none' })
+    expect([pool.free, pool.regions]).toEqual([free, 64])
+  })
+
+  it('names a region in an entry that was never used, and gives its space to nobody', async () => {
+    const medium = new CrashableMedium(new Uint8Array(bytes))
+    const pool = await Pool.format(medium, { medium: 'file', maxRegions: slots })
+    const made = await pool.create(region('r', 9000))
+    const [tableA] = pool.geometry.tableOffsets
+    encodeSlot(pool.id, 66, 7n, { ...made, name: 'stray' }).copy(medium.image, tableA + 66 * 4096)
+    medium.image.fill(0, tableA, tableA + 4096)
+    medium.image.fill(0, pool.geometry.tableOffsets[1], pool.geometry.tableOffsets[1] + 4096)
+    const opened = await Pool.open(new CrashableMedium(medium.image))
+    expect(opened.damaged).toMatchObject([
+      { slot: 66, record: { name: 'stray' }, because: expect.stringMatching(/never used/) },
+      { slot: 0 },
+    ])
+    expect(opened.free).toBe(pool.free)
   })
 })
 

@@ -5,6 +5,7 @@
 import { describe, expect, test } from 'vitest'
 import { CheckpointError } from '../../src/errors.js'
 import { Pool } from '../../src/pool/pool.js'
+import { PoolCatalogue } from '../../src/unit/catalogue.js'
 import { CrashableMedium, random, region } from './pool-medium.js'
 
 const long = process.env.RC_LONG === '1'
@@ -13,10 +14,10 @@ const maxRegions = 4
 const blockBytes = 4096
 const tables = [8192, 8192 + maxRegions * blockBytes] as const
 const firstData = 8192 + 2 * maxRegions * blockBytes
-/** Copy A and copy B of the superblock, and of the entries in use: two regions, and one that was deleted. */
+/** Copy A and copy B of the superblock, and of the entries: two with regions, one whose region was deleted, one never used. */
 const structures: { what: string; copies: readonly [number, number]; region?: string }[] = [
   { what: 'superblock', copies: [0, blockBytes] },
-  ...['a', undefined, 'c'].map((name, slot) => ({
+  ...['a', undefined, 'c', undefined].map((name, slot) => ({
     what: `entry ${slot}`,
     copies: [tables[0] + slot * blockBytes, tables[1] + slot * blockBytes] as const,
     ...(name === undefined ? {} : { region: name }),
@@ -110,6 +111,37 @@ describe.each(structures)('$what', ({ what, copies, region: name }) => {
       }
     }
     console.log(`${what}: ${rounds} times a bit in both copies: all named`)
+  })
+
+  test('zeros in both copies, or in one where the other is damaged, are a loss and never free space', async () => {
+    const { image, pool } = await madePool()
+    const zeroed = (...offsets: number[]) => {
+      const damaged = Uint8Array.from(image)
+      for (const offset of offsets) damaged.fill(0, offset, offset + blockBytes)
+      return damaged
+    }
+    const [a, b] = copies
+    for (const damaged of [zeroed(a, b), flip(zeroed(a), b + 300, 0), flip(zeroed(b), a + 300, 0)]) {
+      const { names, lost, refused } = await open(damaged, pool)
+      if (what === 'superblock') {
+        expect(refused).toMatchObject({ code: 'POOL_DAMAGED' })
+        continue
+      }
+      expect({ refused, lost, names }).toEqual({
+        refused: undefined,
+        lost: 1,
+        names: ['a', 'c'].filter((other) => other !== name),
+      })
+      const opened = await Pool.open(new CrashableMedium(damaged))
+      expect(opened.damaged).toMatchObject([
+        { slot: Number(what.slice(6)), because: expect.stringMatching(/copy [AB] is all zeros/) },
+      ])
+      await expect(opened.create(region('d'))).rejects.toMatchObject({ code: 'POOL_DAMAGED' })
+      const catalogue = new PoolCatalogue(opened)
+      expect(catalogue.damageOf('b')).toMatchObject({ code: 'POOL_DAMAGED' })
+      const loss = catalogue.damageOf(name ?? 'b')
+      expect(loss?.message).toMatch(/is lost \(copy A .*; copy B /)
+    }
   })
 
   test.each([512, blockBytes])(

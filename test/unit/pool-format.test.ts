@@ -122,11 +122,16 @@ describe('a superblock', () => {
     medium: 'devdax',
     clean: true,
     createdMs: 12,
+    writtenSlots: 64,
     geometry: planGeometry(1 << 30, 100, 2 << 20),
   }
   it('reads back as it was written', () => {
     expect(parseSuperblock(encodeSuperblock(superblock, 1), 1)).toEqual({ state: 'valid', superblock })
     expect(parseSuperblock(encodeSuperblock(superblock, 1), 0).state).toBe('bad')
+    expect(parseSuperblock(encodeSuperblock({ ...superblock, writtenSlots: 101 }, 1), 1)).toMatchObject({
+      state: 'bad',
+      problem: 'says that 101 of 100 table entries were written',
+    })
   })
   it('of hostile bytes under a right checksum parses or is refused, and never throws', () => {
     const next = random(1)
@@ -268,7 +273,7 @@ describe('opening a pool', () => {
     const features = await refusal(forge(medium.image, 0, (block) => block.writeBigUInt64LE(4n, 64)))
     expect(features.code).toBe('POOL_INCOMPATIBLE')
     expect(features.message).toMatch(/0x4/)
-    const version = await refusal(forge(medium.image, 4096, (block) => block.writeUInt32LE(2, 16)))
+    const version = await refusal(forge(medium.image, 4096, (block) => block.writeUInt32LE(3, 16)))
     expect(version.code).toBe('POOL_INCOMPATIBLE')
   })
 
