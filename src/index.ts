@@ -31,6 +31,7 @@ export {
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
 export {
+  type DamageChoice,
   PairEvent,
   type PairEvents,
   type PairOptions,

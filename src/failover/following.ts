@@ -9,16 +9,19 @@ type Named = Pick<Checkpoint<unknown>, 'epoch' | 'sequence'>
 
 /**
  * Checkpoints as they are written, from the latest or behind a checkpoint on: every one, or with `everyMs` what is the newest
- * each time it looks. Where the log has gone past it, it goes on at the latest. Ends quietly with the signal.
+ * each time it looks. Where the log has gone past it, or something in between is damaged, it goes on at the latest. Ends quietly
+ * with the signal.
+ * @param options onDamage: told of what was damaged in between
+ * @throws CheckpointError `CHECKPOINT_DAMAGED` where what is damaged is the latest
  */
 export async function* followed<T>(
   reader: CheckpointReader<T>,
   behind: Checkpoint<T> | undefined,
-  options: { everyMs: number | undefined; signal: AbortSignal },
+  options: { everyMs: number | undefined; signal: AbortSignal; onDamage: (error: CheckpointError) => void },
 ): AsyncGenerator<Checkpoint<T>, void, undefined> {
-  const { everyMs, signal } = options
+  const { everyMs, signal, onDamage } = options
   try {
-    if (everyMs === undefined) yield* every(reader, behind, signal)
+    if (everyMs === undefined) yield* every(reader, behind, signal, onDamage)
     else yield* sampled(reader, behind, everyMs, signal)
   } catch (error) {
     if (!signal.aborted) throw error
@@ -29,14 +32,29 @@ async function* every<T>(
   reader: CheckpointReader<T>,
   behind: Checkpoint<T> | undefined,
   signal: AbortSignal,
+  onDamage: (error: CheckpointError) => void,
 ): AsyncGenerator<Checkpoint<T>, void, undefined> {
   for (let from: Cursor | 'latest' = behind?.cursor ?? 'latest'; ; from = 'latest') {
+    let got = false
     try {
-      yield* reader.follow({ from, signal })
+      for await (const checkpoint of reader.follow({ from, signal })) {
+        got = true
+        yield checkpoint
+      }
     } catch (error) {
-      if (!(error instanceof CheckpointError && error.code === 'CHECKPOINT_LAPPED')) throw error
+      if (!isPassable(error) || (isDamage(error) && from === 'latest' && !got)) throw error
+      if (isDamage(error)) onDamage(error)
     }
   }
+}
+
+/** What is newer may be whole, and is all that matters. */
+function isPassable(error: unknown): error is CheckpointError {
+  return error instanceof CheckpointError && (error.code === 'CHECKPOINT_LAPPED' || isDamage(error))
+}
+
+export function isDamage(error: unknown): error is CheckpointError {
+  return error instanceof CheckpointError && error.code === 'CHECKPOINT_DAMAGED'
 }
 
 async function* sampled<T>(
@@ -55,22 +73,30 @@ async function* sampled<T>(
 
 /**
  * The state that the log holds: the last of what is behind `known`, or `known` itself where it still is the newest, without
- * reading it again. `onUnread` is told of what was read.
+ * reading it again. `onUnread` is told of what was read, `onDamage` of what was damaged in between.
+ * @throws CheckpointError `CHECKPOINT_DAMAGED` where what is damaged is the newest
  */
 export async function restored<T>(
   reader: CheckpointLog<T>,
   known: Checkpoint<T> | undefined,
   newestOnly: boolean,
   onUnread: (checkpoint: Checkpoint<T>) => void,
+  onDamage: (error: CheckpointError) => void,
 ): Promise<Checkpoint<T> | undefined> {
   let last = known
   if (last !== undefined && !newestOnly) {
     // Most often there is nothing behind it. Whoever is to append has to find the end of the log in any case.
     const end = await reader.end()
     if (end !== undefined && same(end, last)) return last
-    for await (const checkpoint of since(reader, last, false, undefined)) {
-      last = checkpoint
-      onUnread(checkpoint)
+    try {
+      for await (const checkpoint of since(reader, last, false, undefined)) {
+        last = checkpoint
+        onUnread(checkpoint)
+      }
+    } catch (error) {
+      if (!isDamage(error)) throw error
+      // If it is the newest, reading that fails with it again.
+      onDamage(error)
     }
   }
   if (last !== undefined) {

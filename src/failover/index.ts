@@ -1,2 +1,2 @@
 export { PairEvent, type PairEvents, type Role, WaitingEvent, type WaitingReason } from './pair-events.js'
-export { type PairOptions, type Primary, ProcessPair } from './process-pair.js'
+export { type DamageChoice, type PairOptions, type Primary, ProcessPair } from './process-pair.js'

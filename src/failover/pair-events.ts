@@ -1,6 +1,6 @@
 /** What a ProcessPair tells of itself. */
 import { eventFacts, printsAs } from '../call/printed.js'
-import { type ClientEvents, ConnectionEvent, OwnershipEvent } from '../client/client-events.js'
+import { type ClientEvents, ConnectionEvent, LogEvent, OwnershipEvent } from '../client/client-events.js'
 
 export type Role = 'joining' | 'standby' | 'primary' | 'stopped'
 
@@ -27,8 +27,11 @@ export class PairEvent extends Event {
   }
 }
 
-/** Why a ProcessPair does not get on: the unit cannot be reached; the work of a term that is over has not ended. */
-export type WaitingReason = 'unit' | 'work'
+/**
+ * Why a ProcessPair makes no progress: the unit cannot be reached; the work of a term that is over has not ended; the newest
+ * checkpoint is damaged.
+ */
+export type WaitingReason = 'unit' | 'work' | 'damage'
 
 /** `waiting` of a ProcessPair: told when a wait begins, and again every 10 s while it lasts. */
 export class WaitingEvent extends Event {
@@ -38,7 +41,7 @@ export class WaitingEvent extends Event {
   readonly message: string
   /** Milliseconds since it began to wait. */
   readonly forMs: number
-  /** Of `unit`: what the last try failed with. Of `work`: the reason of the primary's signal. */
+  /** Of `unit` and `damage`: what the last try failed with. Of `work`: the reason of the primary's signal. */
   readonly error: unknown
 
   /** @internal */
@@ -66,10 +69,10 @@ export interface PairEvents extends ClientEvents {
 }
 
 /** The same event for another target. */
-export function retoldEvent(event: ConnectionEvent | OwnershipEvent): ConnectionEvent | OwnershipEvent {
-  return event instanceof ConnectionEvent
-    ? new ConnectionEvent(event.type, event)
-    : new OwnershipEvent(event.type, event)
+export function retoldEvent<E extends ConnectionEvent | OwnershipEvent | LogEvent>(event: E): E
+export function retoldEvent(event: ConnectionEvent | OwnershipEvent | LogEvent): Event {
+  if (event instanceof ConnectionEvent) return new ConnectionEvent(event.type, event)
+  return event instanceof LogEvent ? new LogEvent(event.type, event) : new OwnershipEvent(event.type, event)
 }
 
 const againMs = 10_000

@@ -6,17 +6,20 @@ import { holdsProcess } from '../call/hold.js'
 import { checkRegion, connectOptionFields, lease } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { needed, nested, type Shape, shape, take } from '../call/shape.js'
+import { pause } from '../call/timer.js'
 import type { Checkpoint, CheckpointLog, Codec } from '../checkpoint/index.js'
 import { codec, schema } from '../checkpoint/options.js'
 import { type Client, connect } from '../client/client.js'
+import type { ClientEvents } from '../client/client-events.js'
 import type { Region } from '../client/region.js'
 import { CheckpointError, type ErrorCode } from '../errors.js'
 import { TypedEventTarget } from '../typed-events.js'
 import type { ConnectOptions, Lease, RegionEvent, RegionEventType, RegionOptions } from '../types.js'
-import { restored } from './following.js'
+import { isDamage, restored } from './following.js'
 import { PairEvent, type PairEvents, Patience, type Role, retoldEvent } from './pair-events.js'
 import { Standby } from './standby.js'
 import { Term } from './term.js'
+import { Troubles } from './troubles.js'
 
 /** What a process is given as long as it is primary. */
 export interface Primary<T> {
@@ -81,8 +84,21 @@ export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
    * a crash of the unit may have taken what was no more than visible.
    */
   onStandby?(checkpoint: Checkpoint<T>): void
+  /**
+   * What to do when this process has the region, and the newest checkpoint was durable and is damaged (the error is
+   * `CHECKPOINT_DAMAGED`, its details name the sequence numbers). Default: `wait`. What it throws or rejects with ends `run()`.
+   */
+  onDamage?(error: CheckpointError): DamageChoice | Promise<DamageChoice>
 }
 
+/**
+ * `wait`: give the region up, and try again after 1 s, and later each time up to 30 s; somebody may restore the pool, or clear the
+ * log. `earlier`: be primary with the newest checkpoint that is whole, though what was acknowledged later is not in it; where none is
+ * whole it waits. `stop`: `run()` rejects with the error.
+ */
+export type DamageChoice = 'wait' | 'earlier' | 'stop'
+
+const damageChoice = oneOf('wait', 'earlier', 'stop')
 const { signal: _, ...connectFields } = connectOptionFields
 const pairOptions = shape<PairOptions<unknown>>({
   ...connectFields,
@@ -99,9 +115,22 @@ const pairOptions = shape<PairOptions<unknown>>({
   },
   onPrimary: needed(callable<PairOptions<unknown>['onPrimary']>),
   onStandby: callable<(checkpoint: Checkpoint<unknown>) => void>,
+  onDamage: callable<NonNullable<PairOptions<unknown>['onDamage']>>,
 })
 const runOptions = shape<{ signal?: AbortSignal }>({ signal: abortSignal })
 
+/** Told as the pair's own. */
+const clientEvents = [
+  'connected',
+  'disconnected',
+  'reconnecting',
+  'restored',
+  'lost-writes',
+  'fenced',
+  'log-mended',
+  'log-damaged',
+  'log-missing',
+] as const satisfies (keyof ClientEvents)[]
 /** Events after which the region may be had. */
 const vacant: ReadonlySet<RegionEventType> = new Set(['owner-lost', 'released', 'deleted'])
 /** Errors that another try cannot mend. */
@@ -119,12 +148,13 @@ const final: ReadonlySet<ErrorCode> = new Set([
   'POOL_READ_ONLY',
   'MEDIUM_FAILED',
   'CODEC_MISMATCH',
-  'CHECKPOINT_DAMAGED',
   'INTERNAL',
 ])
 const pauseMs = 200
 /** How long a process that has handed over leaves the region to the others. */
 const handOverMs = 5_000
+/** How long a process that found the newest checkpoint damaged leaves the region alone, the first time and at most. */
+const damagedMs = { first: 1_000, most: 30_000 }
 const warmMs = 1_000
 /** For calls that the work has left behind: when this process is to stop, and otherwise. */
 const stopMs = 5_000
@@ -159,8 +189,11 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
   #role: Role = 'joining'
   #epoch = 0n
   #running: Promise<void> | undefined
-  /** The ownership that this process has handed over, and until when it leaves the region to others. */
-  #handedOver: { epoch: bigint; until: number } | undefined
+  readonly #troubles = new Troubles((error) => this.#tellError(error))
+  /** Until when it leaves the region to others, and whose release it does not answer until then: of every owner if of none. */
+  #leaving: { until: number; epoch: bigint | undefined } | undefined
+  /** How long it leaves the region alone when it finds it damaged once more. */
+  #damagedMs = damagedMs.first
   /** What it has read as a standby, for the next time if it does not come to be primary; none once it was. */
   #known: Checkpoint<T> | undefined
 
@@ -168,12 +201,13 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
   constructor(units: string | readonly string[], options: PairOptions<T>) {
     super()
     const taken = take(pairOptions as Shape<PairOptions<T>>, options)
-    const { onPrimary, onStandby } = taken
+    const { onPrimary, onStandby, onDamage } = taken
     // Methods of the options they came with.
     this.#options = {
       ...taken,
       onPrimary: (primary) => onPrimary.call(options, primary),
       ...(onStandby === undefined ? {} : { onStandby: (checkpoint) => onStandby.call(options, checkpoint) }),
+      ...(onDamage === undefined ? {} : { onDamage: (error) => onDamage.call(options, error) }),
     }
     this.#units = unitAddresses(units)
   }
@@ -247,9 +281,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
 
   #relay(client: Client): void {
     const tell = (event: Parameters<typeof retoldEvent>[0]) => this.dispatchEvent(retoldEvent(event))
-    for (const type of ['connected', 'disconnected', 'reconnecting', 'restored', 'lost-writes', 'fenced'] as const) {
-      client.addEventListener(type, tell)
-    }
+    for (const type of clientEvents) client.addEventListener(type, tell)
     const waits = ({ error }: { error: unknown }) =>
       this.#patience.begin('unit', this.#unitIsAway(error), error, shortMs)
     client.addEventListener('disconnected', waits)
@@ -264,7 +296,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
 
   /** Waits its turn. @returns undefined when it is to stop */
   async #obtain(client: Client): Promise<Opened | undefined> {
-    const first = this.#handedOver === undefined ? await this.#open(client) : 'busy'
+    const first = this.#leaving === undefined ? await this.#open(client) : 'busy'
     if (first !== 'busy') return first
     this.#become('standby')
     const standby = this.#follow(client)
@@ -283,8 +315,9 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
       for await (const event of orAfter(events, () => this.#holdMs())) {
         this.#patience.end('unit')
         if (event !== undefined) this.#noteEpoch(event.epoch)
+        if (event?.type === 'cleared' && this.#leaving?.epoch === undefined) this.#leaving = undefined
         if (event !== undefined && (!vacant.has(event.type) || this.#leavesToOthers(event))) continue
-        this.#handedOver = undefined
+        this.#leaving = undefined
         const opened = await this.#open(client)
         if (opened === undefined) return undefined
         if (opened === 'busy') continue
@@ -324,7 +357,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
       codec,
       everyMs: standby === 'warm' ? (this.#options.followMs ?? warmMs) : undefined,
       onCheckpoint: (checkpoint: Checkpoint<T>) => onStandby?.(checkpoint),
-      onError: (error: unknown) => this.#tellError(error),
+      troubles: this.#troubles,
     }
     return new Standby<T>(client, context, this.#known)
   }
@@ -353,24 +386,62 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
 
   /** What another try could mend leaves the region to whoever can read it. */
   async #restore(log: CheckpointLog<T>): Promise<Checkpoint<T> | undefined | 'failed'> {
-    const { standby = 'cold', onStandby } = this.#options
     try {
-      return await restored(log, this.#known, standby !== 'hot', (read) => {
-        this.#known = read
-        if (standby !== 'cold') onStandby?.(read)
-      })
+      const checkpoint = await this.#newest(log)
+      this.#troubles.clear()
+      this.#patience.end('damage')
+      this.#damagedMs = damagedMs.first
+      return checkpoint
     } catch (error) {
+      if (isDamage(error)) return await this.#restoreDamaged(log, error)
       if (this.#isFinal(error)) throw error
-      this.#tellError(error)
-      await sleep(pauseMs, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+      this.#troubles.tell(error)
+      await pause(pauseMs, this.#stop.signal)
       return 'failed'
     }
+  }
+
+  async #newest(log: CheckpointLog<T>): Promise<Checkpoint<T> | undefined> {
+    const { standby = 'cold', onStandby } = this.#options
+    const onUnread = (read: Checkpoint<T>) => {
+      this.#known = read
+      if (standby !== 'cold') onStandby?.(read)
+    }
+    return await restored(log, this.#known, standby !== 'hot', onUnread, (error) => this.#troubles.tell(error))
+  }
+
+  /** The application decides what is better: no primary, or one that has lost what had been acknowledged. */
+  async #restoreDamaged(log: CheckpointLog<T>, error: CheckpointError): Promise<Checkpoint<T> | 'failed'> {
+    const { standby = 'cold', onStandby, onDamage } = this.#options
+    this.#troubles.tell(error)
+    const choice = onDamage === undefined ? 'wait' : damageChoice(await onDamage(error), 'What onDamage returns')
+    if (choice === 'stop') throw error
+    if (choice === 'earlier') {
+      try {
+        const earlier = await log.latest({ beforeDamage: true })
+        if (earlier !== undefined) {
+          if (standby !== 'cold') onStandby?.(earlier)
+          this.#patience.end('damage')
+          this.#damagedMs = damagedMs.first
+          return earlier
+        }
+      } catch (failure) {
+        if (!isDamage(failure)) {
+          if (this.#isFinal(failure)) throw failure
+          this.#troubles.tell(failure)
+        }
+      }
+    }
+    this.#patience.begin('damage', `waiting for a state that is whole: ${error.message}`, error)
+    this.#leaving = { until: performance.now() + this.#damagedMs, epoch: undefined }
+    this.#damagedMs = Math.min(2 * this.#damagedMs, damagedMs.most)
+    return 'failed'
   }
 
   async #work(region: Region, log: CheckpointLog<T>, checkpoint: Checkpoint<T> | undefined): Promise<'done' | 'again'> {
     const { epoch } = region
     const leave = () => {
-      this.#handedOver = { epoch, until: performance.now() + handOverMs }
+      this.#leaving = { epoch, until: performance.now() + handOverMs }
     }
     const term = new Term(region, this.#stop.signal, leave)
     const { signal } = term
@@ -427,28 +498,31 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
   }
 
   #holdMs(): number | undefined {
-    return this.#handedOver && Math.max(0, this.#handedOver.until - performance.now())
+    return this.#leaving && Math.max(0, this.#leaving.until - performance.now())
   }
 
   #leavesToOthers({ type, epoch }: RegionEvent): boolean {
-    return type === 'released' && epoch === this.#handedOver?.epoch
+    if (type !== 'released' || this.#leaving === undefined) return false
+    return this.#leaving.epoch === undefined || epoch === this.#leaving.epoch
   }
 
   /** Tries over and over what another try can mend. @returns undefined when it is to stop */
   async #untilStopped<R>(attempt: () => Promise<R>): Promise<R | undefined> {
     const { signal } = this.#stop
+    const troubles = new Troubles((error) => this.#tellError(error))
     while (!signal.aborted) {
       try {
         const result = await attempt()
         this.#patience.end('unit')
+        troubles.clear()
         return result
       } catch (error) {
         if (signal.aborted) return undefined
         if (this.#isFinal(error)) throw error
-        this.#tellError(error)
+        troubles.tell(error)
         this.#patience.begin('unit', this.#unitIsAway(error), error)
       }
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
+      await pause(pauseMs, signal)
     }
     return undefined
   }

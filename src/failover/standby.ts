@@ -1,9 +1,10 @@
 /** A standby that follows: reads the region over and over, so that a takeover need not read the whole state. */
-import { setTimeout as sleep } from 'node:timers/promises'
+import { pause } from '../call/timer.js'
 import type { Checkpoint, Codec } from '../checkpoint/index.js'
 import type { Client } from '../client/client.js'
 import { CheckpointError, type ErrorCode } from '../errors.js'
-import { followed } from './following.js'
+import { followed, isDamage } from './following.js'
+import type { Troubles } from './troubles.js'
 
 export interface StandbyContext<T> {
   region: string
@@ -11,10 +12,13 @@ export interface StandbyContext<T> {
   /** Between two looks at the newest; undefined: every checkpoint is followed. */
   everyMs: number | undefined
   onCheckpoint(checkpoint: Checkpoint<T>): void
-  onError(error: unknown): void
+  /** Told of what is tried again. */
+  troubles: Troubles
 }
 
 const retryMs = 200
+/** What is damaged most often stays so until somebody appends or clears. */
+const damagedRetryMs = 2_000
 /** Nothing that another try could mend; the state is read at the takeover, or the failure met again there. */
 const final: ReadonlySet<ErrorCode> = new Set(['CODEC_MISMATCH', 'REGION_MODE', 'NOT_SUPPORTED', 'CLOSED'])
 
@@ -37,28 +41,36 @@ export class Standby<T> {
   /** Never rejects. */
   async #run(client: Client, context: StandbyContext<T>): Promise<void> {
     const { signal } = this.#stop
+    const { troubles } = context
     while (!signal.aborted) {
+      let pauseMs = retryMs
       try {
         await this.#follow(client, context)
       } catch (error) {
         if (signal.aborted) return
-        context.onError(error)
+        troubles.tell(error)
+        if (isDamage(error)) pauseMs = damagedRetryMs
         if (!(error instanceof CheckpointError) || final.has(error.code)) return
         // Another instance of the region under its name: what was read is of the one that was deleted.
         if (error.code === 'CURSOR_INVALID' || error.code === 'REGION_NOT_FOUND') this.#last = undefined
       }
-      await sleep(retryMs, undefined, { signal }).catch(() => undefined)
+      await pause(pauseMs, signal)
     }
   }
 
-  async #follow(client: Client, { region: name, codec, onCheckpoint, everyMs }: StandbyContext<T>): Promise<void> {
+  async #follow(
+    client: Client,
+    { region: name, codec, onCheckpoint, everyMs, troubles }: StandbyContext<T>,
+  ): Promise<void> {
     const { signal } = this.#stop
     const region = await client.openRegion(name, { signal })
     try {
       const reader = region.checkpoints(codec === undefined ? {} : { codec })
-      for await (const checkpoint of followed(reader, this.#last, { everyMs, signal })) {
+      const onDamage = (error: CheckpointError) => troubles.tell(error)
+      for await (const checkpoint of followed(reader, this.#last, { everyMs, signal, onDamage })) {
         if (signal.aborted) return
         this.#last = checkpoint
+        troubles.clear()
         onCheckpoint(checkpoint)
       }
     } finally {

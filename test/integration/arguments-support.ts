@@ -506,6 +506,7 @@ export const publicCalls: readonly PublicCall[] = [
         region: is('pair'),
         onPrimary: good('some work', () => async () => undefined),
         onStandby: good('a listener', () => () => undefined),
+        onDamage: good('a choice', () => () => 'wait'),
         standby: is('hot'),
         followMs: is(5),
         codec: is(json),
