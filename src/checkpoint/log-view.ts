@@ -25,6 +25,11 @@ export interface Survey {
   readonly witnesses: readonly Witness[]
 }
 
+/** The newest that is not cleared. */
+export function newestKept({ newest, header }: Survey): StoredCheckpoint | undefined {
+  return newest === undefined || newest.sequence < header.firstSequence ? undefined : newest
+}
+
 /** What a survey's newest is followed by that should be there, and is not. */
 export function lostBehind(
   newest: StoredCheckpoint | undefined,

@@ -1,21 +1,19 @@
 /** Reading the checkpoints of a region, by one-sided reads only. */
-import { invalid, show } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
 import { cursorName, takeCall } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
-import { CheckpointError } from '../errors.js'
 import type { CallOptions, Cursor } from '../types.js'
-import { AppendView } from './append/view.js'
 import { type Checkpoint, type CheckpointInfo, type DamagedCheckpoints, infoOf } from './checkpoint.js'
 import { type Codec, codecName, decodeWith, raw } from './codec.js'
+import { cursorPlace, cursorWithin, savedPlace } from './cursor.js'
 import { Deadline } from './deadline.js'
-import { isCut, leadsPastDamage, Restorer, type Unrestorable } from './delta/restore.js'
-import type { SequenceRange } from './findings.js'
+import { isCut, leadsPastDamage } from './delta/restore.js'
+import { Finder, rangeOf } from './finder.js'
 import { Follow } from './follow.js'
-import { appendGeometry, overwriteGeometry } from './geometry.js'
-import type { Gap, Item, LogView, Survey, Verdict } from './log-view.js'
-import { damaged, lapped, notFound, outrun } from './missing.js'
+import { layoutForReading } from './layout.js'
+import { type Gap, type LogView, newestKept, type Survey } from './log-view.js'
+import { outrun } from './missing.js'
 import {
   type FollowOptions,
   followOptions,
@@ -24,14 +22,12 @@ import {
   type ReaderOptions,
   readerOptions,
 } from './options.js'
-import { OverwriteView } from './overwrite/view.js'
-import { instanceBytes } from './record/header.js'
+import { payloadStream } from './payload-stream.js'
 import { compareOrder, greater, type LogOrder } from './record/order.js'
 import { requireAssemblable, type StoredCheckpoint } from './record/stored.js'
 import type { RegionReadAccess } from './region-access.js'
 
 const mostAttempts = 10
-const streamChunkBytes = 1024 * 1024
 
 /**
  * Reads what a log holds. Every checkpoint returned is whole: each record's checksum was verified. All methods take a
@@ -42,13 +38,15 @@ const streamChunkBytes = 1024 * 1024
 export class CheckpointReader<T> {
   readonly #access: RegionReadAccess
   readonly #view: LogView
+  readonly #finder: Finder
   readonly #codec: Codec<T>
 
   /** @internal Use `region.checkpoints()` or `region.log()`. */
   constructor(access: RegionReadAccess, codec: Codec<T>) {
     this.#access = access
     this.#codec = codec
-    this.#view = openView(access)
+    this.#view = layoutForReading(access)
+    this.#finder = new Finder(access, this.#view)
   }
 
   /** @internal */
@@ -86,15 +84,15 @@ export class CheckpointReader<T> {
       newestOnly: true,
       accept: async (stored, window) => {
         requireAssemblable(stored)
-        const restored = await this.#restorer().bytes(stored, window, deadline)
+        const restored = await this.#finder.restorer().bytes(stored, window, deadline)
         if (!(restored instanceof Uint8Array)) return false
         whole = { stored, payload: restored }
         return true
       },
     })
-    const newest = newestOf(survey)
+    const newest = newestKept(survey)
     const { damaged, missing } = survey
-    if (damaged !== undefined && (newest === undefined || !beforeDamage)) throw this.#damagedEnd(survey)
+    if (damaged !== undefined && (newest === undefined || !beforeDamage)) throw this.#finder.damagedEnd(survey)
     if (newest === undefined || whole === undefined) return undefined
     const checkpoint = this.#checkpoint(whole.stored, whole.payload)
     return loggable({
@@ -110,18 +108,9 @@ export class CheckpointReader<T> {
    */
   async newest(options?: CallOptions): Promise<CheckpointInfo | undefined> {
     const survey = await this.view.survey(new Deadline(options), { newestOnly: true })
-    if (survey.damaged !== undefined) throw this.#damagedEnd(survey)
-    const newest = newestOf(survey)
+    if (survey.damaged !== undefined) throw this.#finder.damagedEnd(survey)
+    const newest = newestKept(survey)
     return newest === undefined ? undefined : infoOf(newest, this.access.id)
-  }
-
-  #damagedEnd(survey: Survey): CheckpointError {
-    const { damaged: range } = survey
-    return this.#damaged(range ?? { from: 0n, to: 0n }, { newest: newestOf(survey) })
-  }
-
-  #damaged(range: SequenceRange, place: { newest?: LogOrder | undefined; epoch?: bigint }): CheckpointError {
-    return damaged(range, { region: this.access.id, ...place })
   }
 
   /**
@@ -131,10 +120,10 @@ export class CheckpointReader<T> {
    */
   async at(sequence: bigint, options?: CallOptions): Promise<Checkpoint<T>> {
     const deadline = new Deadline(options)
-    const { stored, window } = await this.#find(sequence, deadline)
+    const { stored, window } = await this.#finder.find(sequence, deadline)
     requireAssemblable(stored)
-    const payload = await this.#restorer().bytes(stored, window, deadline)
-    if (!(payload instanceof Uint8Array)) throw await this.#missing(stored, payload, deadline)
+    const payload = await this.#finder.restorer().bytes(stored, window, deadline)
+    if (!(payload instanceof Uint8Array)) throw await this.#finder.missing(stored, payload, deadline)
     return this.#checkpoint(stored, payload)
   }
 
@@ -151,7 +140,7 @@ export class CheckpointReader<T> {
   }
 
   async #all(survey: Survey, deadline: Deadline): Promise<Checkpoint<T>[]> {
-    const restorer = this.#restorer(true)
+    const restorer = this.#finder.restorer(true)
     let kept: { stored: StoredCheckpoint; checkpoint: Checkpoint<T> }[] = []
     // What lies before a record that is being overwritten is going, too.
     const dropThrough = async (gone: bigint) => {
@@ -160,7 +149,7 @@ export class CheckpointReader<T> {
     }
     for await (const item of this.view.checkpoints(survey, undefined, deadline, true)) {
       if ('gap' in item) {
-        if (item.gap === 'damaged') throw this.#damaged({ from: item.sequence, to: item.to }, item)
+        if (item.gap === 'damaged') throw this.#finder.damaged({ from: item.sequence, to: item.to }, item)
         if (item.gap === 'lapped') await dropThrough(item.sequence)
         continue
       }
@@ -172,8 +161,8 @@ export class CheckpointReader<T> {
         kept.push({ stored, checkpoint: this.#checkpoint(stored, payload) })
         continue
       }
-      const verdict = await this.#verdict(stored, payload, deadline)
-      if (verdict === 'damaged') throw this.#damaged(rangeOf(stored), stored)
+      const verdict = await this.#finder.verdict(stored, payload, deadline)
+      if (verdict === 'damaged') throw this.#finder.damaged(rangeOf(stored), stored)
       // Of a delta it is the base that went, with what lies before it; what lies between is kept.
       if (verdict === 'lapped') await dropThrough(payload.why === 'base' ? payload.missing : stored.sequence)
     }
@@ -226,20 +215,21 @@ export class CheckpointReader<T> {
    */
   async *unread(since: Cursor | string, options?: CallOptions): AsyncGenerator<Checkpoint<T>, void, undefined> {
     const deadline = new Deadline(options)
-    const after = typeof since === 'string' ? await this.#savedCursor(since, deadline) : this.#requireCursor(since)
+    const after =
+      typeof since === 'string' ? await savedPlace(this.access, since, deadline) : cursorPlace(this.access, since)
     const survey = await this.view.survey(deadline)
     const { droppedThrough, header } = survey
-    const newest = newestOf(survey)
+    const newest = newestKept(survey)
     if (newest === undefined) {
       const { damaged: range } = survey
-      if (range !== undefined && range.to > after.sequence) throw this.#damagedEnd(survey)
+      if (range !== undefined && range.to > after.sequence) throw this.#finder.damagedEnd(survey)
       return
     }
     const dropped = droppedThrough > after.sequence && droppedThrough >= header.firstSequence
     if (dropped && this.access.mode === 'append' && after.sequence + after.epoch > 0n) {
-      throw await this.#lapped(after.sequence + 1n, deadline)
+      throw await this.#finder.lapped(after.sequence + 1n, deadline)
     }
-    const restorer = this.#restorer(true)
+    const restorer = this.#finder.restorer(true)
     const fromOldest = after.epoch + after.sequence === 0n
     let before: StoredCheckpoint | undefined
     // From the oldest on there is nobody who missed anything: a hole is passed over, and so is what goes while it is looked at.
@@ -249,8 +239,8 @@ export class CheckpointReader<T> {
       (before === undefined || !(await this.#isPassed(before, deadline)))
     for await (const item of this.view.checkpoints(survey, after, deadline, false)) {
       if ('gap' in item) {
-        if (item.gap === 'damaged') throw this.#damaged({ from: item.sequence, to: item.to }, item)
-        if (item.gap === 'lapped' && !(await passesOver())) throw await this.#lapped(item.sequence, deadline)
+        if (item.gap === 'damaged') throw this.#finder.damaged({ from: item.sequence, to: item.to }, item)
+        if (item.gap === 'lapped' && !(await passesOver())) throw await this.#finder.lapped(item.sequence, deadline)
         continue
       }
       const { stored, window } = item
@@ -262,12 +252,12 @@ export class CheckpointReader<T> {
         before = stored
         continue
       }
-      const verdict = await this.#verdict(stored, payload, deadline)
-      if (verdict === 'damaged') throw this.#damaged(rangeOf(stored), stored)
-      if (verdict === 'lapped' && !(await passesOver())) throw await this.#lapped(stored.sequence, deadline)
+      const verdict = await this.#finder.verdict(stored, payload, deadline)
+      if (verdict === 'damaged') throw this.#finder.damaged(rangeOf(stored), stored)
+      if (verdict === 'lapped' && !(await passesOver())) throw await this.#finder.lapped(stored.sequence, deadline)
     }
     // All of it went while it was read.
-    if (fromOldest && before === undefined) throw await this.#lapped(newest.sequence, deadline)
+    if (fromOldest && before === undefined) throw await this.#finder.lapped(newest.sequence, deadline)
   }
 
   /**
@@ -282,14 +272,14 @@ export class CheckpointReader<T> {
   follow(options: FollowOptions = {}): Follow<T> {
     const { from = 'latest', signal } = take(followOptions, options)
     const word = from === 'oldest' || from === 'latest'
-    const cursor = typeof from === 'string' ? undefined : this.#requireCursor(from)
+    const cursor = typeof from === 'string' ? undefined : cursorPlace(this.access, from)
     return new Follow(
       {
         access: this.access,
         view: this.view,
-        start: async (deadline) => cursor ?? this.#savedCursor(from as string, deadline),
-        restorer: this.#restorer(true),
-        verdict: (stored, why, deadline) => this.#verdict(stored, why, deadline),
+        start: async (deadline) => cursor ?? savedPlace(this.access, from as string, deadline),
+        restorer: this.#finder.restorer(true),
+        verdict: (stored, why, deadline) => this.#finder.verdict(stored, why, deadline),
         checkpoint: (stored, payload) => this.#checkpoint(stored, payload),
         save: (name, at, call) => this.saveCursor(name, at, call),
       },
@@ -303,40 +293,7 @@ export class CheckpointReader<T> {
    * {@link at}, through the stream; a stream that ends without an error was whole. The timeout holds for each read.
    */
   stream(sequence: bigint, options?: CallOptions): ReadableStream<Uint8Array> {
-    let item: Item | undefined
-    let next = 0
-    let rest: Uint8Array | undefined
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          const deadline = new Deadline(options)
-          item ??= await this.#find(sequence, deadline)
-          while (rest === undefined || rest.length === 0) {
-            const part = item.stored.parts[next++]
-            if (part === undefined) {
-              controller.close()
-              return
-            }
-            item.window.renew(deadline)
-            if (item.stored.parts.length === 1) {
-              requireAssemblable(item.stored)
-              const whole = await this.#restorer().bytes(item.stored, item.window, deadline)
-              if (!(whole instanceof Uint8Array)) throw await this.#missing(item.stored, whole, deadline)
-              rest = whole
-              continue
-            }
-            const bytes = new Uint8Array(part.payloadBytes)
-            if (!(await item.window.payloadInto(part, bytes))) {
-              throw await this.#missing(item.stored, { why: 'torn' }, deadline)
-            }
-            rest = bytes
-          }
-          controller.enqueue(rest.subarray(0, streamChunkBytes))
-          rest = rest.subarray(streamChunkBytes)
-        },
-      },
-      { highWaterMark: 0 },
-    )
+    return payloadStream(this.#finder, sequence, options)
   }
 
   /**
@@ -346,7 +303,7 @@ export class CheckpointReader<T> {
    */
   async saveCursor(name: string, at: Cursor | { readonly cursor: Cursor }, options?: CallOptions): Promise<void> {
     const call = takeCall(options)
-    const { epoch, sequence } = this.#requireCursor(cursorWithin(at))
+    const { epoch, sequence } = cursorPlace(this.access, cursorWithin(at))
     await this.access.saveCursor({ name: cursorName(name), epoch, sequence }, call)
   }
 
@@ -366,42 +323,11 @@ export class CheckpointReader<T> {
     return loggable({ ...info, value: decodeWith(this.codec, codec, payload, info.schema, at) })
   }
 
-  async #find(sequence: bigint, deadline: Deadline): Promise<Item> {
-    if (typeof sequence !== 'bigint' || sequence < 1n || sequence >= 2n ** 64n) {
-      throw invalid(`A sequence number must be a bigint from 1 to 2^64-1; it is ${show(sequence)}.`)
-    }
-    const item = await this.view.find(sequence, deadline)
-    const survey = await this.view.survey(deadline)
-    const { newest, header, droppedThrough } = survey
-    if (sequence < header.firstSequence) throw notFound(sequence, survey, 'was cleared')
-    const { damaged: end, missing } = survey
-    if (missing !== undefined && sequence >= missing.from && sequence <= missing.to) {
-      throw notFound(
-        sequence,
-        survey,
-        'was to become durable and is not there whole: a crash took it, or it is damaged',
-      )
-    }
-    if (end !== undefined && sequence >= end.from && sequence <= end.to) throw this.#damagedEnd(survey)
-    if (newest === undefined || sequence > newest.sequence) throw notFound(sequence, survey, 'was not written yet')
-    if (item !== undefined && isCut(item.stored, survey)) throw lapped(sequence, survey)
-    if (item !== undefined && (sequence > droppedThrough || this.access.mode === 'overwrite')) return item
-    if (sequence <= droppedThrough) throw lapped(sequence, survey)
-    for await (const part of this.view.checkpoints(survey, undefined, deadline, false)) {
-      if (!('gap' in part) || part.sequence > sequence) continue
-      if (part.gap === 'damaged' && sequence <= part.to) {
-        throw this.#damaged({ from: part.sequence, to: part.to }, part)
-      }
-      if (part.gap === 'lapped') throw lapped(sequence, survey)
-    }
-    throw notFound(sequence, survey, 'is not in the log: a writer gave it up, or it was lost before it was durable')
-  }
-
   /** Again, if the newest is gone before it is read: without it what was found might be nothing, and look like an empty log. */
   async #throughNewest<I extends LogOrder>(deadline: Deadline, gather: (survey: Survey) => Promise<I[]>): Promise<I[]> {
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
       const survey = await this.view.survey(deadline)
-      const newest = newestOf(survey)
+      const newest = newestKept(survey)
       const found = newest === undefined && survey.damaged === undefined ? [] : await gather(survey)
       if (newest === undefined) return found
       const last = found.findLast((item) => !('gap' in item))
@@ -409,91 +335,10 @@ export class CheckpointReader<T> {
     }
     throw outrun()
   }
-
-  #restorer(remembers = false): Restorer {
-    return new Restorer(this.access, (sequence, deadline) => this.view.find(sequence, deadline), remembers)
-  }
-
-  async #verdict(stored: StoredCheckpoint, why: Unrestorable, deadline: Deadline): Promise<Verdict> {
-    if (why.why !== 'base') return why.why === 'torn' ? this.view.judge(stored.last, deadline) : 'damaged'
-    if (isCut(stored, await this.view.survey(deadline, { accept: async () => true }))) return 'lapped'
-    const base = await this.view.find(why.missing, deadline)
-    if (base !== undefined) return this.view.judge(base.stored.last, deadline)
-    return this.view.judgeBase(why.missing, stored, deadline)
-  }
-
-  async #missing(stored: StoredCheckpoint, why: Unrestorable, deadline: Deadline): Promise<CheckpointError> {
-    const verdict = await this.#verdict(stored, why, deadline)
-    if (verdict === 'damaged') return this.#damaged(rangeOf(stored), stored)
-    const survey = await this.view.survey(deadline)
-    return verdict === 'lapped'
-      ? lapped(stored.sequence, survey)
-      : notFound(stored.sequence, survey, 'was not written whole, or lost before it was durable')
-  }
-
-  async #lapped(sequence: bigint, deadline: Deadline): Promise<CheckpointError> {
-    return lapped(sequence, await this.view.survey(deadline))
-  }
-
-  #requireCursor(cursor: unknown): LogOrder {
-    const { region, epoch, sequence } = cursorFields(cursor)
-    if (region !== this.access.id) {
-      throw new CheckpointError(
-        'CURSOR_INVALID',
-        `The cursor is of region instance ${region}, and ${JSON.stringify(this.access.name)} is ${this.access.id}.`,
-        { help: 'The region was deleted and made again, or the cursor is of another one. Restart from the oldest.' },
-      )
-    }
-    return { epoch, sequence }
-  }
-
-  async #savedCursor(name: string, deadline: Deadline): Promise<LogOrder> {
-    const { cursors } = await this.access.metadata(deadline.rest())
-    const saved = cursors.find((cursor) => cursor.name === name)
-    if (saved !== undefined) return saved
-    throw new CheckpointError('CURSOR_INVALID', `No cursor is saved under the name ${JSON.stringify(name)}.`, {
-      help: 'Save one with saveCursor(), or begin with all().',
-      details: { names: cursors.map((cursor) => cursor.name) },
-    })
-  }
 }
 
 printsAs(CheckpointReader, (reader) => reader.facts())
 holdsProcess(CheckpointReader)
-
-/** The cursor of a checkpoint, or what was given instead of one. */
-function cursorWithin(given: unknown): unknown {
-  try {
-    return typeof given === 'object' && given !== null && 'cursor' in given ? given.cursor : given
-  } catch {
-    // A proxy or a getter that throws: it is no cursor either, and said to be none.
-    return undefined
-  }
-}
-
-/** @throws CheckpointError `CURSOR_INVALID` */
-function cursorFields(cursor: unknown): Cursor {
-  const uint64 = (value: unknown): value is bigint => typeof value === 'bigint' && value >= 0n && value < 2n ** 64n
-  try {
-    const { region, epoch, sequence } = cursor as Cursor
-    if (typeof region === 'string' && uint64(epoch) && uint64(sequence)) return { region, epoch, sequence }
-  } catch {
-    // It cannot be read.
-  }
-  throw new CheckpointError(
-    'CURSOR_INVALID',
-    `A cursor has the id of a region, and an epoch and a sequence that are bigints from 0 to 2^64-1; this is ${show(cursor)}.`,
-  )
-}
-
-/** What is not cleared. */
-function newestOf({ newest, header }: Survey): StoredCheckpoint | undefined {
-  return newest === undefined || newest.sequence < header.firstSequence ? undefined : newest
-}
-
-function rangeOf({ sequence }: LogOrder): SequenceRange {
-  return { from: sequence, to: sequence }
-}
 
 /** A reader over a region's access; `codec` as given to the log. */
 export function openReader<T = Uint8Array>(
@@ -502,13 +347,4 @@ export function openReader<T = Uint8Array>(
 ): CheckpointReader<T> {
   const { codec = raw } = take(readerOptions, options)
   return new CheckpointReader(access, codec as Codec<T>)
-}
-
-export function openView(access: RegionReadAccess): LogView {
-  const instance = instanceBytes(access.id)
-  if (access.mode === 'append') return new AppendView(access, appendGeometry(access.bytes), instance)
-  if (access.mode === 'overwrite') return new OverwriteView(access, overwriteGeometry(access.bytes), instance)
-  throw new CheckpointError('REGION_MODE', `Region ${JSON.stringify(access.name)} is raw: it holds no checkpoints.`, {
-    help: 'Create the region with mode append or overwrite.',
-  })
 }

@@ -6,7 +6,7 @@ import { Deadline } from '../../src/checkpoint/deadline.js'
 import { deltaHeaderBytes, parseDelta } from '../../src/checkpoint/delta/payload.js'
 import { Restorer } from '../../src/checkpoint/delta/restore.js'
 import { type CheckpointInfo, type CheckpointLog, openLog, openReader } from '../../src/checkpoint/index.js'
-import { openView } from '../../src/checkpoint/reader.js'
+import { layoutForReading } from '../../src/checkpoint/layout.js'
 import type { RecordHeader } from '../../src/checkpoint/record/header.js'
 import { CheckpointError } from '../../src/errors.js'
 import { crc32c, MemoryRegion, type MemoryRegionOptions } from './memory-region.js'
@@ -416,7 +416,7 @@ test('what was read before the unit crashed is no base for what is read afterwar
     await log.append(state, { durability: mark === 1 ? 'durable' : 'visible' })
   }
   const access = memory.reader()
-  const view = openView(access)
+  const view = layoutForReading(access)
   const deadline = new Deadline()
   const restorer = new Restorer(access, (sequence, until) => view.find(sequence, until), true)
   const [second, third] = [await view.find(2n, deadline), await view.find(3n, deadline)]

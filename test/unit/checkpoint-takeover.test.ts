@@ -62,7 +62,7 @@ test.each(['append', 'overwrite'] as const)(
     memory.kill()
     expect((await openReader(memory.reader()).latest())?.sequence).toBe(2n)
     // The crash keeps the header of the newest, and takes from its payload.
-    const at = memory.visible.lastIndexOf(7)
+    const at = Buffer.from(memory.visible.buffer).lastIndexOf(Buffer.alloc(64, 7))
     memory.medium.set(memory.visible)
     memory.medium.fill(0, at - stateBytes / 2, at)
     memory.crash(0)

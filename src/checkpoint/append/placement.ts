@@ -17,7 +17,9 @@ import type { Loaded, Placement } from '../placement.js'
 import type { Crc32c, RecordHeader } from '../record/header.js'
 import { compareOrder, greater, type LogOrder } from '../record/order.js'
 import type { RegionWriteAccess } from '../region-access.js'
-import type { AppendSurvey, AppendView } from './view.js'
+import { findUnbroken, greatestBehind, unnamedSegments } from './end-of-log.js'
+import type { AppendSurvey } from './survey.js'
+import type { AppendView } from './view.js'
 
 export class AppendPlacement implements Placement {
   readonly maximumCells: number
@@ -66,7 +68,7 @@ export class AppendPlacement implements Placement {
     this.#newestSettled = undefined
     this.#next = newest === undefined ? header.position : newest.last.position + newest.last.cells
     const { durableSequence } = metadata
-    const unbrokenFrom = await this.#view.unbrokenFrom(survey, deadline)
+    const unbrokenFrom = await findUnbroken(this.#view.ring, survey, deadline)
     this.#tips.load(metadata, newest?.last, unbrokenFrom, durable)
     const loaded = { header, newest, durableSequence, unbrokenFrom, damaged, missing, mended }
     let greatestSequence = greater(newest?.sequence ?? 0n, metadata.greatestSequence)
@@ -75,7 +77,7 @@ export class AppendPlacement implements Placement {
       this.#dirty.add(entry.index)
     }
     if (newest === undefined) return { ...loaded, greatestSequence }
-    greatestSequence = greater(greatestSequence, await this.#view.greatestBehind(newest.last, deadline))
+    greatestSequence = greater(greatestSequence, await greatestBehind(this.#view.ring, newest.last, deadline))
 
     this.#previous = { headerCrc: newest.last.headerCrc, sequence: newest.sequence, position: newest.last.position }
     const bySegment = entries.filter(({ index }) => index < segments)
@@ -115,7 +117,7 @@ export class AppendPlacement implements Placement {
   async #survey(deadline: Deadline): Promise<{ survey: AppendSurvey; mended: MendedMetadata | undefined }> {
     const survey = await this.#view.survey(deadline, { writing: true })
     const directory = this.#directoryOf(survey)
-    const unnamed = await this.#view.unnamed(survey, deadline)
+    const unnamed = await unnamedSegments(this.#view.ring, survey, deadline)
     for (const { first, previousSequence } of unnamed) {
       const index = this.#segmentOf(first.position) % this.#geometry.segments
       writeEntry(entryOf(directory, index), first, previousSequence, this.#instanceCrc, this.#crc32c)
