@@ -268,6 +268,8 @@ export interface NativeDataChannel {
 
 export interface NativeSessionHandler {
   onOpen(welcome: { session: bigint; heartbeatMs: number; unitGeneration: bigint }): void
+  /** Another connection has taken the place of one that had become silent or had broken: why. */
+  onMoved(code: number, message: string, systemError: number): void
   onFenced(handle: bigint, epoch: bigint): void
   onClosed(code: number, message: string, systemError: number): void
 }

@@ -45,6 +45,14 @@ void SessionLink::onOpen(const protocol::Welcome& welcome) {
   mailbox_->post(shared_from_this());
 }
 
+void SessionLink::onMoved(const Error& why) {
+  {
+    const std::lock_guard lock(mutex_);
+    moved_ = std::make_unique<Error>(why);
+  }
+  mailbox_->post(shared_from_this());
+}
+
 void SessionLink::onFenced(std::uint64_t handle, std::uint64_t epoch) {
   {
     const std::lock_guard lock(mutex_);
@@ -64,11 +72,13 @@ void SessionLink::onClosed(const Error& reason) {
 
 void SessionLink::deliver(Environment& environment) {
   std::unique_ptr<protocol::Welcome> opened;
+  std::unique_ptr<Error> moved;
   std::vector<Fence> fences;
   std::unique_ptr<Error> closed;
   {
     const std::lock_guard lock(mutex_);
     opened.swap(opened_);
+    moved.swap(moved_);
     fences.swap(fences_);
     closed.swap(closed_);
   }
@@ -76,6 +86,7 @@ void SessionLink::deliver(Environment& environment) {
   napi_value handler = nullptr;
   if (handler_ == nullptr || napi_get_reference_value(env, handler_, &handler) != napi_ok) return;
   if (opened) deliverOpen(environment, handler, *opened);
+  if (moved && !environment.stopped()) call(environment, handler, "onMoved", *moved);
   for (const auto& [handle, epoch] : fences) {
     if (environment.stopped()) return;
     environment.call(handler, "onFenced", {Napi::BigInt::New(env, handle), Napi::BigInt::New(env, epoch)});
@@ -103,9 +114,14 @@ void SessionLink::deliverClosed(Environment& environment, napi_value handler, co
   core_->remove(keep);
   const Napi::Env env = environment.env();
   (void)napi_delete_reference(env, std::exchange(handler_, nullptr));
-  environment.call(handler, "onClosed",
-                   {Napi::Number::New(env, static_cast<double>(reason.code)), Napi::String::New(env, reason.message),
-                    Napi::Number::New(env, reason.systemError)});
+  call(environment, handler, "onClosed", reason);
+}
+
+void SessionLink::call(Environment& environment, napi_value handler, const char* name, const Error& error) {
+  const Napi::Env env = environment.env();
+  environment.call(handler, name,
+                   {Napi::Number::New(env, static_cast<double>(error.code)), Napi::String::New(env, error.message),
+                    Napi::Number::New(env, error.systemError)});
 }
 
 void SessionChannel::define(Environment& environment) {

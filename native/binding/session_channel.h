@@ -32,6 +32,7 @@ class SessionLink final : public Letter,
 
   // The loop's thread.
   void onOpen(const protocol::Welcome& welcome) override;
+  void onMoved(const Error& why) override;
   void onFenced(std::uint64_t handle, std::uint64_t epoch) override;
   void onClosed(const Error& reason) override;
 
@@ -40,6 +41,7 @@ class SessionLink final : public Letter,
 
   std::shared_ptr<client::SessionChannel> channel();
   void deliverOpen(Environment& environment, napi_value handler, const protocol::Welcome& welcome);
+  static void call(Environment& environment, napi_value handler, const char* name, const Error& error);
   void deliverClosed(Environment& environment, napi_value handler, const Error& reason);
 
   const std::shared_ptr<Mailbox> mailbox_;
@@ -50,6 +52,7 @@ class SessionLink final : public Letter,
   std::mutex mutex_;
   std::shared_ptr<client::SessionChannel> channel_;
   std::unique_ptr<protocol::Welcome> opened_;
+  std::unique_ptr<Error> moved_;  // the last time that is not told
   std::vector<Fence> fences_;
   std::unique_ptr<Error> closed_;
 };

@@ -92,12 +92,15 @@ class SessionChannelHandler {
  public:
   virtual ~SessionChannelHandler() = default;
   virtual void onOpen(const protocol::Welcome& welcome) = 0;
+  // Another connection has taken the place of the one that stood, which had become silent or had broken: why.
+  virtual void onMoved(const Error& why) = 0;
   virtual void onFenced(std::uint64_t handle, std::uint64_t epoch) = 0;
   virtual void onClosed(const Error& reason) = 0;
 };
 
-// Sends a heartbeat every welcome.heartbeatMs from the loop's thread, whatever JavaScript does. Breaks (timedOut) when no
-// echo has come for ten heartbeats or one second, whichever is longer.
+// Sends a heartbeat every welcome.heartbeatMs from the loop's thread, whatever JavaScript does. Where an echo is late it makes
+// another connection by itself, with the spare token of the welcome. Ends (timedOut) when no echo has come for ten heartbeats or
+// one second, whichever is longer.
 class SessionChannel : public TurnListener {
  public:
   static Result<std::shared_ptr<SessionChannel>> connect(fabric::Fabric& fabric, EventLoop& loop,

@@ -1,14 +1,17 @@
-// session_channel.cpp -- one session connection: heartbeats out, echoes and fence notices in.
+// session_channel.cpp -- a client's session as its native side keeps it: one connection with heartbeats, and another in
+// its place as soon as their echoes stay away.
 //
-// Everything but touch, close and abort runs on the event loop's thread, so that heartbeats go on while JavaScript is
-// busy; how long it has been busy is what each of them says.
+// The other connection is made with the spare token of the welcome, by this loop and the unit's alone, so that neither a busy
+// event loop nor a dead control plane costs an owner its lease. Everything runs on the event loop's thread but touch, close
+// and abort, which are for any; heartbeats go on while JavaScript is busy, and how long it has been is what each of them says.
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <limits>
+#include <mutex>
+#include <optional>
+#include <utility>
 
-#include "handshake.h"
-#include "link.h"
+#include "session_link.h"
 
 namespace rdmacp::client {
 
@@ -16,146 +19,285 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t kHeartbeatSlots = 16;
+// The session is over.
 constexpr int kSilentHeartbeats = 10;
 constexpr milliseconds kLeastSilence{1000};
+// Another connection is made after so many tenths of a heartbeat's interval without an echo. Twice as many after each time that
+// the old connection had been alive, since then it is the unit, or the way to it, that is slow; the most still beats a
+// lease of a second.
+constexpr int kLeastPatience = 25;
+constexpr int kMostPatience = 50;
+constexpr std::chrono::seconds kPatienceLasts{60};
+// How long a connection that was replaced may still show that it had been alive.
+constexpr milliseconds kEpilogue{1000};
+// One that breaks sooner may do so for what is said on it, and so would the next.
+constexpr milliseconds kGood{1000};
+constexpr protocol::Token kNoToken{};
 
 std::uint64_t nanoseconds(Clock::time_point time) {
   return static_cast<std::uint64_t>(std::chrono::nanoseconds(time.time_since_epoch()).count());
 }
 
-class Channel final : public SessionChannel, public Link {
+class Session final : public SessionChannel, public SessionLinkOwner, public std::enable_shared_from_this<Session> {
  public:
-  Channel(EventLoop& eventLoop, const ConnectParameters& parameters, std::shared_ptr<SessionChannelHandler> handler)
-      : Link(eventLoop, parameters), handler_(std::move(handler)), touchedNs_(nanoseconds(Clock::now())) {}
+  Session(fabric::Fabric& fabric, EventLoop& loop, const ConnectParameters& parameters,
+          std::shared_ptr<SessionChannelHandler> handler)
+      : fabric_(fabric),
+        loop_(loop),
+        parameters_(parameters),
+        touchedNs_(nanoseconds(Clock::now())),
+        handler_(std::move(handler)) {}
+
+  Status begin() {
+    const auto started = startLink(parameters_.token);
+    return started ? Status{} : Status{started.error()};
+  }
 
   void touch() override { touchedNs_.store(nanoseconds(Clock::now()), std::memory_order_relaxed); }
-  void close() override { closeLink(); }
-  void abort() override { fail({ErrorCode::localClosed, "the connection was closed by this side"}); }
+  void close() override {
+    for (const auto& link : endingLinks())
+      link->closeLink();
+  }
+  void abort() override {
+    for (const auto& link : endingLinks())
+      link->drop({ErrorCode::localClosed, "the connection was closed by this side"});
+  }
 
-  void onCompletions(fabric::Connection& connection, std::span<const fabric::Completion> completions) override;
-
- protected:
-  Status onAnswer(fabric::Connection& connection, protocol::MessageHeader header, fabric::ConstBytes message) override;
-  Status onFurther(fabric::Connection& connection, protocol::MessageHeader header, fabric::ConstBytes message) override;
-  void onOver(const Error& reason) override;
+  Status onWelcome(SessionLink& link, const protocol::Welcome& welcome) override;
+  void onEcho(SessionLink& link) override;
+  void onFenced(std::uint64_t handle, std::uint64_t epoch) override {
+    if (handler_) handler_->onFenced(handle, epoch);
+  }
+  void onLinkOver(SessionLink& link, const Error& reason) override;
 
  private:
-  // A heartbeat is sent from its slot, which is free again at its completion. Work request id: index + 1.
-  struct Slot {
-    std::vector<std::byte> bytes;
-    bool busy = false;
-  };
+  using Links = std::vector<std::shared_ptr<SessionLink>>;
 
-  void beat();
-  void send();
-  std::uint32_t loopAgeMs(Clock::time_point now) const;
+  Result<SessionLink*> startLink(const protocol::Token& token);
+  void forget(const SessionLink& link);  // with the mutex
+  Links endingLinks();
+  bool ending();
+
+  void turnLater();
+  void turn();
+  void look();
+  void reach();
+  void use(const protocol::Welcome& welcome);
+  void heartbeat() { current_->sendHeartbeat(loopAgeMs(), silenceLimit()); }
+  void heard();
+  void end(Error reason);
+  void tellEnd(const SessionLink& link);
+  bool replaceable();
+  std::uint32_t loopAgeMs() const;
   milliseconds silenceLimit() const { return std::max(interval_ * kSilentHeartbeats, kLeastSilence); }
 
-  std::shared_ptr<SessionChannelHandler> handler_;
+  fabric::Fabric& fabric_;
+  EventLoop& loop_;
+  const ConnectParameters parameters_;
   std::atomic<std::uint64_t> touchedNs_;
-  // Loop thread.
-  std::uint16_t version_ = protocol::kVersionMax;
+
+  std::mutex mutex_;
+  std::vector<std::weak_ptr<SessionLink>> links_;  // all that are not over; the fabric keeps them
+  bool ending_ = false;
+
+  // Loop thread. The links are among links_.
+  std::shared_ptr<SessionChannelHandler> handler_;  // until the end is told
+  SessionLink* current_ = nullptr;                  // welcomed; null before, and after it has ended
+  SessionLink* next_ = nullptr;                     // in set-up, to take its place
+  SessionLink* former_ = nullptr;                   // whose place was taken
+  std::optional<Error> lost_;                       // why current_ ended while next_ was in set-up
+  std::optional<Error> end_;                        // of the session, told when no link is left
+  std::uint64_t session_ = 0;
   milliseconds interval_{0};
-  std::uint64_t sequence_ = 0;
-  Clock::time_point heardAt_;
-  std::array<Slot, kHeartbeatSlots> slots_;
+  protocol::Token spare_ = kNoToken;
+  bool beatDue_ = false;
+  // How long no echo has come, without what this loop was held up for.
+  Clock::duration quiet_{0};
+  Clock::time_point lookedAt_;
+  int patience_ = kLeastPatience;
+  Clock::time_point reachedAt_;
+  Clock::time_point stoodAt_;
+  bool answeredAfterAll_ = false;  // the link that is replaced has been heard since
 };
 
-Status Channel::onAnswer(fabric::Connection& /*connection*/, protocol::MessageHeader header,
-                         fabric::ConstBytes message) {
-  if (header.type != protocol::MessageType::welcome) {
-    return Error{ErrorCode::protocolViolation, "the hello of a session connection was answered by message type " +
-                                                   std::to_string(static_cast<int>(header.type))};
+Result<SessionLink*> Session::startLink(const protocol::Token& token) {
+  ConnectParameters parameters = parameters_;
+  parameters.token = token;
+  const auto link = std::make_shared<SessionLink>(loop_, parameters, shared_from_this());
+  {
+    const std::lock_guard lock(mutex_);
+    if (ending_) return Error{ErrorCode::localClosed, "the connection was closed by this side"};
+    links_.push_back(link);
   }
-  const auto welcome = protocol::parseWelcome(message);
-  if (!welcome) return welcome.error();
-  if (Status checked = checkWelcome(welcome.value()); !checked) return checked;
-  version_ = header.version;
-  interval_ = milliseconds{welcome.value().heartbeatMs};
-  heardAt_ = Clock::now();
-  beat();
-  handler_->onOpen(welcome.value());
-  return {};
+  if (Status started = link->start(fabric_, protocol::ConnectionKind::session); !started) {
+    const std::lock_guard lock(mutex_);
+    forget(*link);
+    return started.error();
+  }
+  return link.get();
 }
 
-void Channel::beat() {
-  if (!connection() && sequence_ > 0) return;  // over
-  if (Clock::now() - heardAt_ > silenceLimit()) {
-    fail({ErrorCode::timedOut, "the unit at " + peer() + " has not answered a heartbeat for " +
-                                   std::to_string(silenceLimit().count()) + " ms"});
-    return;
-  }
-  send();
-  loop().after(interval_, [weak = weak_from_this()] {
-    if (const auto self = weak.lock()) static_cast<Channel&>(*self).beat();
+void Session::forget(const SessionLink& link) {
+  std::erase_if(links_, [&link](const auto& one) {
+    const auto held = one.lock();
+    return held == nullptr || held.get() == &link;
   });
 }
 
-void Channel::send() {
-  const auto open = connection();
-  if (!open) return;
-  const auto free = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.busy; });
-  // All of them unsent: the connection stands still, and silence ends it.
-  if (free == slots_.end()) return;
-  const Clock::time_point now = Clock::now();
-  protocol::Heartbeat heartbeat;
-  heartbeat.sequence = ++sequence_;
-  heartbeat.sentAtNs = nanoseconds(now);
-  heartbeat.loopAgeMs = loopAgeMs(now);
-  free->bytes = protocol::encode(heartbeat, protocol::MessageType::heartbeat, version_);
-  free->busy = true;
-  const fabric::LocalSegment segment{free->bytes.data(), free->bytes.size(), nullptr};
-  fabric::WorkRequest request;
-  request.kind = fabric::WorkRequest::Kind::send;
-  request.id = static_cast<std::uint64_t>(free - slots_.begin()) + 1;
-  request.local = {&segment, 1};
-  request.deadline = now + silenceLimit();
-  if (Status posted = open->post({&request, 1}); !posted) {
-    free->busy = false;
-    if (posted.error().code != ErrorCode::limitReached) fail(posted.error());
+Session::Links Session::endingLinks() {
+  const std::lock_guard lock(mutex_);
+  ending_ = true;
+  Links links;
+  for (const auto& one : links_) {
+    if (auto link = one.lock()) links.push_back(std::move(link));
+  }
+  return links;
+}
+
+bool Session::ending() {
+  const std::lock_guard lock(mutex_);
+  return ending_;
+}
+
+// ---- connections come and go
+
+Status Session::onWelcome(SessionLink& link, const protocol::Welcome& welcome) {
+  if (&link == next_) {
+    if (welcome.session != session_) {
+      return Error{ErrorCode::protocolViolation, "the spare token of a session was answered by the welcome of another"};
+    }
+    next_ = nullptr;
+    if (former_ != nullptr) former_->drop({ErrorCode::localClosed, "replaced"});
+    former_ = std::exchange(current_, &link);
+    Error why = lost_.value_or(Error{
+        ErrorCode::timedOut, "the unit at " + parameters_.address.text() + " had not answered a heartbeat for " +
+                                 std::to_string(std::chrono::duration_cast<milliseconds>(quiet_).count()) + " ms"});
+    use(welcome);
+    if (handler_ && !answeredAfterAll_) handler_->onMoved(why);
+    loop_.after(kEpilogue, [weak = weak_from_this(), former = former_] {
+      const auto self = weak.lock();
+      if (self && former != nullptr && self->former_ == former) former->drop({ErrorCode::localClosed, "replaced"});
+    });
+    return {};
+  }
+  session_ = welcome.session;
+  current_ = &link;
+  use(welcome);
+  if (handler_) handler_->onOpen(welcome);
+  turnLater();
+  return {};
+}
+
+void Session::use(const protocol::Welcome& welcome) {
+  interval_ = milliseconds{welcome.heartbeatMs};
+  spare_ = welcome.spare;
+  lost_.reset();
+  stoodAt_ = Clock::now();
+  heard();
+  beatDue_ = false;
+  heartbeat();
+}
+
+void Session::onLinkOver(SessionLink& link, const Error& reason) {
+  if (&link == former_) {
+    former_ = nullptr;
+  } else if (&link == next_) {
+    next_ = nullptr;
+    if (lost_) end(*lost_);
+  } else if (&link == current_ && (next_ != nullptr || replaceable())) {
+    // With another under way most often because the unit has replaced it, and then the welcome comes next.
+    current_ = nullptr;
+    lost_ = reason;
+    if (next_ == nullptr) reach();
+    if (next_ == nullptr) end(reason);
+    loop_.after(2 * interval_, [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (self && self->lost_) self->end(*self->lost_);
+    });
+  } else {
+    if (&link == current_) current_ = nullptr;
+    end(reason);
+  }
+  tellEnd(link);
+}
+
+void Session::tellEnd(const SessionLink& link) {
+  {
+    const std::lock_guard lock(mutex_);
+    forget(link);
+    if (!end_ || !links_.empty()) return;
+  }
+  const std::shared_ptr<SessionChannelHandler> handler = std::move(handler_);
+  if (handler) handler->onClosed(*end_);
+}
+
+void Session::end(Error reason) {
+  if (end_) return;
+  end_ = std::move(reason);
+  for (const auto& link : endingLinks())
+    link->drop(*end_);
+}
+
+bool Session::replaceable() {
+  return spare_ != kNoToken && Clock::now() - stoodAt_ > kGood && !ending();
+}
+
+// ---- heartbeats
+
+// Twice in each interval, so that a missing echo is seen before the next heartbeat.
+void Session::turnLater() {
+  loop_.after(std::max(interval_ / 2, milliseconds{1}), [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->turn();
+  });
+}
+
+void Session::turn() {
+  if (end_) return;
+  look();
+  if (end_) return;
+  if (std::exchange(beatDue_, !beatDue_) && current_ != nullptr) heartbeat();
+  turnLater();
+}
+
+void Session::look() {
+  const auto now = Clock::now();
+  quiet_ += std::min<Clock::duration>(now - lookedAt_, interval_ * 3 / 4);
+  lookedAt_ = now;
+  if (now - reachedAt_ > kPatienceLasts) patience_ = kLeastPatience;
+  if (current_ != nullptr && quiet_ > silenceLimit()) {
+    end({ErrorCode::timedOut, "the unit at " + parameters_.address.text() + " has not answered a heartbeat for " +
+                                  std::to_string(silenceLimit().count()) + " ms"});
+  } else if (quiet_ > interval_ * patience_ / 10) {
+    reach();
   }
 }
 
-std::uint32_t Channel::loopAgeMs(Clock::time_point now) const {
+void Session::heard() {
+  quiet_ = Clock::duration::zero();
+  lookedAt_ = Clock::now();
+}
+
+void Session::onEcho(SessionLink& link) {
+  if (&link == current_) heard();
+  const bool replaced = &link == former_ || (&link == current_ && next_ != nullptr);
+  if (!replaced || std::exchange(answeredAfterAll_, true)) return;
+  patience_ = std::min(patience_ * 2, kMostPatience);
+}
+
+// A token is good for one connection; without one, silence ends the session, and JavaScript asks for another.
+void Session::reach() {
+  if (next_ != nullptr || spare_ == kNoToken || ending()) return;
+  reachedAt_ = Clock::now();
+  answeredAfterAll_ = false;
+  const auto started = startLink(std::exchange(spare_, kNoToken));
+  if (started) next_ = started.value();
+}
+
+std::uint32_t Session::loopAgeMs() const {
   const std::uint64_t touched = touchedNs_.load(std::memory_order_relaxed);
-  const std::uint64_t current = nanoseconds(now);
+  const std::uint64_t current = nanoseconds(Clock::now());
   const std::uint64_t age = current > touched ? (current - touched) / 1'000'000 : 0;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(age, std::numeric_limits<std::uint32_t>::max()));
-}
-
-Status Channel::onFurther(fabric::Connection& /*connection*/, protocol::MessageHeader header,
-                          fabric::ConstBytes message) {
-  if (header.type == protocol::MessageType::heartbeatEcho) {
-    const auto echo = protocol::parseHeartbeat(message);
-    if (!echo) return echo.error();
-    if (echo.value().sequence == 0 || echo.value().sequence > sequence_) {
-      return Error{ErrorCode::protocolViolation,
-                   "the echo of a heartbeat that was not sent, number " + std::to_string(echo.value().sequence)};
-    }
-    heardAt_ = Clock::now();
-    return {};
-  }
-  if (header.type == protocol::MessageType::fenced) {
-    const auto fenced = protocol::parseFenced(message);
-    if (!fenced) return fenced.error();
-    handler_->onFenced(fenced.value().handle, fenced.value().epoch);
-    return {};
-  }
-  return Error{ErrorCode::protocolViolation,
-               "message type " + std::to_string(static_cast<int>(header.type)) + " on a session connection"};
-}
-
-void Channel::onCompletions(fabric::Connection& /*connection*/, std::span<const fabric::Completion> completions) {
-  for (const fabric::Completion& completion : completions) {
-    if (completion.id == kControl || completion.id > slots_.size()) continue;
-    slots_[completion.id - 1].busy = false;
-  }
-}
-
-void Channel::onOver(const Error& reason) {
-  const std::shared_ptr<SessionChannelHandler> handler = std::move(handler_);
-  if (handler) handler->onClosed(reason);
 }
 
 }  // namespace
@@ -163,9 +305,9 @@ void Channel::onOver(const Error& reason) {
 Result<std::shared_ptr<SessionChannel>> SessionChannel::connect(fabric::Fabric& fabric, EventLoop& loop,
                                                                 const ConnectParameters& parameters,
                                                                 std::shared_ptr<SessionChannelHandler> handler) {
-  auto channel = std::make_shared<Channel>(loop, parameters, std::move(handler));
-  if (Status started = channel->start(fabric, protocol::ConnectionKind::session); !started) return started.error();
-  return std::shared_ptr<SessionChannel>(std::move(channel));
+  auto session = std::make_shared<Session>(fabric, loop, parameters, std::move(handler));
+  if (Status started = session->begin(); !started) return started.error();
+  return std::shared_ptr<SessionChannel>(std::move(session));
 }
 
 }  // namespace rdmacp::client

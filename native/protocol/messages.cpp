@@ -16,7 +16,7 @@ constexpr std::size_t kConnectDataBytes = 36;
 constexpr std::size_t kRejectDataBytes = 8;
 constexpr std::size_t kHelloBytes = 24;
 constexpr std::size_t kGrantBytes = 80;
-constexpr std::size_t kWelcomeBytes = 40;
+constexpr std::size_t kWelcomeBytes = 72;
 constexpr std::size_t kRefuseFixedBytes = 16;
 constexpr std::size_t kMaxRefuseText = 256;
 constexpr std::size_t kFlushFixedBytes = 24;
@@ -161,6 +161,7 @@ std::vector<std::byte> encode(const Welcome& message, std::uint16_t version) {
   writer.put(message.session);
   writer.put(message.unitGeneration);
   writer.put(message.reserved);
+  writer.put(std::span(message.spare));
   return writer.take();
 }
 
@@ -320,6 +321,8 @@ Result<Welcome> parseWelcome(ConstBytes bytes) {
   message.session = reader.take<std::uint64_t>();
   message.unitGeneration = reader.take<std::uint64_t>();
   message.reserved = reader.take<std::uint64_t>();
+  const auto spare = reader.takeBytes(kTokenBytes);
+  std::copy(spare.begin(), spare.end(), message.spare.begin());
   if (message.heartbeatMs == 0) return violation("a welcome that asks for a heartbeat every 0 ms makes no sense");
   return message;
 }

@@ -88,12 +88,13 @@ struct Grant {                       // 80 bytes: header, then
   std::uint64_t reserved = 0;        // 72  8
 };
 
-struct Welcome {                     // 40 bytes: header, then
+struct Welcome {                     // 72 bytes: header, then
   std::uint32_t capabilities = 0;    //  8  4
   std::uint32_t heartbeatMs = 0;     // 12  4   how often the client shall send one
   std::uint64_t session = 0;         // 16  8
   std::uint64_t unitGeneration = 0;  // 24  8
   std::uint64_t reserved = 0;        // 32  8
+  Token spare{};                     // 40 32   for the session's next connection; all 0: none
 };
 
 struct Refuse {                            // 16 bytes + text: header, then

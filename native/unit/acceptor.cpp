@@ -41,7 +41,8 @@ Result<std::shared_ptr<UnitConnection>> Acceptor::admit(const fabric::Connection
   if (!asked) return asked.error();
   const auto& token = asked.value().token;
   // Looked at first and taken later, under the lock of its region, so that a fence misses neither token nor connection.
-  const auto binding = unit_->tokens.find(token);
+  auto binding = unit_->tokens.find(token);
+  if (!binding) binding = unit_->spares.find(token);
   if (!binding || binding->kind != asked.value().kind) return invalidToken();
   return binding->kind == protocol::ConnectionKind::data ? admitData(token, binding->region) : admitSession(token);
 }
@@ -61,7 +62,8 @@ Result<std::shared_ptr<UnitConnection>> Acceptor::admitData(const protocol::Toke
 }
 
 Result<std::shared_ptr<UnitConnection>> Acceptor::admitSession(const protocol::Token& token) {
-  const auto binding = unit_->tokens.take(token);
+  auto binding = unit_->tokens.take(token);
+  if (!binding) binding = unit_->spares.take(token);
   if (!binding || !unit_->sessions.has(binding->session)) return invalidToken();
   auto connection = std::make_shared<SessionConnection>(unit_, binding->session);
   if (!unit_->connections.add(connection, unit_->options.maxConnections)) return tooMany();

@@ -156,6 +156,7 @@ void UnitResponder::makeDurable(RegionId id, Done done) {
 void UnitResponder::removeSession(SessionId session) {
   const auto removed = state_->sessions.remove(session);
   state_->tokens.revokeSession(session);
+  state_->spares.revokeSession(session);
   if (!removed) return;
   const auto& connections = removed.value();
   if (connections.session) connections.session->abort();

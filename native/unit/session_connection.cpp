@@ -6,6 +6,8 @@ namespace {
 
 // Between two heartbeats of the peer's; fewer than any peer has posted receives (docs/data-protocol.md).
 constexpr std::uint32_t kFencedAtOnce = 16;
+// A spare token ends with its session, or when the next welcome brings another.
+constexpr std::chrono::hours kSpareLife{24 * 365 * 50};
 
 }  // namespace
 
@@ -17,14 +19,26 @@ Status SessionConnection::onHello(fabric::Connection& connection) {
   message.session = session_;
   message.unitGeneration = unit().options.unitGeneration;
   if (!unit().sessions.has(session_)) return Error{ErrorCode::notFound, "the session has ended", 0};
+  message.spare = nextSpare();
   (void)send(protocol::encode(message, version()));
   const auto replaced = unit().sessions.connect(session_, self, connection.loop());
   if (!replaced) {
+    unit().spares.revokeSession(session_);
     abort();
     return {};
   }
   if (replaced.value()) replaced.value()->abort();
   return {};
+}
+
+// Without one the client has to ask for a token over the control plane.
+protocol::Token SessionConnection::nextSpare() {
+  unit().spares.revokeSession(session_);
+  TokenBinding binding;
+  binding.kind = protocol::ConnectionKind::session;
+  binding.session = session_;
+  const auto issued = unit().spares.issue(binding, kSpareLife);
+  return issued ? issued.value() : protocol::Token{};
 }
 
 Status SessionConnection::onRequest(protocol::MessageType type, fabric::ConstBytes message) {

@@ -25,6 +25,7 @@ class SessionConnection final : public UnitConnection {
   Status onRequest(protocol::MessageType type, fabric::ConstBytes message) override;
   void onEnd() override;
 
+  protocol::Token nextSpare();
   void sendFenced();  // with the mutex
 
   const SessionId session_;

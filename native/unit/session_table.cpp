@@ -63,8 +63,8 @@ Result<std::shared_ptr<SessionConnection>> SessionTable::connect(SessionId sessi
   found->second.everConnected = true;
   auto& clock = clockOf(loop);
   found->second.clock = &clock;
+  // The age of its event loop is that of its last heartbeat, until the next one, which comes at once.
   found->second.heardAt = clock.look();
-  found->second.loopAgeMs = 0;
   return std::exchange(found->second.connection, std::move(connection));
 }
 

@@ -69,6 +69,7 @@ struct UnitState {
   RegionMap regions;
   SessionTable sessions;
   TokenTable tokens;
+  TokenTable spares;  // of the welcomes: one for each session, as long as it lives
   ConnectionRegistry connections;
   UnitCounters counters;
   FlushQueue flushes;

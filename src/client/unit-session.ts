@@ -276,6 +276,7 @@ export class UnitSession {
             open = true
             resolve(channel)
           },
+          onMoved: (code, message, systemError) => this.#onMoved(fromNativeCode(code, message, systemError)),
           onFenced: (handle, epoch) => this.#fences.get(handle)?.(epoch),
           onClosed: (code, message, systemError) => {
             const error = fromNativeCode(code, message, systemError)
@@ -285,6 +286,13 @@ export class UnitSession {
         },
       )
     })
+  }
+
+  /** The native side has made another connection by itself, with which the session goes on. */
+  #onMoved(error: CheckpointError): void {
+    const { account } = this.#context
+    account.lost(this.#connection, error)
+    if (this.#channel !== undefined) account.stands(this.#connection)
   }
 
   #onClosed(channel: NativeSessionChannel, error: CheckpointError): void {

@@ -7,10 +7,11 @@ import { namespacesRefused } from '../takeover/namespaces.js'
 import { ended } from './client-support.js'
 
 const refused = namespacesRefused()
+const why = refused === undefined ? '' : ` (${refused})`
 const child = fileURLToPath(new URL('client-children/dropped-flows.js', import.meta.url))
 
 test.skipIf(refused !== undefined)(
-  `sessions, owner and readers whose flows are dropped in silence go on within seconds${refused === undefined ? '' : ` (${refused})`}`,
+  `sessions, owner and readers whose flows are dropped in silence go on within seconds${why}`,
   async () => {
     const { code, output } = await ended(spawn('unshare', ['-n', process.execPath, child]), 90_000)
     expect(code, output).toBe(0)
@@ -23,5 +24,49 @@ test.skipIf(refused !== undefined)(
     expect(result.followMs).toBeLessThan(15_000)
     expect(result.goneMs).toBeLessThan(15_000)
     expect(result.idleReadMs).toBeLessThan(1_000)
+  },
+)
+
+interface Outcome {
+  name: string
+  /** Events of the region since its flows were dropped. */
+  heard: string[]
+  errors?: string[]
+  events?: string[]
+  appendMs?: number
+  statusMs?: number
+  goneMs?: number
+  connectedMs?: number
+  lostMs?: number
+  answer?: string
+}
+
+test.skipIf(refused !== undefined)(
+  `an owner that lives is never lost for flows that are dropped, whichever and in whichever direction; one that is stopped is${why}`,
+  async () => {
+    const owners = fileURLToPath(new URL('client-children/dropped-owners.js', import.meta.url))
+    const { code, output } = await ended(spawn('unshare', ['-n', process.execPath, owners]), 150_000)
+    expect(code, output).toBe(0)
+    const lines = output.split('\n').filter((line) => line.startsWith('{"name"'))
+    const outcomes: Outcome[] = lines.map((line) => JSON.parse(line))
+    console.log(lines.join('\n'))
+    // Seven combinations in three directions, one of them with a shorter lease, and three with a process that does not answer.
+    expect(outcomes).toHaveLength(27)
+    for (const { name, heard, lostMs, answer, errors, events, ...times } of outcomes) {
+      if (name === 'stopped') {
+        expect(heard, name).toEqual(['owner-lost'])
+        expect(lostMs).toBeLessThan(2_500)
+        continue
+      }
+      expect(heard, name).toEqual([])
+      if (name.startsWith('blocked')) {
+        expect(answer, name).toBe('appended')
+        continue
+      }
+      expect(errors, name).toEqual([])
+      expect(events?.at(-1), name).toBe('restored')
+      // 2.75 s, or 3 s of the control connection, and what a busy machine adds to it.
+      for (const ms of Object.values(times)) expect(ms, name).toBeLessThan(15_000)
+    }
   },
 )

@@ -619,10 +619,12 @@ namespace {
 class SessionHandler final : public client::SessionChannelHandler {
  public:
   void onOpen(const protocol::Welcome&) override { opened = true; }
+  void onMoved(const Error&) override { ++moves; }
   void onFenced(std::uint64_t handle, std::uint64_t epoch) override { fences.emplace_back(handle, epoch); }
   void onClosed(const Error& why) override { closed.set_value(why); }
 
   bool opened = false;
+  int moves = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> fences;
   std::promise<Error> closed;
 };
@@ -666,6 +668,149 @@ TEST(a_session_heartbeats_says_its_age_and_notices_silence) {
   CHECK(Clock::now() - silentSince > 800ms);
   CHECK(closed.get().code == ErrorCode::timedOut);
   loop->stop();
+}
+
+namespace {
+
+// A session that stands, with the token of another connection in its welcome.
+struct SessionStage {
+  SessionStage() {
+    parameters.address = fabric::SocketAddress::parse("127.0.0.1", 1).value();
+    channel = client::SessionChannel::connect(fabric, *loop, parameters, handler).value();
+    first = welcome(1);
+  }
+  ~SessionStage() { loop->stop(); }
+
+  // Of the connection that was made last.
+  std::shared_ptr<scripted::Connection> welcome(int spare) {
+    const auto connection = fabric.last;
+    connection->establish();
+    protocol::Welcome message;
+    message.heartbeatMs = 20;
+    message.session = 5;
+    message.spare.fill(static_cast<std::byte>(spare));
+    connection->deliver(protocol::encode(message, protocol::kVersionMax));
+    return connection;
+  }
+  // The next one, once it is there.
+  std::shared_ptr<scripted::Connection> another(const std::shared_ptr<scripted::Connection>& than) {
+    const auto until = Clock::now() + 5s;
+    while (Clock::now() < until) {
+      than->settle();
+      if (fabric.last != than) return fabric.last;
+      std::this_thread::sleep_for(5ms);
+    }
+    return nullptr;
+  }
+  void echo(const std::shared_ptr<scripted::Connection>& connection) {
+    const auto last = protocol::parseHeartbeat(connection->posted().back().message).value();
+    connection->completeAll();
+    connection->deliver(protocol::encode(last, protocol::MessageType::heartbeatEcho, protocol::kVersionMax));
+  }
+
+  std::unique_ptr<EventLoop> loop = std::move(EventLoop::start("session-test")).value();
+  scripted::Fabric fabric;
+  std::shared_ptr<SessionHandler> handler = std::make_shared<SessionHandler>();
+  client::ConnectParameters parameters;
+  std::shared_ptr<client::SessionChannel> channel;
+  std::shared_ptr<scripted::Connection> first;
+};
+
+protocol::Token tokenOf(const scripted::Connection& connection) {
+  return protocol::parseConnectData(connection.privateData).value().token;
+}
+
+}  // namespace
+
+TEST(a_session_whose_echoes_stay_away_goes_on_with_another_connection_and_says_so) {
+  SessionStage stage;
+  auto closed = stage.handler->closed.get_future();
+  const auto second = stage.another(stage.first);
+  CHECK(second != nullptr);
+  protocol::Token spare;
+  spare.fill(std::byte{1});
+  CHECK(tokenOf(*second) == spare);
+  stage.welcome(2);
+  // With what its owner waits to hear first.
+  const auto beat = protocol::parseHeartbeat(second->posted().back().message);
+  CHECK(beat.ok());
+  CHECK_EQ(beat.value().sequence, 1U);
+  CHECK_EQ(stage.handler->moves, 1);
+  stage.first->breakDown();
+  CHECK(closed.wait_for(0s) == std::future_status::timeout);
+  second->deliver(protocol::encode(protocol::Fenced{9, 4, 0}, protocol::kVersionMax));
+  CHECK_EQ(stage.handler->fences.size(), 1U);
+  // And again.
+  const auto third = stage.another(second);
+  CHECK(third != nullptr);
+  spare.fill(std::byte{2});
+  CHECK(tokenOf(*third) == spare);
+  // Refused, as by a unit that has been started again; then silence ends the session.
+  protocol::RejectData reject;
+  reject.code = ErrorCode::tokenInvalid;
+  third->reject(protocol::encode(reject));
+  CHECK(closed.wait_for(5s) == std::future_status::ready);
+  CHECK(closed.get().code == ErrorCode::timedOut);
+  CHECK(stage.fabric.last == third);
+}
+
+TEST(a_session_whose_connection_breaks_goes_on_with_another_or_ends_for_that_reason) {
+  SessionStage stage;
+  auto closed = stage.handler->closed.get_future();
+  // One that has stood for a while.
+  for (const auto until = Clock::now() + 1200ms; Clock::now() < until; std::this_thread::sleep_for(10ms))
+    stage.echo(stage.first);
+  CHECK(stage.fabric.last == stage.first);
+  stage.first->breakDown();
+  const auto second = stage.another(stage.first);
+  CHECK(second != nullptr);
+  stage.welcome(2);
+  CHECK_EQ(stage.handler->moves, 1);
+  // One that breaks at once might do so again.
+  second->breakDown();
+  CHECK(closed.wait_for(5s) == std::future_status::ready);
+  CHECK(closed.get().code == ErrorCode::connectionBroken);
+  CHECK(stage.fabric.last == second);
+}
+
+TEST(a_session_that_had_been_alive_waits_longer_for_the_next_echo_and_says_nothing) {
+  SessionStage stage;
+  const auto second = stage.another(stage.first);
+  CHECK(second != nullptr);
+  stage.echo(stage.first);
+  stage.welcome(2);
+  CHECK_EQ(stage.handler->moves, 0);
+}
+
+TEST(a_session_that_is_closed_while_it_looks_for_another_connection_ends_once_with_all_of_them) {
+  for (const bool abort : {false, true}) {
+    SessionStage stage;
+    auto closed = stage.handler->closed.get_future();
+    const auto second = stage.another(stage.first);
+    CHECK(second != nullptr);
+    if (abort) {
+      stage.channel->abort();
+    } else {
+      stage.channel->close();
+    }
+    CHECK(closed.wait_for(5s) == std::future_status::ready);
+    CHECK(closed.get().code == ErrorCode::localClosed);
+    second->settle();
+    CHECK(stage.fabric.last == second);
+  }
+}
+
+TEST(a_spare_token_that_opens_another_session_is_a_violation) {
+  SessionStage stage;
+  const auto second = stage.another(stage.first);
+  CHECK(second != nullptr);
+  second->establish();
+  protocol::Welcome other;
+  other.heartbeatMs = 20;
+  other.session = 6;
+  second->deliver(protocol::encode(other, protocol::kVersionMax));
+  CHECK_EQ(stage.handler->moves, 0);
+  CHECK(stage.handler->closed.get_future().wait_for(5s) == std::future_status::ready);
 }
 
 TEST(an_answer_that_is_there_comes_with_the_post_and_not_to_the_handler) {

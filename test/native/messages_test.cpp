@@ -79,8 +79,8 @@ std::vector<Sample> samples() {
                     return orNothing<Grant>(parseGrant(b), [&](const Grant& m) { return encode(m, versionOf(b)); });
                   }});
 
-  Welcome welcome{0, 100, 42, 9, 0};
-  list.push_back({"welcome", encode(welcome, 1), 40, [](ConstBytes b) {
+  Welcome welcome{0, 100, 42, 9, 0, {std::byte{7}}};
+  list.push_back({"welcome", encode(welcome, 1), 72, [](ConstBytes b) {
                     return orNothing<Welcome>(parseWelcome(b),
                                               [&](const Welcome& m) { return encode(m, versionOf(b)); });
                   }});

@@ -708,6 +708,37 @@ TEST(a_second_session_connection_replaces_the_first) {
   CHECK(!unit.state().connected);
 }
 
+TEST(a_welcome_has_a_token_for_one_more_connection_until_the_next_welcome_or_the_end_of_the_session) {
+  Unit unit;
+  const auto spareOf = [](const std::shared_ptr<fake::Connection>& connection) {
+    return protocol::parseWelcome(connection->sent(0)).value().spare;
+  };
+  const auto first = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  const auto spare = spareOf(first);
+  CHECK_EQ(unit.responder->counters().tokensOutstanding, 0u);
+  CHECK_EQ(unit.rejection(spare, ConnectionKind::data), ErrorCode::tokenInvalid);
+  // Also when the unit has noticed first that the connection is no more.
+  first->hangUp();
+  const auto second = unit.greeted(spare, ConnectionKind::session);
+  CHECK(unit.state().connected);
+  CHECK_EQ(unit.rejection(spare, ConnectionKind::session), ErrorCode::tokenInvalid);
+  const auto unspent = spareOf(second);
+  CHECK(unspent != spare && unspent != protocol::Token{});
+  const auto third = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  CHECK_EQ(unit.rejection(unspent, ConnectionKind::session), ErrorCode::tokenInvalid);
+  unit.responder->removeSession(kSession);
+  CHECK_EQ(unit.rejection(spareOf(third), ConnectionKind::session), ErrorCode::tokenInvalid);
+}
+
+TEST(another_connection_does_not_make_a_stalled_event_loop_young) {
+  Unit unit;
+  const auto first = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  first->deliver(protocol::encode(protocol::Heartbeat{1, 1, 9000, 0}, protocol::MessageType::heartbeat, 1));
+  const auto second = unit.greeted(protocol::parseWelcome(first->sent(0)).value().spare, ConnectionKind::session);
+  CHECK(unit.state().loopAgeMs >= 9000);
+  CHECK(unit.state().heardMsAgo < 50);
+}
+
 TEST(a_session_that_loses_its_last_connection_is_told_of_once) {
   std::atomic<int> told{0};
   ResponderOptions options;

@@ -344,6 +344,7 @@ void IwarpConnection::watchPeer() {
     if (self == nullptr || !self->registered_) return;
     const auto silent = unansweredFor(self->socket_.get());
     if (!silent) return self->watchPeer();
+    resetOnClose(self->socket_.get());
     self->finish({ErrorCode::connectionBroken,
                   self->peer_.text() + " has not been heard for " + std::to_string(silent->count()) +
                       " ms, though it was asked: its machine, or the way to it, is gone",

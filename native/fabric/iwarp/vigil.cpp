@@ -34,6 +34,11 @@ void keepAsking(int socket) {
   set(socket, IPPROTO_TCP, kOptionRtoMaxMs, kRtoMaxMs);
 }
 
+void resetOnClose(int socket) {
+  const linger now{.l_onoff = 1, .l_linger = 0};
+  (void)::setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 std::optional<std::chrono::milliseconds> unansweredFor(int socket) {
   tcp_info info{};
   socklen_t length = sizeof info;

@@ -20,6 +20,10 @@ inline constexpr std::chrono::milliseconds kVigilInterval{250};
 // Has the kernel ask. Best effort: where an option is unknown the rest still holds.
 void keepAsking(int socket);
 
+// So that closing the socket says so at once, should packets still arrive that way: what would come first in order waits for what is
+// not acknowledged. Best effort.
+void resetOnClose(int socket);
+
 // For how long the peer has been silent although it was asked, once that is longer than kPeerSilence; nothing while it is not.
 std::optional<std::chrono::milliseconds> unansweredFor(int socket);
 

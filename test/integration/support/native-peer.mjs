@@ -106,6 +106,7 @@ export function openSession(engine, parameters) {
         handler.welcome = welcome
         resolve(handler)
       },
+      onMoved() {},
       onFenced(handle, epoch) {
         handler.fences.push([handle, epoch])
       },
