@@ -111,6 +111,31 @@ export class Host {
     ip('-n', name, 'address', 'add', address, 'peer', unitAddress, 'dev', 'eth')
     ip('-n', name, 'link', 'set', 'eth', 'up')
     this.join()
+    // Rules before the one for local addresses, which stands first.
+    ip('-n', name, 'rule', 'add', 'pref', '100', 'lookup', 'local')
+    ip('-n', name, 'rule', 'del', 'pref', '0')
+  }
+
+  /** Its ports of the connections that stand. */
+  flows(): number[] {
+    const rows = ip('netns', 'exec', this.name, 'cat', '/proc/net/tcp').trim().split('\n').slice(1)
+    return rows
+      .map((row) => row.trim().split(/\s+/))
+      .filter(([, , , state]) => state === '01')
+      .map(([, local = '']) => Number.parseInt(local.split(':')[1] ?? '', 16))
+  }
+
+  /**
+   * From now on nothing of those flows leaves it, or reaches it; neither side is told, and new flows work.
+   * @returns what ends that
+   */
+  drop(ports: readonly number[], direction: 'both' | 'out' | 'in'): () => void {
+    const ends = { both: ['sport', 'dport'], out: ['sport'], in: ['dport'] }[direction]
+    const rules = ports.flatMap((port) => ends.map((end) => ['pref', '10', 'ipproto', 'tcp', end, String(port)]))
+    for (const rule of rules) ip('-n', this.name, 'rule', 'add', ...rule, 'blackhole')
+    return () => {
+      for (const rule of rules) ip('-n', this.name, 'rule', 'del', ...rule, 'blackhole')
+    }
   }
 
   get under(): string[] {

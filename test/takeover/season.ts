@@ -1,4 +1,5 @@
 /** A unit, a region, three processes that contend for it and one that follows it, over a number of takeovers. */
+import { rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RegionOptions } from '../../src/index.js'
@@ -26,6 +27,8 @@ export interface SeasonOptions {
   faults: readonly Fault[]
   takeovers: number
   unitDies: boolean
+  mediaFail: boolean
+  flowsDrop: boolean
   namespaces: Namespaces | undefined
   unitEnvironment: Record<string, string>
   silenceMs: number
@@ -84,6 +87,11 @@ export class Season {
     }
   }
 
+  /** While there is such a file, the medium of the unit fails. */
+  get #failing(): string {
+    return path.join(this.#options.folder, 'failing')
+  }
+
   get #region(): RegionOptions {
     return { bytes: regionBytes, mode: this.#mode, lease: { silenceMs: this.#options.silenceMs } }
   }
@@ -139,7 +147,7 @@ export class Season {
       pool: unitDies
         ? { medium: 'file', path: path.join(folder, 'pool'), bytes: poolBytes }
         : { medium: 'memory', bytes: poolBytes },
-      env: unitEnvironment,
+      env: { ...unitEnvironment, RC_TEST_FAIL_SYNC_IF: this.#failing },
       // Where it was before, when it comes back.
       listen: this.#unit?.address ?? `${host}:0`,
       data: `${data ?? host}:0`,
@@ -200,6 +208,7 @@ export class Season {
     const victim = { owner, host, standbys }
     const fault = random.pick(faults.filter((one) => possible(one, victim)))
     this.#record.add({ type: 'note', text: `${fault} ${owner.id}, owner of ${epoch}` })
+    const takeUp = this.#options.flowsDrop && random.chance(0.7) ? await this.#dropFlows(place, report) : () => {}
     const undo = afflict(fault, victim, random)
     if (this.#options.unitDies && random.chance(0.5)) {
       this.#unitReturns = this.#restartUnit(random.integer(0, 400), report)
@@ -229,6 +238,7 @@ export class Season {
       await undo()
     }
     this.#record.add({ type: 'note', text: `${owner.id} is as before` })
+    takeUp()
     await this.#unitReturns
     await disturbance
     if (fault === 'kill') place.contender = this.#contend(host)
@@ -236,6 +246,22 @@ export class Season {
     this.#epoch = next.epoch
     report.takeovers++
     report.byFault[fault] = (report.byFault[fault] ?? 0) + 1
+  }
+
+  /** Of the owner, or of a standby. @returns what lets them go on, where they still stand */
+  async #dropFlows({ host, contender }: Place, report: StormReport): Promise<() => void> {
+    const random = this.#random
+    const victim = random.chance(0.6) ? host : random.pick(this.#places).host
+    if (victim === undefined) throw new Error('flows are dropped of a host')
+    const flows = victim.flows().filter(() => random.chance(0.5))
+    const direction = random.pick(['both', 'out', 'in'] as const)
+    const note = `drop ${flows.length} flows of ${victim.address}, ${direction}, before what befalls ${contender.id}`
+    this.#record.add({ type: 'note', text: note })
+    report.flowsDropped += flows.length
+    const undo = victim.drop(flows, direction)
+    // Until they are known to be dropped, or until something is done about it.
+    await sleep(random.pick([0, random.integer(0, 300), random.integer(300, 3_000)]))
+    return undo
   }
 
   /** A standby dies or stands still for a while: perhaps while it takes over, or just afterwards. */
@@ -287,7 +313,14 @@ export class Season {
   /** Killed, or stopped in order: then what is visible is durable, so that the checker is not told of a death. */
   async #restartUnit(afterMs: number, report: StormReport): Promise<void> {
     await sleep(afterMs)
-    if (this.#random.chance(0.3)) {
+    const failed = this.#options.mediaFail && this.#random.chance(0.7)
+    if (failed) {
+      this.#record.add({ type: 'note', text: 'the medium fails' })
+      writeFileSync(this.#failing, '')
+      await sleep(this.#random.integer(20, 500))
+      report.mediaFailures++
+    }
+    if (!failed && this.#random.chance(0.3)) {
       await this.#unit.stop()
       report.unitStops++
     } else {
@@ -297,6 +330,7 @@ export class Season {
       report.unitKills++
     }
     await sleep(this.#random.integer(0, 200))
+    rmSync(this.#failing, { force: true })
     this.#unit = await this.#startUnit()
   }
 

@@ -5,6 +5,10 @@ export interface StormReport {
   others: number
   byFault: Record<string, number>
   unitKills: number
+  /** Of the deaths, those after its medium had failed. */
+  mediaFailures: number
+  /** Flows of owners and standbys that were dropped in silence. */
+  flowsDropped: number
   /** Orderly ones, between which and the next start it was away for a while. */
   unitStops: number
   appends: number

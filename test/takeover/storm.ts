@@ -17,8 +17,12 @@ export interface StormOptions {
   faults: readonly Fault[]
   /** The unit is killed and started again now and then: on a file whose unsynced writes a kill loses. */
   unitDies?: boolean
+  /** Before it dies its medium fails, more often than not: syncs fail, and what they were to write is gone. */
+  mediaFail?: boolean
   /** Each process on a host of its own, which can be cut off. */
   network?: boolean
+  /** There, flows of an owner or a standby are dropped in silence just before, in one direction or in both. */
+  flowsDrop?: boolean
   /** The control: the unit does not fence. */
   unfenced?: boolean
 }
@@ -35,6 +39,8 @@ export async function storm(options: StormOptions): Promise<StormReport> {
     others: 0,
     byFault: {},
     unitKills: 0,
+    mediaFailures: 0,
+    flowsDropped: 0,
     unitStops: 0,
     appends: 0,
     acknowledged: 0,
@@ -57,6 +63,8 @@ export async function storm(options: StormOptions): Promise<StormReport> {
         faults: options.faults,
         takeovers: Math.min(seasonLength, takeovers - report.takeovers),
         unitDies: options.unitDies === true,
+        mediaFail: options.mediaFail === true,
+        flowsDrop: options.flowsDrop === true,
         namespaces,
         unitEnvironment: {
           ...(options.unitDies || options.unfenced ? { RDMA_CHECKPOINT_ADDON: shadowAddon } : {}),

@@ -17,6 +17,8 @@ const random = new Random(seed)
 /** What payloads are cut from: making fresh random bytes for each would cost more than sending them. */
 const noise = random.fill(Buffer.alloc(2 * maxBytes))
 const retryMs = 60_000
+/** Of a unit whose medium has failed, until somebody has seen to it: final for the package, and not for who waits for that. */
+const mediumCodes = new Set(['MEDIUM_FAILED', 'POOL_READ_ONLY'])
 
 let number = 0
 let epochs = 0
@@ -111,7 +113,7 @@ async function openForWriting(client) {
       if (error.code === 'REGION_BUSY') {
         process.send?.({ standby: true })
         await untilVacant(client)
-      } else if (error.retryable || error.code === 'FENCED') await sleep(50)
+      } else if (error.retryable || error.code === 'FENCED' || mediumCodes.has(error.code)) await sleep(50)
       else throw error
     }
   }
@@ -192,5 +194,16 @@ async function contendAsPair() {
   await pair.run()
 }
 
+async function contendAsPairs() {
+  for (;;) {
+    try {
+      return await contendAsPair()
+    } catch (error) {
+      if (!(error instanceof CheckpointError) || !mediumCodes.has(error.code)) throw error
+      await sleep(100)
+    }
+  }
+}
+
 process.on('disconnect', () => process.exit(0))
-await (style === 'pair' ? contendAsPair() : contendByOpening())
+await (style === 'pair' ? contendAsPairs() : contendByOpening())
