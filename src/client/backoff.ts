@@ -1,5 +1,8 @@
-/** How long to wait before the next try: longer each time, and not the same for all who lost the same unit at once. */
-const longestMs = 1_000
+/**
+ * How long to wait before the next try: longer each time, and not the same for all who lost the same unit at once. Never so long that
+ * an owner could miss the time that a unit which was restarted leaves it to come back.
+ */
+const longestMs = 250
 
 export class Backoff {
   #firstMs: number
@@ -14,7 +17,7 @@ export class Backoff {
     return this.#ms > 0
   }
 
-  /** Milliseconds: the first time about `firstMs`, then twice that, at most 1.25 s. */
+  /** Milliseconds: the first time about `firstMs`, then twice that, at most 312. */
   next(): number {
     this.#ms = Math.min(longestMs, Math.max(this.#firstMs, this.#ms * 2))
     return this.#ms * (0.75 + Math.random() / 2)

@@ -27,7 +27,16 @@ export function ownerLives(lease: OwnerLease, session: NativeSessionState | unde
   return ownerLivesMs(lease, session) > 0
 }
 
-/** An owner that was on record when the unit started has one full lease from then on to come back. */
+/**
+ * Besides its lease. An owner that lives tries every quarter of a second to reach a unit that is away: this is for a try that has
+ * just begun when the unit comes back, for a session and a data connection to be made, on machines that are busy.
+ */
+export const comeBackMs = 2_000
+
+/**
+ * An owner that was on record when the unit started has its lease from then on, and the time it takes to come back.
+ * @param msSinceReady since clients can come
+ */
 export function inheritedOwnerLivesMs(lease: OwnerLease, msSinceReady: number): number {
-  return Math.max(0, lease.silenceMs - msSinceReady)
+  return Math.max(0, lease.silenceMs + comeBackMs - msSinceReady)
 }

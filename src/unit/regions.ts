@@ -15,8 +15,9 @@ import type { RegionCatalogue } from './catalogue.js'
 import type { LoggedEvent, RegionEventLog, Standing } from './event-log.js'
 import type { UnitEventFacts, UnitJournal } from './journal.js'
 import { KeyLock } from './key-lock.js'
+import { LoopClock } from './loop-clock.js'
 import { OwnerWatch } from './owner-watch.js'
-import { inheritedOwnerLivesMs, ownerLivesMs } from './ownership.js'
+import { comeBackMs, inheritedOwnerLivesMs, ownerLivesMs } from './ownership.js'
 import { type Handle, native, type Session, type SessionTable } from './sessions.js'
 
 export interface LeaseChange {
@@ -74,7 +75,8 @@ export class RegionService {
   readonly #live = new Map<string, LiveRegion>()
   readonly #maxBytes: number
   readonly #events: RegionEventLog
-  readonly #readySince: number
+  /** Since clients can come; it runs as long as an owner is awaited. */
+  readonly #sinceReady = new LoopClock()
   readonly #owners = new OwnerWatch(() => this.#tellLost())
   /** 1 is the pool's tables. */
   #nextNativeId = 2n
@@ -91,7 +93,6 @@ export class RegionService {
     this.#journal = journal
     this.#catalogue = catalogue
     this.#events = events
-    this.#readySince = native(() => responder.leaseTime())
     this.#responder = responder
     this.#sessions = sessions
     this.#maxBytes = maxBytes
@@ -115,7 +116,13 @@ export class RegionService {
       writtenBefore: false,
       lossTold: false,
     })
-    if (inherited) this.#owners.within(record.lease.silenceMs)
+    if (inherited) this.#owners.within(record.lease.silenceMs + comeBackMs)
+  }
+
+  /** Clients can come from now on; so can owners of before. */
+  ready(): void {
+    this.#sinceReady.start()
+    this.#owners.look()
   }
 
   /** Sessions may have lost their connections. */
@@ -142,6 +149,7 @@ export class RegionService {
   }
 
   stopWatches(): void {
+    this.#sinceReady.stop()
     this.#owners.close()
     this.#events.close()
   }
@@ -451,7 +459,7 @@ export class RegionService {
   #ownerLivesMs(record: RegionRecord, states: ReturnType<SessionTable['states']>): number {
     const live = this.#liveOf(record)
     if (live.inherited) {
-      return inheritedOwnerLivesMs(record.lease, native(() => this.#responder.leaseTime()) - this.#readySince)
+      return inheritedOwnerLivesMs(record.lease, this.#sinceReady.look())
     }
     return live.owner === undefined ? 0 : ownerLivesMs(record.lease, states.get(live.owner.session.id))
   }
@@ -460,10 +468,12 @@ export class RegionService {
   #tellLost(): number {
     const states = this.#sessions.states()
     let next = Number.POSITIVE_INFINITY
+    let awaited = false
     for (const record of this.#records()) {
       const live = this.#live.get(record.id)
       if (record.owner === undefined || live === undefined) continue
       const left = this.#ownerLivesMs(record, states)
+      awaited ||= live.inherited && left > 0
       if (left > 0) next = Math.min(next, left)
       else if (!live.lossTold) {
         const because = lossOf(record, live, live.owner && states.get(live.owner.session.id))
@@ -473,6 +483,7 @@ export class RegionService {
       // It may come back, and be lost again.
       if (left === 0 && live.owner !== undefined) next = Math.min(next, lookAgainMs)
     }
+    if (!awaited) this.#sinceReady.stop()
     return next
   }
 

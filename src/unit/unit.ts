@@ -259,6 +259,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
         status: () => this.#status(),
       }),
     )
+    regions.ready()
     control.setServing(true)
     if (this.#options.anyAddress) this.#warnOpen()
     if (pool.readOnly !== undefined) this.#journal.log('warn', 'the pool is read-only', { because: pool.readOnly })
