@@ -1,4 +1,5 @@
 /** A process's connection to a unit, and the regions it opens there. */
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import { unitAddresses } from '../address.js'
@@ -231,14 +232,23 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   }
 
   /**
-   * Deletes a region. Its writer and readers are cut off first; their calls reject with `REGION_NOT_FOUND`.
+   * Deletes the region that has the name now. Its writer and readers are cut off first; their calls reject with `REGION_NOT_FOUND`.
+   * Resolves once it is gone, also when somebody else has deleted it meanwhile.
    * @throws CheckpointError `REGION_NOT_FOUND`, `POOL_READ_ONLY`, `REGION_BUSY`
    */
   async deleteRegion(name: string, options?: CallOptions): Promise<void> {
     checkName(name)
     const call = takeCall(options)
     this.#requireOpen()
-    await this.#core.session.call('DeleteRegion', { name }, call)
+    const deadline = deadlineOf(call)
+    const { session } = this.#core
+    // By its id, so that the call can be repeated when its answer was lost: it deletes no later region of that name.
+    const { id } = await session.call('GetRegion', { name }, rest(call, deadline))
+    try {
+      await session.call('DeleteRegion', { name, regionId: id }, rest(call, deadline))
+    } catch (error) {
+      if (!isCode(error, 'REGION_NOT_FOUND')) throw error
+    }
   }
 
   /** The unit's regions, in the order of their names, fetched page by page. */
@@ -356,6 +366,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
       onFull: toOnFullName(options.onFull ?? 'drop-oldest'),
       lease: options.lease ?? {},
       labels: new Map(Object.entries(options.labels ?? {})),
+      regionId: randomUUID(),
     }
     await this.#core.session.call('CreateRegion', request, call)
   }

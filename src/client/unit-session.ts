@@ -119,12 +119,19 @@ export class UnitSession {
     options: ControlCallOptions = {},
   ): Promise<Reply<C>> {
     const session = await this.#readyFor()
+    let expired: CheckpointError
     try {
       return await this.callAs(session, name, request, options)
     } catch (error) {
       if (!isExpired(error)) throw error
+      expired = error
     }
-    return await this.callAs(await this.#readyFor(), name, request, options)
+    try {
+      return await this.callAs(await this.#readyFor(), name, request, options)
+    } catch (error) {
+      // A try before may have had its effect, and lost its answer.
+      throw expired.outcome === 'none' ? error : withOutcome(error, expired.outcome)
+    }
   }
 
   /** For a call that has not been sent, so that it has changed nothing, whatever became of the session. */
@@ -343,7 +350,7 @@ export class UnitSession {
   }
 }
 
-function isExpired(error: unknown): boolean {
+function isExpired(error: unknown): error is CheckpointError {
   return error instanceof CheckpointError && error.code === 'SESSION_EXPIRED'
 }
 

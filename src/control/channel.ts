@@ -48,6 +48,9 @@ const repeatable: ReadonlySet<ControlCall> = new Set<ControlCall>([
   'CloseSession',
   'CloseRegion',
   'OpenTables',
+  // They name the region's id: what is made is known again, and nothing else is deleted.
+  'CreateRegion',
+  'DeleteRegion',
   'SaveCursor',
   'NoteCleared',
 ])
@@ -115,14 +118,22 @@ export class ControlChannel {
    * sent) or `CONNECTION_LOST`
    */
   async call<C extends ControlCall>(name: C, request: Request<C>, options: ControlCallOptions = {}): Promise<Reply<C>> {
+    const tries = { inDoubt: false }
     try {
-      return await this.#call(name, request, options)
+      return await this.#call(name, request, options, tries)
     } catch (error) {
-      throw looking.has(name) ? withOutcome(error, 'none') : error
+      if (looking.has(name)) throw withOutcome(error, 'none')
+      throw tries.inDoubt ? withOutcome(error, 'unknown') : error
     }
   }
 
-  async #call<C extends ControlCall>(name: C, request: Request<C>, options: ControlCallOptions): Promise<Reply<C>> {
+  /** @param tries in doubt: one had no answer, so that whatever a later one ends with, the call may have taken effect */
+  async #call<C extends ControlCall>(
+    name: C,
+    request: Request<C>,
+    options: ControlCallOptions,
+    tries: { inDoubt: boolean },
+  ): Promise<Reply<C>> {
     const { signal } = options
     const deadline = Date.now() + timeoutOf(options)
     for (let ended = 0; ; ) {
@@ -139,6 +150,7 @@ export class ControlChannel {
         if (connection.unanswered) continue
         const again = repeatable.has(name) || error.outcome === 'none'
         if (error.code !== 'CONNECTION_LOST' || !connection.stood || !again || ++ended >= mostConnections) throw error
+        if (error.outcome !== 'none') tries.inDoubt = true
       }
     }
   }

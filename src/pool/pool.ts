@@ -42,7 +42,10 @@ export interface DamagedRegion {
   record?: RegionRecord
   because: string
 }
-export type NewRegion = Pick<RegionRecord, 'name' | 'bytes' | 'mode' | 'onFull' | 'lease' | 'labels'>
+export type NewRegion = Pick<RegionRecord, 'name' | 'bytes' | 'mode' | 'onFull' | 'lease' | 'labels'> & {
+  /** A UUID that no other region has, nor had. Default: a random one. */
+  id?: string
+}
 /** What may change in the life of a region. owner: null for none. */
 export type RegionChange = Partial<Pick<RegionRecord, 'epoch' | 'lease' | 'labels' | 'cursors'>> & {
   owner?: RegionRecord['owner'] | null
@@ -224,7 +227,7 @@ export class Pool {
         details: { maxRegions: this.geometry.slots },
       })
     }
-    const record: RegionRecord = { ...region, id: randomUUID(), epoch: 0n, cursors: [], extents, createdMs: Date.now() }
+    const record: RegionRecord = { id: randomUUID(), ...region, epoch: 0n, cursors: [], extents, createdMs: Date.now() }
     try {
       encodeSlot(this.id, slot, 0n, record)
     } catch (error) {

@@ -52,6 +52,7 @@ export interface ControlContext {
 const defaultPage = 500
 const maxPage = 1000
 const maxAttemptBytes = 64
+const nilUuid = '00000000-0000-0000-0000-000000000000'
 
 export function controlHandlers(context: ControlContext): ControlHandlers {
   const { regions, sessions, responder } = context
@@ -95,6 +96,7 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
         onFull: onFullOf(request.onFull),
         lease: leaseOf(request.lease),
         labels: Object.fromEntries(request.labels),
+        ...(request.regionId === '' ? {} : { id: uuidOf(request.regionId) }),
       })
       return { region: regionMessage(record) }
     },
@@ -242,6 +244,11 @@ function attemptOf(bytes: Uint8Array): string {
   if (bytes.byteLength > maxAttemptBytes)
     throw invalid(`attempt has ${bytes.byteLength} bytes, and ${maxAttemptBytes} is the most`)
   return Buffer.from(bytes).toString('hex')
+}
+
+function uuidOf(text: string): string {
+  if (/^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/.test(text) && text !== nilUuid) return text
+  throw invalid('region_id is no UUID in lower case')
 }
 
 /** Absent fields stay absent. */

@@ -66,6 +66,7 @@ const defaultLease = { silenceMs: 1000, stallMs: 10_000 }
 /** How often an owner that is lost is looked at: less than the shortest lease. */
 const lookAgainMs = 100
 const maxTokenLifeMs = 600_000
+const mostDeleted = 1_000
 
 export class RegionService {
   readonly #catalogue: RegionCatalogue
@@ -73,6 +74,8 @@ export class RegionService {
   readonly #sessions: SessionTable
   readonly #locks = new KeyLock()
   readonly #live = new Map<string, LiveRegion>()
+  /** Ids of the latest deleted regions, the oldest first: a create that is repeated late does not bring one back. */
+  readonly #deleted = new Set<string>()
   readonly #maxBytes: number
   readonly #events: RegionEventLog
   /** Since clients can come; it runs as long as an owner is awaited. */
@@ -193,6 +196,16 @@ export class RegionService {
     const lease = mergedLease(defaultLease, region.lease)
     requireRoom(region.mode, region.bytes)
     return await this.#locks.run(region.name, async () => {
+      const { id } = region
+      const made = this.#catalogue.get(region.name)
+      // The same call once more: its answer was lost.
+      if (made !== undefined && made.id === id) return made
+      if (id !== undefined && (this.#live.has(id) || this.#deleted.has(id))) {
+        throw new CheckpointError(
+          'REGION_NOT_FOUND',
+          `Region "${region.name}" (${id}) was made before, and deleted since.`,
+        )
+      }
       const record = await this.#catalogue.create({ ...region, lease })
       try {
         this.serve(record)
@@ -222,8 +235,17 @@ export class RegionService {
           throw error
         }
       })
+      this.#noteDeleted(record.id)
       this.#tell('deleted', record)
     })
+  }
+
+  #noteDeleted(id: string): void {
+    this.#deleted.add(id)
+    for (const oldest of this.#deleted) {
+      if (this.#deleted.size <= mostDeleted) return
+      this.#deleted.delete(oldest)
+    }
   }
 
   /** @throws CheckpointError `REGION_NOT_FOUND`, `REGION_BUSY`, `FENCED`, `LIMIT_REACHED`, `POOL_READ_ONLY` */
