@@ -3,6 +3,7 @@
  * worker threads for these few lines a day.
  */
 import type { LogLevel, UnitLog } from '../unit/options.js'
+import { outputOf } from './output.js'
 import { lineWriter } from './standard-streams.js'
 import { toJson } from './terminal.js'
 
@@ -13,7 +14,7 @@ type UnitLogLine = (...line: Parameters<UnitLog>) => string
 export function jsonLog(least: LogLevel): UnitLog {
   const line: UnitLogLine = (level, message, fields) =>
     `${toJson({ time: new Date().toISOString(), level, message, ...fields })}\n`
-  const write = lineWriter(process.stderr, (lines) => line('warn', 'log lines were dropped', { lines }))
+  const write = lineWriter(outputOf(process.stderr), (lines) => line('warn', 'log lines were dropped', { lines }))
   return (level, message, fields) => {
     if (order.indexOf(level) >= order.indexOf(least)) write(line(level, message, fields))
   }

@@ -2,6 +2,7 @@
  * stdout and stderr of this process. Their reader may go away, run out of space, or stop reading. That ends no command, and
  * never a unit before it has stopped gracefully.
  */
+import { bytesWaiting, type Output } from './output.js'
 
 /** Most bytes that wait in a log that nobody reads. Beyond that, lines are dropped and counted. */
 const mostWaiting = 1 << 20
@@ -29,27 +30,27 @@ export function isReaderGone(error: unknown): boolean {
 }
 
 /**
- * Writes lines to a stream that must never hold the process up. A line that cannot be written, or would wait behind too
+ * Writes lines to an output that nobody may read. A line that cannot be written, or would wait behind too
  * much, is dropped. Before the next line that can be written comes one that says how many were dropped.
  * @param notice the line that says so
  */
-export function lineWriter(stream: NodeJS.WriteStream, notice: (dropped: number) => string): (line: string) => void {
+export function lineWriter(output: Output, notice: (dropped: number) => string): (line: string) => void {
   let dropped = 0
   const write = (line: string, count: number) => {
-    stream.write(line, (error) => {
+    output.write(line, (error) => {
       if (error) dropped += count
     })
   }
   const tellDropped = () => {
-    if (dropped === 0 || stream.writableLength > mostWaiting) return
+    if (dropped === 0 || output.waiting > mostWaiting) return
     const count = dropped
     dropped = 0
     write(notice(count), count)
   }
-  stream.on('drain', tellDropped)
+  output.onDrain(tellDropped)
   return (line) => {
     tellDropped()
-    if (stream.writableLength > mostWaiting) dropped++
+    if (output.waiting > mostWaiting) dropped++
     else write(line, 1)
   }
 }
@@ -57,7 +58,7 @@ export function lineWriter(stream: NodeJS.WriteStream, notice: (dropped: number)
 /** Ends a process that has served, without waiting for output that nobody reads. */
 export async function endServing(): Promise<void> {
   const until = performance.now() + lastWordsMs
-  const waiting = () => process.stderr.writableLength + process.stdout.writableLength > 0
+  const waiting = () => bytesWaiting() + process.stderr.writableLength + process.stdout.writableLength > 0
   while (waiting() && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 20))
   if (waiting()) process.exit()
 }

@@ -1,12 +1,13 @@
 /** What the commands print: results on stdout, everything else on stderr. */
 import { CheckpointError } from '../errors.js'
 import { printable } from '../printable.js'
+import { outputOf } from './output.js'
 
 /** Wrong usage: exit code 2. */
 export class UsageError extends Error {}
 
 export function printJson(value: unknown): void {
-  process.stdout.write(`${toJson(value)}\n`)
+  outputOf(process.stdout).write(`${toJson(value)}\n`)
 }
 
 export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
@@ -14,13 +15,13 @@ export function printTable(head: readonly string[], rows: readonly (readonly str
   const widths = head.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))
   for (const line of lines) {
     const cells = line.map((cell, column) => (column === line.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
-    process.stdout.write(`${cells.join('  ').trimEnd()}\n`)
+    outputOf(process.stdout).write(`${cells.join('  ').trimEnd()}\n`)
   }
 }
 
 export function printFields(fields: readonly (readonly [string, string])[]): void {
   const width = Math.max(...fields.map(([name]) => name.length))
-  for (const [name, value] of fields) process.stdout.write(`${name.padEnd(width)}  ${value}\n`)
+  for (const [name, value] of fields) outputOf(process.stdout).write(`${name.padEnd(width)}  ${value}\n`)
 }
 
 /** One line that says what went wrong. @returns the exit code */
@@ -31,10 +32,10 @@ export function reportError(error: unknown, json: boolean): number {
   const help = error instanceof CheckpointError ? error.help : undefined
   if (json) {
     const details = error instanceof CheckpointError ? error.details : undefined
-    process.stderr.write(`${toJson({ error: { code, message, help, details } })}\n`)
+    outputOf(process.stderr).write(`${toJson({ error: { code, message, help, details } })}\n`)
   } else {
     const line = [`rdma-checkpoint: ${code}: ${message}`, help ?? ''].join(' ').trim()
-    process.stderr.write(`${printable(line.replace(/\s*\n\s*/g, '; '))}\n`)
+    outputOf(process.stderr).write(`${printable(line.replace(/\s*\n\s*/g, '; '))}\n`)
   }
   return usage ? 2 : 1
 }
@@ -52,16 +53,16 @@ const everyMs = 500
  * @param work gets a function to report its progress with
  */
 export async function withProgress<T>(what: string, work: (at: (how: string) => void) => Promise<T>): Promise<T> {
-  const { stderr } = process
   let how = ''
-  if (!stderr.isTTY) return await work(() => undefined)
+  if (!process.stderr.isTTY) return await work(() => undefined)
+  const output = outputOf(process.stderr)
   const started = performance.now()
   let shown = false
   const timer = setInterval(() => {
     const elapsed = performance.now() - started
-    if (elapsed < quietMs) return
+    if (elapsed < quietMs || output.waiting > 0) return
     shown = true
-    stderr.write(`\r\x1b[K${what} ${how} (${Math.round(elapsed / 1000)} s)`)
+    output.write(`\r\x1b[K${what} ${how} (${Math.round(elapsed / 1000)} s)`)
   }, everyMs)
   try {
     return await work((now) => {
@@ -69,6 +70,6 @@ export async function withProgress<T>(what: string, work: (at: (how: string) => 
     })
   } finally {
     clearInterval(timer)
-    if (shown) stderr.write('\r\x1b[K')
+    if (shown) output.write('\r\x1b[K')
   }
 }
