@@ -1,5 +1,5 @@
 /**
- * What the checkpoint formats need of a region: the client's Region implements it, tests use one in memory. It keeps
+ * What the checkpoint formats need of a region: the client's OpenRegion implements it, tests use one in memory. It keeps
  * this folder free of the client.
  */
 import type { CheckpointError, Outcome } from '../errors.js'
@@ -31,10 +31,10 @@ export interface RegionReadAccess {
   /** Which start of the unit answers reads, as far as the connection knows; with `verified`. */
   readonly unitStart?: bigint | undefined
   /** Shared by all accesses of a client. */
-  readonly verified?: VerifiedCheckpoints
+  readonly verified?: VerifiedCheckpoints | undefined
   saveCursor(cursor: { name: string; epoch: bigint; sequence: bigint }, options?: CallOptions): Promise<void>
   /** Aborts when the region takes no more calls: closed, fenced, deleted. The reason is the error that says so. */
-  readonly ended?: AbortSignal
+  readonly ended?: AbortSignal | undefined
 }
 
 export interface RegionWriteAccess extends RegionReadAccess {

@@ -14,7 +14,7 @@ interface Mark {
 /** The access to a region, as far as it matters here. */
 interface Verifier {
   readonly id: string
-  readonly verified?: VerifiedCheckpoints
+  readonly verified?: VerifiedCheckpoints | undefined
   readonly unitStart?: bigint | undefined
 }
 

@@ -33,16 +33,16 @@ import type {
 import type { ClientCore } from './client-core.js'
 import { type ClientEvents, ConnectionEvent, LogEvent, OwnershipEvent } from './client-events.js'
 import { ConnectionAccount } from './connection-account.js'
-import { DataLink } from './data-link.js'
 import { Deadlines } from './deadlines.js'
 import { EndpointChoice } from './endpoints.js'
 import { acquireEngine, type EngineLease } from './engine.js'
 import { InFlightBudget } from './in-flight-budget.js'
+import { OpenRegion } from './open-region.js'
 import { PollTurn } from './poll-turn.js'
 import { PoolTables } from './pool-tables.js'
 import { Region, RegionReader } from './region.js'
 import { fromMessage, toModeName, toOnFullName } from './region-info.js'
-import { type OpenedRegion, type OpenMode, RegionOpener } from './region-link.js'
+import type { OpenMode } from './region-opener.js'
 import { watchRegion } from './region-watch.js'
 import { allocateRegistered, StagingMemory } from './registered-memory.js'
 import { type Control, UnitSession } from './unit-session.js'
@@ -98,7 +98,7 @@ export async function connectWith(
   const endpoints = new EndpointChoice(transport, native.fabrics)
   let client: Client | undefined
   const account = new ConnectionAccount(address, (event) => client?.dispatchEvent(event))
-  const links = {
+  const shared = {
     engine: engine.engine,
     budget: new InFlightBudget(maxBytesInFlight),
     deadlines: new Deadlines(),
@@ -115,13 +115,13 @@ export async function connectWith(
     identity,
     clientVersion: packageVersion(),
   })
-  const tables = new PoolTables(session, links)
+  const tables = new PoolTables(session, shared)
   const core: ClientCore = {
     native,
     session,
     tables,
     staging: new StagingMemory(native),
-    links,
+    shared,
     verified: new VerifiedCheckpoints(),
   }
   client = new Client(core, engine)
@@ -144,9 +144,10 @@ export async function connectWith(
 export class Client extends TypedEventTarget<ClientEvents> implements AsyncDisposable {
   #core: ClientCore
   #engine: EngineLease
-  #regions = new Set<RegionReader>()
-  #opening = new Set<Promise<unknown>>()
-  #openingLinks = new Set<DataLink<OpenedRegion>>()
+  /** Open, and not closed. */
+  readonly #regions = new Set<OpenRegion>()
+  /** Being opened, with the promises of that. */
+  readonly #opening = new Map<OpenRegion, Promise<unknown>>()
   #closing: Promise<void> | undefined
   #ended = new AbortController()
 
@@ -159,7 +160,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
 
   /** Whether all of its connections stand; see the events. */
   get connected(): boolean {
-    return this.#closing === undefined && this.#core.links.account.allStand
+    return this.#closing === undefined && this.#core.shared.account.allStand
   }
 
   /** @internal For listeners that are there only once connect() has resolved. */
@@ -283,7 +284,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     const { sinceRevision, signal } = take(watchOptions, options)
     this.#requireOpen()
     const ended = signal === undefined ? this.#ended.signal : AbortSignal.any([signal, this.#ended.signal])
-    return watchRegion(this.#core.session, this.#core.links.account, name, sinceRevision, ended)
+    return watchRegion(this.#core.session, this.#core.shared.account, name, sinceRevision, ended)
   }
 
   /**
@@ -323,11 +324,11 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    */
   async close(options?: CallOptions): Promise<void> {
     const call = takeCall(options)
-    this.#core.links.account.end()
+    this.#core.shared.account.end()
     this.#ended.abort()
     this.#closing ??= held(this.#close())
     await orOver(this.#closing, call, () => {
-      for (const region of this.#regions) void region.closeWithin(0)
+      for (const region of this.#regions) void region.close(0)
     })
   }
 
@@ -349,9 +350,9 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
 
   async #close(): Promise<void> {
     const { session, tables } = this.#core
-    for (const link of this.#openingLinks) link.abandon(closedError())
-    await Promise.allSettled(this.#opening)
-    await Promise.all([...this.#regions].map((region) => region.closeWithin(Number.POSITIVE_INFINITY)))
+    for (const { connection } of this.#opening.keys()) connection.end(closedError())
+    await Promise.allSettled(this.#opening.values())
+    await Promise.all([...this.#regions].map((region) => region.close(Number.POSITIVE_INFINITY)))
     // With the session the unit ends what is left of it.
     await Promise.all([tables.close(), session.close(sessionCloseMs)])
     await this.#engine.release()
@@ -371,7 +372,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     await this.#core.session.call('CreateRegion', request, call)
   }
 
-  #open(
+  async #open(
     name: string,
     mode: OpenMode,
     durability: Durability | undefined,
@@ -379,57 +380,35 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     call: CallOptions,
   ): Promise<RegionReader> {
     this.#requireOpen()
-    const opening = this.#openLink(name, mode, durability, lease, call)
-    const settled = opening.then(
-      () => undefined,
-      () => undefined,
+    const region = new OpenRegion(
+      this.#core,
+      { name, mode, lease, durability },
+      {
+        onLost: (type, epoch, error) => this.#tellLost(type, { region: name, epoch, error }),
+        onFinding: (finding, epoch) => this.#tellFinding(name, finding, epoch),
+        onClosed: () => this.#regions.delete(region),
+      },
     )
-    this.#opening.add(settled)
-    void settled.then(() => this.#opening.delete(settled))
-    return opening
+    const opening = region.open(call.signal, deadlineOf(call))
+    this.#opening.set(region, opening)
+    try {
+      await opening
+      this.#regions.add(region)
+    } finally {
+      this.#opening.delete(region)
+    }
+    return mode !== 'READ' ? new Region(region) : new RegionReader(region)
   }
 
-  async #openLink(
-    name: string,
-    mode: OpenMode,
-    durability: Durability | undefined,
-    lease: Lease,
-    call: CallOptions,
-  ): Promise<RegionReader> {
-    const opener = new RegionOpener(this.#core.session, name, mode, lease)
-    const link = new DataLink(this.#core.links, opener)
-    this.#openingLinks.add(link)
-    try {
-      await link.open(call.signal, deadlineOf(call))
-    } finally {
-      this.#openingLinks.delete(link)
-    }
-    if (durability === 'durable' && !link.durablePromised) {
-      await link.close(0)
-      throw new CheckpointError('NOT_DURABLE', `Durable was asked of region '${name}', and its pool cannot keep it.`, {
-        // It has been opened, and closed again.
-        outcome: opener.changes ? 'unknown' : 'none',
-        help: "Use durability 'visible', or a unit whose pool is a file.",
-      })
-    }
-    const parts = {
-      core: this.#core,
-      link,
-      opener,
-      durability,
-      onClosed: (region: RegionReader) => this.#regions.delete(region),
-      onEvent: (type: OwnershipEvent['type'], epoch: bigint, error: CheckpointError) =>
-        this.dispatchEvent(new OwnershipEvent(type, { unit: this.#core.session.address, region: name, epoch, error })),
-      onFinding: (finding: LogFinding, epoch: bigint) => {
-        const range = finding.kind === 'mended' ? undefined : { from: finding.from, to: finding.to }
-        const mended = finding.kind === 'mended' ? withoutKind(finding) : undefined
-        const detail = { unit: this.#core.session.address, region: name, epoch, range, mended }
-        this.dispatchEvent(new LogEvent(`log-${finding.kind}`, detail))
-      },
-    }
-    const region = mode !== 'READ' ? new Region(parts) : new RegionReader(parts)
-    this.#regions.add(region)
-    return region
+  #tellLost(type: OwnershipEvent['type'], what: { region: string; epoch: bigint; error: CheckpointError }): void {
+    this.dispatchEvent(new OwnershipEvent(type, { unit: this.#core.session.address, ...what }))
+  }
+
+  #tellFinding(region: string, finding: LogFinding, epoch: bigint): void {
+    const range = finding.kind === 'mended' ? undefined : { from: finding.from, to: finding.to }
+    const mended = finding.kind === 'mended' ? withoutKind(finding) : undefined
+    const detail = { unit: this.#core.session.address, region, epoch, range, mended }
+    this.dispatchEvent(new LogEvent(`log-${finding.kind}`, detail))
   }
 
   #requireOpen(): void {

@@ -108,3 +108,10 @@ export class DirtyRanges {
 function edgeAt(edges: readonly number[], index: number): number {
   return edges[index] as number
 }
+
+/** [offset, length, offset, length, ...] */
+export function flat(intervals: readonly Interval[]): number[] {
+  const numbers: number[] = []
+  for (const { offset, length } of intervals) numbers.push(offset, length)
+  return numbers
+}

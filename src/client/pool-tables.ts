@@ -8,9 +8,11 @@ import { operationKind } from '../native.js'
 import { toRegionInfo } from '../pool/region-info.js'
 import { newestCopy, parseSlot } from '../pool/slot.js'
 import type { RegionInfo } from '../types.js'
-import { DataLink, type LinkContext, type LinkOpener, type Opened } from './data-link.js'
-import { closedError } from './link-errors.js'
+import { closedError } from './call-errors.js'
+import type { Opened, Opener } from './data-connection.js'
+import { NotDurable } from './not-durable.js'
 import { Transfer } from './transfer.js'
+import { type QueueContext, TransferQueue } from './transfer-queue.js'
 import type { UnitSession } from './unit-session.js'
 
 interface OpenedTables extends Opened {
@@ -29,13 +31,13 @@ const closeMs = 500
 
 export class PoolTables {
   #session: UnitSession
-  #context: LinkContext
-  #link: DataLink<OpenedTables> | undefined
-  #opening: Promise<DataLink<OpenedTables>> | undefined
-  #openingLink: DataLink<OpenedTables> | undefined
+  #context: QueueContext
+  #queue: TransferQueue<OpenedTables> | undefined
+  #opening: Promise<TransferQueue<OpenedTables>> | undefined
+  #openingQueue: TransferQueue<OpenedTables> | undefined
   #closed = false
 
-  constructor(session: UnitSession, context: LinkContext) {
+  constructor(session: UnitSession, context: QueueContext) {
     this.#session = session
     this.#context = context
   }
@@ -47,24 +49,22 @@ export class PoolTables {
     signal: AbortSignal | undefined,
     deadline: number,
   ): Promise<RegionInfo> {
-    const link = await this.#ready(signal, deadline)
+    const queue = await this.#ready(signal, deadline)
     for (let attempt = 0; attempt < maxTries; attempt++) {
-      const tables = link.opened
+      const tables = queue.connection.opened
       if (tables === undefined || slot >= tables.slots) break
       const { slotBytes, offsets } = tables
       const copies = [new Uint8Array(slotBytes), new Uint8Array(slotBytes)] as const
-      const transfer = new Transfer(link, {
+      const transfer = new Transfer(queue, {
         what: `Reading the metadata of region '${region.name}'`,
         kind: operationKind.read,
         offsets: offsets.map((offset) => offset + slot * slotBytes),
         buffers: copies,
-        startedAt: performance.now(),
-        deadline,
-        signal,
+        options: { timeoutMs: deadline - performance.now(), ...(signal === undefined ? {} : { signal }) },
         result: () => undefined,
         ours: true,
       })
-      link.submit(transfer)
+      queue.submit(transfer)
       await transfer.promise
       const pool = this.#session.unit?.id ?? ''
       const newest = newestCopy(parseSlot(copies[0], pool, slot), parseSlot(copies[1], pool, slot))
@@ -84,22 +84,22 @@ export class PoolTables {
   /** Ends what waits for it. */
   async close(): Promise<void> {
     this.#closed = true
-    const link = this.#link ?? this.#openingLink
-    link?.abandon(closedError(`the tables of the unit ${this.#session.address}`))
-    await link?.close(1)
+    const queue = this.#queue ?? this.#openingQueue
+    queue?.connection.end(closedError(`the tables of the unit ${this.#session.address}`))
+    await queue?.close(1)
   }
 
-  async #ready(signal: AbortSignal | undefined, deadline: number): Promise<DataLink<OpenedTables>> {
-    if (this.#link !== undefined && this.#link.failure === undefined) return this.#link
+  async #ready(signal: AbortSignal | undefined, deadline: number): Promise<TransferQueue<OpenedTables>> {
+    if (this.#queue !== undefined && this.#queue.connection.failure === undefined) return this.#queue
     this.#opening ??= this.#open(deadline).finally(() => {
       this.#opening = undefined
     })
     return await orAborted(this.#opening, signal)
   }
 
-  async #open(deadline: number): Promise<DataLink<OpenedTables>> {
+  async #open(deadline: number): Promise<TransferQueue<OpenedTables>> {
     const session = this.#session
-    const opener: LinkOpener<OpenedTables> = {
+    const opener: Opener<OpenedTables> = {
       changes: false,
       what: `the tables of the unit ${session.address}`,
       region: undefined,
@@ -117,20 +117,18 @@ export class PoolTables {
       async close(opened) {
         await session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: closeMs })
       },
-      onFailed() {},
-      onWritesLost() {},
-      onOpened() {},
     }
-    const link = new DataLink(this.#context, opener)
+    // Nothing is ever written here.
+    const queue = new TransferQueue(this.#context, opener, new NotDurable())
     if (this.#closed) throw closedError(opener.what)
-    this.#openingLink = link
+    this.#openingQueue = queue
     try {
-      await link.open(undefined, deadline)
+      await queue.connection.open(undefined, deadline)
     } finally {
-      this.#openingLink = undefined
+      this.#openingQueue = undefined
     }
-    this.#link = link
-    return link
+    this.#queue = queue
+    return queue
   }
 }
 

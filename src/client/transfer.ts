@@ -1,13 +1,20 @@
 /**
- * One call of the user on a region's data, from its check to its promise. It goes out as one piece, or as several when it
- * is larger than a piece may be; each piece is one operation of the native channel. It holds the process until it is settled, unless
- * it is a step of the log: those hold by the calls that they are made for, and go on after they were given up.
+ * One call on a region's data, from its check to its promise: what is to be moved, until when, and what became of it. How far
+ * it has come on a connection is in a {@link Passage}, which is one for each unit that it goes to.
+ *
+ * Invariants:
+ * - The promise settles once: by an answer for all of it, by a failure, or because the caller gave up. What is in flight by
+ *   then stays in flight.
+ * - The memory in `buffers` is referred to until native code has let go of it, also after the promise has settled.
+ * - It holds the process until it is settled, unless it is a step of the log: those hold by the calls that they are made for,
+ *   and go on after they were given up.
  */
-
 import { type Abortable, unwatchAbort, watchAbort } from '../abort-watch.js'
+import { timeoutOf } from '../call/check.js'
 import { hold, release } from '../call/hold.js'
 import { CheckpointError } from '../errors.js'
-import { type NativeOperation, operationKind, operationUntil } from '../native.js'
+import { operationKind, operationUntil } from '../native.js'
+import type { CallOptions } from '../types.js'
 import type { Interval } from './dirty-ranges.js'
 
 /** Who is told when a transfer is given up before its pieces are done. */
@@ -15,42 +22,14 @@ export interface TransferOwner {
   onAbandoned(transfer: Transfer): void
 }
 
-/** What goes out at once: an operation of the native channel, and what it means to its transfer. */
-export class Piece implements NativeOperation {
-  done = false
-
-  constructor(
-    readonly transfer: Transfer,
-    readonly kind: number,
-    readonly until: number,
-    readonly offsets: readonly number[],
-    readonly buffers: readonly Uint8Array[],
-    readonly flushRanges: readonly number[] | undefined,
-    /** What it takes of the budget. */
-    readonly charge: number,
-    /** The transfer's position behind it. */
-    readonly end: Position,
-  ) {}
-}
-
-/** How much of a transfer has been cut into pieces. `range` beyond the last one: only the flush of it is left. */
-export interface Position {
-  readonly range: number
-  readonly byte: number
-  readonly flushed: boolean
-}
-const start: Position = { range: 0, byte: 0, flushed: false }
-
-/** Ranges of one piece of a call that is cut up; keeps single operations from becoming arbitrarily large lists. */
-export const maxPieceRanges = 1024
-
 /**
- * Whose call it is, which decides what the close of its region does to it. `call`: the user's own; a close waits for it. `look`: a
- * step of reading checkpoints; it ends at once. `log`: of the region's log, which goes on until it has sent what it had taken.
+ * Whose call it is, which decides what the close of its region does to it. `call`: the user's own; a close waits for it.
+ * `look`: a step of reading checkpoints; it ends at once. `log`: of the region's log, which goes on until it has sent what it
+ * had taken.
  */
 export type TransferUse = 'call' | 'look' | 'log'
 
-/** What a call asks of a region's data. Times are on performance.now()'s clock. */
+/** What a call asks of a region's data. */
 export interface TransferRequest {
   /** For messages: "A write to region 'orders'". */
   readonly what: string
@@ -63,10 +42,8 @@ export interface TransferRequest {
   readonly buffers: readonly Uint8Array[]
   /** [offset, length, ...] that are flushed besides its own ranges. */
   readonly flushRanges?: readonly number[] | undefined
-  readonly startedAt: number
-  /** Infinity for none. */
-  readonly deadline: number
-  readonly signal: AbortSignal | undefined
+  /** Checked ones. */
+  readonly options: CallOptions
   /** What the promise resolves with. */
   readonly result: (method: number) => unknown
   /** Default: `call`. */
@@ -81,56 +58,51 @@ export class Transfer implements Abortable {
   readonly kind: number
   readonly until: number
   readonly offsets: readonly number[]
-  /** Let go of when native code has no use for them any more. */
+  /** Emptied when native code has no use for them any more. */
   buffers: readonly Uint8Array[]
   /** Of the buffers, when the call was made. */
   readonly lengths: readonly number[]
   /** Of all buffers. */
   readonly bytes: number
   readonly flushRanges: readonly number[] | undefined
-  readonly startedAt: number
+  /** On performance.now()'s clock, as is the deadline: Infinity for none. */
+  readonly startedAt = performance.now()
   readonly deadline: number
   readonly signal: AbortSignal | undefined
   readonly use: TransferUse
   readonly ours: boolean
   readonly promise: Promise<unknown>
-  /** Something of it may have reached the unit. */
+  /** Something of it may have reached a unit. */
   posted = false
+  /** On all connections: what native code may still refer to. */
+  piecesInFlight = 0
   settled = false
   succeeded = false
+  /** How it became durable, as the unit answered. */
   method = 0
-  /** Pieces that native code may still refer to. */
-  piecesInFlight = 0
-  position: Position = start
-  /** Everything before it has been answered. */
-  donePosition: Position = start
-  /** Connections that broke in a way that this transfer may be the cause of. */
-  suspicions = 0
   /** Of a write: a flush posted later that covers it. */
   coveredBy: Transfer | undefined
-  /** Of a flush or durable write: what it took out of the dirty ranges. */
+  /** Of a flush or durable write: what it took out of the ranges that are not durable. */
   taken: Interval[] = []
   /** Some of what it took was written by calls that have been answered, so it cannot bring that back by itself. */
   carriesEarlierWrites = false
-  /** Pieces of a call that was cut up, in order, from the first that is not done. */
-  #line: Piece[] = []
   readonly #result: (method: number) => unknown
   #resolve!: (value: unknown) => void
   #reject!: (error: CheckpointError) => void
 
   constructor(owner: TransferOwner, request: TransferRequest) {
-    const { kind, until = operationUntil.placed, buffers, signal, use = 'call' } = request
+    const { buffers, options, use = 'call' } = request
+    const { signal } = options
     this.owner = owner
     this.what = request.what
-    this.kind = kind
-    this.until = until
+    this.kind = request.kind
+    this.until = request.until ?? operationUntil.placed
     this.offsets = request.offsets
     this.buffers = buffers
     this.lengths = buffers.map((buffer) => buffer.byteLength)
     this.bytes = this.lengths.reduce((sum, length) => sum + length, 0)
     this.flushRanges = request.flushRanges
-    this.startedAt = request.startedAt
-    this.deadline = request.deadline
+    this.deadline = this.startedAt + timeoutOf(options)
     this.signal = signal
     this.use = use
     this.ours = request.ours ?? false
@@ -167,12 +139,6 @@ export class Transfer implements Abortable {
     return ranges
   }
 
-  get cut(): boolean {
-    return this.kind === operationKind.flush
-      ? this.position.flushed
-      : this.position.range >= this.buffers.length && (this.position.flushed || !this.#needsOwnFlush)
-  }
-
   onAbort(): void {
     this.giveUp(
       new CheckpointError('ABORTED', `${this.what} was aborted.`, {
@@ -204,76 +170,6 @@ export class Transfer implements Abortable {
     if (this.settled) return
     this.#settle()
     this.#reject(error)
-  }
-
-  /** The next piece from the position on, of at most so many bytes. Moves the position. */
-  nextPiece(pieceBytes: number, overhead: number): Piece {
-    if (this.kind === operationKind.flush) {
-      this.position = { range: 0, byte: 0, flushed: true }
-      return new Piece(this, operationKind.flush, 0, [], [], this.flushRanges, overhead, this.position)
-    }
-    if (this.position === start && this.bytes <= pieceBytes && this.buffers.length <= maxPieceRanges) {
-      this.position = { range: this.buffers.length, byte: 0, flushed: true }
-      const { kind, until, offsets, buffers, flushRanges } = this
-      return new Piece(this, kind, until, offsets, buffers, flushRanges, this.bytes + overhead, this.position)
-    }
-    return this.position.range < this.buffers.length
-      ? this.#dataPiece(pieceBytes, overhead)
-      : this.#flushPiece(overhead)
-  }
-
-  pieceTaken(piece: Piece): void {
-    this.posted = true
-    this.piecesInFlight++
-    if (!(this.cut && this.#line.length === 0)) this.#line.push(piece)
-  }
-
-  pieceDone(piece: Piece): void {
-    this.piecesInFlight--
-    piece.done = true
-    while (this.#line[0]?.done) this.donePosition = (this.#line.shift() as Piece).end
-  }
-
-  /** Back to what has been answered, or to the very beginning. */
-  rewind(toStart: boolean): void {
-    if (toStart) this.donePosition = start
-    this.position = this.donePosition
-    this.piecesInFlight = 0
-    this.#line = []
-  }
-
-  get #needsOwnFlush(): boolean {
-    return this.isWrite && this.until === operationUntil.durable
-  }
-
-  #dataPiece(pieceBytes: number, overhead: number): Piece {
-    const offsets: number[] = []
-    const buffers: Uint8Array[] = []
-    let { range, byte } = this.position
-    let room = pieceBytes
-    while (range < this.buffers.length && room > 0 && buffers.length < maxPieceRanges) {
-      const whole = this.buffers[range] as Uint8Array
-      const all = this.lengths[range] as number
-      const length = Math.min(room, all - byte)
-      offsets.push((this.offsets[range] as number) + byte)
-      buffers.push(whole.subarray(byte, byte + length))
-      room -= length
-      byte += length
-      if (byte === all) {
-        range++
-        byte = 0
-      }
-    }
-    this.position = { range, byte, flushed: false }
-    const until = this.until === operationUntil.durable ? operationUntil.visible : this.until
-    return new Piece(this, this.kind, until, offsets, buffers, undefined, pieceBytes - room + overhead, this.position)
-  }
-
-  #flushPiece(overhead: number): Piece {
-    this.position = { range: this.buffers.length, byte: 0, flushed: true }
-    const ranges = [...(this.flushRanges ?? [])]
-    for (const [index, length] of this.lengths.entries()) ranges.push(this.offsets[index] as number, length)
-    return new Piece(this, operationKind.flush, 0, [], [], ranges, overhead, this.position)
   }
 
   #settle(): void {

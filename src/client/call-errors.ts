@@ -1,8 +1,8 @@
-/** What the calls on a data link fail with, and what an error of the unit's says about the link. */
+/** What calls on a region's data fail with, and what an error of the unit's says about the connection. */
 import { CheckpointError, type Outcome } from '../errors.js'
 import type { Transfer } from './transfer.js'
 
-/** @param what of the link's: "region 'orders'" */
+/** @param what of the connection's: "region 'orders'" */
 export function fencedError(what: string, epoch: bigint | undefined): CheckpointError {
   return new CheckpointError(
     'FENCED',

@@ -1,13 +1,12 @@
-/** Opens a region over the control plane, the first time and again, for its data link. */
+/** Opens a region over the control plane, the first time and again, for its data connection. */
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Secret } from '../call/printed.js'
 import type { Request } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
-import type { NativeGrant } from '../native.js'
 import type { Lease, RegionInfo } from '../types.js'
 import { Backoff } from './backoff.js'
-import type { LinkOpener, Opened } from './data-link.js'
+import type { Opened, Opener } from './data-connection.js'
 import { passing } from './passing-errors.js'
 import { fromMessage } from './region-info.js'
 import type { UnitSession } from './unit-session.js'
@@ -20,6 +19,13 @@ const firstBackoffMs = 50
 
 export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'
 
+/** How a region is to be opened. */
+export interface OpenRequest {
+  readonly name: string
+  readonly mode: OpenMode
+  readonly lease: Lease
+}
+
 export interface OpenedRegion extends Opened {
   session: bigint
   info: RegionInfo
@@ -29,41 +35,30 @@ export interface OpenedRegion extends Opened {
   ownerSecret: Secret | undefined
 }
 
-export interface RegionOpenerEvents {
-  onFailed(error: CheckpointError): void
-  onWritesLost(error: CheckpointError): void
-  onOpened(opened: OpenedRegion, grant: NativeGrant): void
-  onBroken(): void
-  onFenced(epoch: bigint): void
-}
-
-export class RegionOpener implements LinkOpener<OpenedRegion> {
+export class RegionOpener implements Opener<OpenedRegion> {
   readonly what: string
   readonly region: string
-  #session: UnitSession
-  #name: string
-  #mode: OpenMode
-  #lease: Lease
+  readonly #session: UnitSession
+  readonly #name: string
+  readonly #mode: OpenMode
+  readonly #lease: Lease
   /** By it the unit knows an open that is made again, since its answer was lost on the way. */
   readonly #attempt = randomBytes(16)
-  #events: RegionOpenerEvents | undefined
+  readonly #onFenced: (epoch: bigint) => void
 
-  constructor(session: UnitSession, name: string, mode: OpenMode, lease: Lease) {
+  /** @param onFenced the unit says over the session that a later epoch owns the region */
+  constructor(session: UnitSession, { name, mode, lease }: OpenRequest, onFenced: (epoch: bigint) => void) {
     this.what = `region '${name}'`
     this.region = name
     this.#session = session
     this.#name = name
     this.#mode = mode
     this.#lease = lease
+    this.#onFenced = onFenced
   }
 
   get changes(): boolean {
     return this.#mode !== 'READ'
-  }
-
-  /** Before the link opens. */
-  tell(events: RegionOpenerEvents): void {
-    this.#events = events
   }
 
   async open(previous: OpenedRegion | undefined, timeoutMs: number): Promise<OpenedRegion> {
@@ -82,7 +77,7 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
     const reply = await session.callAs(id, 'OpenRegion', request, { timeoutMs: takes ? takeMs : timeoutMs })
     if (previous !== undefined) session.offFence(previous.handle)
     const { handle } = reply
-    if (mode !== 'READ') session.onFence(handle, (epoch) => this.#events?.onFenced(epoch))
+    if (mode !== 'READ') session.onFence(handle, this.#onFenced)
     return {
       handle,
       session: id,
@@ -124,22 +119,6 @@ export class RegionOpener implements LinkOpener<OpenedRegion> {
         if (!isPassing(error)) return
       }
     }
-  }
-
-  onFailed(error: CheckpointError): void {
-    this.#events?.onFailed(error)
-  }
-
-  onWritesLost(error: CheckpointError): void {
-    this.#events?.onWritesLost(error)
-  }
-
-  onBroken(): void {
-    this.#events?.onBroken()
-  }
-
-  onOpened(opened: OpenedRegion, grant: NativeGrant): void {
-    this.#events?.onOpened(opened, grant)
   }
 }
 

@@ -1,0 +1,133 @@
+/**
+ * What one handle has written, or may have, and what no flush has made durable since: from it comes what a flush of everything
+ * covers, and whether a restart of the unit has lost something.
+ *
+ * Invariants, on a pool that promises durable:
+ * - A range that was written visibly, or may have been by a call that failed or was given up, is in `ranges`, or was taken by
+ *   a flush or durable write without an answer, until one that covers it has succeeded.
+ * - What a call took comes back when it fails. If a flush of everything was posted after it, that flush decides instead: the
+ *   range is clean once it has succeeded, and comes back when it fails.
+ * - A call that carries writes that were answered before fails after a restart: it cannot bring them back by being repeated.
+ */
+import { operationKind, operationUntil } from '../native.js'
+import { DirtyRanges, flat, type Interval } from './dirty-ranges.js'
+import type { Transfer } from './transfer.js'
+
+export class NotDurable {
+  readonly ranges = new DirtyRanges()
+  /** How often a restart of the unit has lost something. */
+  rollbacks = 0
+  /**
+   * Bytes that this handle wrote on an earlier connection may still have to become durable. RDMA FLUSH covers those of its own
+   * connection only, so that from there on the unit makes durable.
+   */
+  flushByUnit = false
+  #promised = false
+  #connectedBefore = false
+  /** A write was given up that may have landed. */
+  #doubtful = false
+
+  /**
+   * A connection stands.
+   * @param promised its pool promises durable
+   * @param restarted the unit was restarted since the connection before
+   * @param pending calls wait to be sent, again perhaps
+   */
+  onUp(promised: boolean, restarted: boolean, pending: boolean): void {
+    const clean = this.ranges.empty && !pending && !this.#doubtful
+    if (restarted || (this.#connectedBefore && !clean)) this.flushByUnit = true
+    this.#promised = promised
+    this.#connectedBefore = true
+  }
+
+  /**
+   * The unit came back without what was not durable.
+   * @param waiting calls that are about to be sent again
+   * @param fail ends one of them that cannot be
+   * @returns whether something was lost
+   */
+  onRestart(waiting: readonly Transfer[], fail: (transfer: Transfer) => void): boolean {
+    let lost = !this.ranges.empty
+    for (const transfer of waiting) {
+      if (!transfer.carriesEarlierWrites) continue
+      lost = true
+      transfer.taken = []
+      fail(transfer)
+    }
+    this.ranges.takeAll()
+    if (lost) this.rollbacks++
+    return lost
+  }
+
+  /**
+   * Takes out what a flush or durable write covers.
+   * @param others ranges besides its own, written by earlier calls
+   */
+  cover(transfer: Transfer, others: readonly Interval[]): void {
+    if (this.ranges.empty) return
+    if (transfer.isWrite) {
+      for (const [index, length] of transfer.lengths.entries()) {
+        transfer.taken.push(...this.ranges.subtract(transfer.offsets[index] as number, length))
+      }
+    }
+    for (const { offset, length } of others) {
+      const taken = this.ranges.subtract(offset, length)
+      if (taken.length > 0) transfer.carriesEarlierWrites = true
+      transfer.taken.push(...taken)
+    }
+  }
+
+  /**
+   * A flush of everything: of what is not durable, and of what calls without an answer have written or are to make durable.
+   * Those may fail, and what this flush says must not depend on them.
+   * @param pending calls without an answer; one may turn up more than once
+   * @param make makes the flush of these ranges: [offset, length, ...]
+   */
+  coverAll(pending: Iterable<Transfer>, make: (ranges: number[]) => Transfer): Transfer {
+    const before = new Set<Transfer>()
+    for (const transfer of pending) {
+      if (!transfer.settled && transfer.kind !== operationKind.read) before.add(transfer)
+    }
+    const earlier = this.ranges.takeAll()
+    const covered = new DirtyRanges()
+    for (const { offset, length } of earlier) covered.add(offset, length)
+    for (const transfer of before) {
+      for (const { offset, length } of transfer.touchedRanges()) covered.add(offset, length)
+    }
+    const flush = make(flat(covered.toArray()))
+    flush.taken = earlier
+    flush.carriesEarlierWrites = earlier.length > 0
+    for (const transfer of before) {
+      transfer.coveredBy = flush
+      if (transfer.carriesEarlierWrites) flush.carriesEarlierWrites = true
+    }
+    return flush
+  }
+
+  /** A call has been answered, with success. */
+  onAnswered(transfer: Transfer): void {
+    if (transfer.isWrite && transfer.until !== operationUntil.durable) this.#comesBack(transfer, true)
+    transfer.taken = []
+  }
+
+  /** A call has failed, or was given up. */
+  onAbandoned(transfer: Transfer): void {
+    if (transfer.posted && transfer.isWrite) this.#doubtful = true
+    this.#comesBack(transfer, false)
+  }
+
+  /** Nothing that the call wrote, or was to make durable, counts as durable by it. */
+  #comesBack(transfer: Transfer, answered: boolean): void {
+    if (!this.#promised) return
+    const ranges = transfer.posted ? transfer.touchedRanges() : transfer.taken
+    transfer.taken = []
+    const { coveredBy } = transfer
+    if (coveredBy?.succeeded) return
+    if (coveredBy === undefined || coveredBy.settled) {
+      for (const { offset, length } of ranges) this.ranges.add(offset, length)
+      return
+    }
+    coveredBy.taken.push(...ranges)
+    if (answered || transfer.carriesEarlierWrites) coveredBy.carriesEarlierWrites = true
+  }
+}
