@@ -14,7 +14,8 @@ import type { StormReport } from './storm-report.js'
 const onDevice = process.env.RDMA_CHECKPOINT_TEST_ADDRESS !== undefined
 const refused = onDevice ? 'an RDMA device has no network namespaces' : namespacesRefused()
 const wanted = process.env.RC_TAKEOVERS
-const takeovers = wanted === undefined ? rounds({ long: 1000, ci: 40 }) : Number(wanted)
+const usual = process.env.RC_QUICK === '1' ? 10 : rounds({ long: 1000, ci: 40 })
+const takeovers = wanted === undefined ? usual : Number(wanted)
 /** Of all takeovers, by share. */
 const share = (part: number) => Math.max(1, Math.round(takeovers * part))
 // More than it takes on an emulated machine.

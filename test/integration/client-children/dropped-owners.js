@@ -166,10 +166,11 @@ async function ownerProcess(name) {
 }
 
 async function main() {
+  // A dropped flow takes seconds to be noticed: with RC_QUICK there are fewer.
+  const some = process.env.RC_QUICK === '1' ? ['both'] : directions
   const combinations = [1, 2, 3, 4, 5, 6, 7].map((bits) => kinds.filter((_, at) => bits & (1 << at)))
   const cases = []
-  for (const direction of directions)
-    for (const combination of combinations) cases.push([combination, direction, 1_000])
+  for (const direction of some) for (const combination of combinations) cases.push([combination, direction, 1_000])
   for (const direction of directions) cases.push([['session'], direction, 500])
   const print = (result) => console.log(JSON.stringify(result))
   // Some at a time: what is measured is the flows, and not the machine.
