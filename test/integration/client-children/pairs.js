@@ -9,6 +9,9 @@ for (let number = 0; number < Number(count); number++) {
     create: { bytes: 256 * 1024 },
     codec: json,
     standby: 'hot',
+    // However long a busy machine takes to start the unit: what is tried is who owns the region then.
+    retryMs: 300_000,
+    timeoutMs: 300_000,
     async onPrimary({ state = { n: 0 }, log, signal }) {
       for (; !signal.aborted; await sleep(20)) {
         await log.append({ n: ++state.n })
