@@ -19,7 +19,9 @@ import { fromNative } from '../native-error.js'
 import type { Geometry } from '../pool/geometry.js'
 import { toRegionInfo } from '../pool/region-info.js'
 import { type RegionRecord, limits as slotLimits } from '../pool/slot.js'
-import type { LeaseChange, OpenRequest, RegionService } from './regions.js'
+import type { LeaseChange } from './lease.js'
+import type { OpenRequest } from './region-openings.js'
+import type { RegionService } from './regions.js'
 import { native, type SessionTable } from './sessions.js'
 
 /** Who makes a call. Development mode: what it says of itself. */
@@ -71,8 +73,9 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
   return {
     async OpenSession({ clientId, identity }, caller) {
       if (clientId.byteLength !== 16) throw invalid(`client_id has ${clientId.byteLength} bytes instead of 16`)
-      for (const session of sessions.expired()) await regions.expire(session)
-      for (let last = sessions.yielding(); last !== undefined; last = sessions.yielding()) await regions.expire(last)
+      for (const session of sessions.expired()) await regions.openings.expire(session)
+      for (let last = sessions.yielding(); last !== undefined; last = sessions.yielding())
+        await regions.openings.expire(last)
       if (caller.gone()) throw new CheckpointError('ABORTED', 'The session was given up by its client.')
       const session = sessions.open(idOf(clientId), checkedIdentity(identity || caller.identity))
       return sessionMessage(session.id)
@@ -83,7 +86,7 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
     },
 
     async CloseSession({ session }) {
-      await regions.closeSession(sessions.get(session))
+      await regions.openings.closeSession(sessions.get(session))
       return {}
     },
 
@@ -103,10 +106,10 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
 
     async OpenRegion(request, caller) {
       const session = sessions.get(request.session)
-      const opened = await regions.open(session, openRequest(request))
+      const opened = await regions.openings.open(session, openRequest(request))
       if (caller.gone() && opened.handle.id !== request.previousHandle) {
         // Nobody will ever use the handle, and as an owner it would stand in everybody's way.
-        await regions.withdraw(opened.handle)
+        await regions.openings.withdraw(opened.handle)
         throw new CheckpointError('ABORTED', `The open of "${request.name}" was given up by its client.`, {
           outcome: 'unknown',
         })
@@ -129,7 +132,7 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
       if (open.regionId === '') {
         await responder.dropHandle(context.tablesId, open.id).catch(rethrow)
         open.session.handles.delete(open.id)
-      } else await regions.close(open)
+      } else await regions.openings.close(open)
       return {}
     },
 

@@ -1,27 +1,32 @@
-/** A persistent memory unit: owns a pool and exposes its regions over RDMA. */
-import { formatAddress, type HostPort, isLoopback, listenError, parseAddress, resolve } from '../address.js'
+/**
+ * A persistent memory unit: owns a pool and exposes its regions over RDMA.
+ *
+ * Invariants: what was opened is closed in reverse, however far the start came. No client is answered before every region
+ * is in memory. A medium that has failed is told once, and makes the unit read-only until it is started again.
+ */
+import { formatAddress } from '../address.js'
 import { held, holdsProcess } from '../call/hold.js'
 import { takeCall } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
-import type { NativeModule, NativeResponder } from '../native.js'
+import type { NativeResponder } from '../native.js'
 import { fromNative } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
-import { Pool, type PoolNotices } from '../pool/pool.js'
+import type { Pool, PoolNotices } from '../pool/pool.js'
 import { TypedEventTarget } from '../typed-events.js'
 import type { CallOptions, Durability, UnitStatus } from '../types.js'
 import { within } from '../within.js'
+import { advertised, allowedAddress, dataPlaneAddresses, listenOnAll } from './addresses.js'
 import { PoolCatalogue } from './catalogue.js'
 import { ControlServer } from './control-server.js'
 import { type ControlHandlers, controlHandlers } from './control-service.js'
 import { RegionEventLog } from './event-log.js'
-import { type UnitEvent, type UnitEventFacts, type UnitEvents, UnitJournal } from './journal.js'
+import { keepHouse } from './housekeeping.js'
+import { type UnitEvent, type UnitEvents, UnitJournal } from './journal.js'
 import { type MadePool, makePool } from './make-pool.js'
 import { type OpenedMedium, openMedium } from './medium.js'
 import {
-  type CheckedDevdaxPool,
-  type CheckedFilePool,
   type CheckedOptions,
   checkMaking,
   checkOptions,
@@ -29,17 +34,15 @@ import {
   type PoolOptions,
   type UnitOptions,
 } from './options.js'
+import { loadRegions, makePoolIfAbsent, openPool } from './pool-start.js'
 import { RegionService } from './regions.js'
 import { SessionTable } from './sessions.js'
 
 type State = UnitStatus['state']
 
 const tokenLifeMs = 10_000
-const everyMs = 1000
 /** The responder's number of the pool's tables. */
 const tablesId = 1n
-/** Regions brought into memory at a time when a file pool is opened. */
-const loadsAtOnce = 4
 
 /**
  * Events, each a {@link UnitEvent}: see {@link UnitEvents}. What happened while it started comes in the turn after `start`
@@ -169,14 +172,17 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   }
 
   async #start(signal: AbortSignal | undefined): Promise<void> {
-    const listen = await this.#allowed(this.#options.listen, 'The address of the control service')
-    const data = await this.#dataPlaneAddresses(listen)
+    const { anyAddress } = this.#options
+    const listen = await allowedAddress(this.#options.listen, 'The address of the control service', anyAddress)
+    const data = await dataPlaneAddresses(this.#options, listen)
     const native = loadNative()
     this.#version = native.version
     checkAborted(signal)
 
     const { pool: poolOptions } = this.#options
-    if (poolOptions.medium !== 'memory' && poolOptions.create) await this.#makePool(native, poolOptions, signal)
+    if (poolOptions.medium !== 'memory' && poolOptions.create) {
+      await makePoolIfAbsent(native, poolOptions, this.#journal, signal)
+    }
     this.#medium = await openMedium(native, poolOptions, () => {
       const failure = this.#medium?.medium.failure
       if (failure !== undefined) this.#onMediumFailed(fromNative(failure))
@@ -203,18 +209,9 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
         this.#journal.tell('mended', { what, because, ...(record === undefined ? {} : { region: record.name }) }),
       failed: (error) => this.#onMediumFailed(fromNative(error)),
     }
-    // Each life of a memory pool is another one: clients tell them apart by its generation.
-    const { maxRegions } = poolOptions
-    const pool =
-      poolOptions.medium === 'memory'
-        ? await Pool.format(medium, {
-            medium: 'memory',
-            startsBefore: BigInt(Date.now()),
-            ...(maxRegions === undefined ? {} : { maxRegions }),
-          })
-        : await Pool.open(medium, notices)
+    const pool = await openPool(medium, poolOptions, notices)
     this.#pool = pool
-    if (poolOptions.medium !== 'memory') await this.#load(pool, signal)
+    if (poolOptions.medium !== 'memory') await loadRegions(pool, this.#journal, () => checkAborted(signal))
 
     const responder = new native.Responder(
       nativeMedium,
@@ -239,12 +236,13 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     for (const record of pool.records()) regions.serve(record)
     this.#sessions = sessions
     this.#regions = regions
-    this.#listen(responder, native.fabrics, data)
-    await this.#advertise()
+    const listening = listenOnAll(responder, native.fabrics, this.#options.transport, data, this.#journal)
+    this.#dataAddresses = listening.map(formatAddress)
+    this.#endpoints = await advertised(listening, this.#options.advertise)
     checkAborted(signal)
 
     this.#state = pool.readOnly === undefined ? 'ready' : 'read-only'
-    this.#openings.push(this.#everySecond(sessions, regions))
+    this.#openings.push(keepHouse(responder, sessions, regions.openings, this.#journal))
     ready(
       controlHandlers({
         regions,
@@ -265,124 +263,6 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     if (pool.readOnly !== undefined) this.#journal.log('warn', 'the pool is read-only', { because: pool.readOnly })
     this.#tellState(pool.readOnly)
     this.#journal.log('info', 'ready', { address: this.address, data: this.#dataAddresses, regions: pool.regions })
-  }
-
-  async #allowed(text: string, what: string): Promise<HostPort> {
-    const address = await resolve(parseAddress(text, what), what)
-    if (this.#options.anyAddress || isLoopback(address.host)) return address
-    throw new CheckpointError(
-      'UNAUTHENTICATED',
-      `${what} is ${formatAddress(address)}, which is not loopback, and no authentication is configured.`,
-      {
-        help:
-          'Use a loopback address. Where every host that reaches the address may read, write and delete everything: ' +
-          "security { mode: 'dangerously-unauthenticated' }, or --dangerously-allow-unauthenticated.",
-      },
-    )
-  }
-
-  async #dataPlaneAddresses(listen: HostPort): Promise<HostPort[]> {
-    const texts = this.#options.data.length > 0 ? this.#options.data : [formatAddress({ host: listen.host, port: 0 })]
-    const addresses = []
-    for (const text of texts) {
-      const address = await this.#allowed(text, 'An address of the data plane')
-      if (isWildcard(address.host) && this.#options.advertise.length === 0) {
-        throw new CheckpointError(
-          'INVALID_ARGUMENT',
-          `The data plane listens on ${formatAddress(address)}, and clients have to be told where to connect.`,
-          { help: 'Name an address of one interface, or what to advertise (--advertise host).' },
-        )
-      }
-      addresses.push(address)
-    }
-    return addresses
-  }
-
-  async #makePool(
-    native: NativeModule,
-    options: CheckedFilePool | CheckedDevdaxPool,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    try {
-      const { path, bytes, id } = await makePool(native, options, signal)
-      this.#journal.tell('pool-made', { what: path, bytes: BigInt(bytes), because: `asked for; its id is ${id}` })
-    } catch (error) {
-      // It is asked for only in case that there is none; what is there is opened, or refused with what is wrong.
-      if (!(error instanceof CheckpointError && error.code === 'POOL_EXISTS')) throw error
-    }
-  }
-
-  /**
-   * Brings what regions hold from the medium into memory, before anybody reads it. One that cannot be read is set apart.
-   */
-  async #load(pool: Pool, signal: AbortSignal | undefined): Promise<void> {
-    const records = pool.records()[Symbol.iterator]()
-    const worker = async () => {
-      for (let next = records.next(); !next.done; next = records.next()) {
-        checkAborted(signal)
-        await pool.load(next.value)
-      }
-    }
-    const started = performance.now()
-    await Promise.all(Array.from({ length: loadsAtOnce }, worker))
-    for (const { slot, record, because } of pool.damaged) {
-      const what = `entry ${slot} of the region table`
-      this.#journal.tell('damaged', {
-        what,
-        because,
-        ...(record === undefined ? {} : { region: record.name, regionId: record.id, epoch: record.epoch }),
-      })
-    }
-    this.#journal.log('info', 'pool loaded', {
-      regions: pool.regions,
-      afterCrash: !pool.wasClean,
-      ms: Math.round(performance.now() - started),
-    })
-  }
-
-  #listen(responder: NativeResponder, fabrics: readonly ('iwarp' | 'verbs')[], data: readonly HostPort[]): void {
-    const { transport } = this.#options
-    if (transport !== 'auto' && !fabrics.includes(transport)) {
-      throw new CheckpointError(
-        'NOT_SUPPORTED',
-        `This build has no ${transport} fabric; it has ${fabrics.join(', ')}.`,
-        {
-          help: 'Use transport iwarp, or auto.',
-        },
-      )
-    }
-    for (const fabric of transport === 'auto' ? fabrics : [transport]) {
-      for (const address of data) {
-        try {
-          const port = responder.listen(fabric, address.host, address.port)
-          this.#endpoints.push({ transport: fabric, host: address.host, port })
-        } catch (error) {
-          const coded = listenError(error, address, 'The data plane')
-          // With auto, a machine without a device for verbs is as good as a build without it.
-          if (transport !== 'auto' || fabric === 'iwarp') throw coded
-          this.#journal.log('info', `no ${fabric} on this address`, {
-            address: formatAddress(address),
-            because: coded.message,
-          })
-        }
-      }
-    }
-    this.#dataAddresses = this.#endpoints.map(formatAddress)
-  }
-
-  /** Replaces what clients are told. */
-  async #advertise(): Promise<void> {
-    const { advertise } = this.#options
-    if (advertise.length === 0) return
-    const listening = this.#endpoints
-    const told: Endpoint[] = []
-    for (const [index, text] of advertise.entries()) {
-      const address = await resolve(parseAddress(text, 'An advertised address', { port: 0 }), 'An advertised address')
-      const sameIndex = listening[index] ?? listening[0]
-      if (address.port === 0) told.push(...listening.map((endpoint) => ({ ...endpoint, host: address.host })))
-      else if (sameIndex !== undefined) told.push({ transport: sameIndex.transport, ...address })
-    }
-    this.#endpoints = told
   }
 
   #warnOpen(): void {
@@ -490,30 +370,6 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     }
   }
 
-  /** Forgets clients that are gone, and tells what the data plane has counted. @returns what ends it */
-  #everySecond(sessions: SessionTable, regions: RegionService): () => Promise<void> {
-    let running: Promise<void> = Promise.resolve()
-    const counted = new CountedRefusals()
-    const timer = setInterval(() => {
-      running = running.then(async () => {
-        this.#journal.settle()
-        const counters = this.#responder?.counters() ?? {}
-        for (const facts of counted.since(counters)) this.#journal.tell('refused', facts, 'warn')
-        for (const session of sessions.expired()) {
-          this.#journal.log('info', 'a client is gone', { client: session.identity, handles: session.handles.size })
-          await regions.expire(session)
-        }
-      })
-      // The next turn tries again; a responder that is gone means that the unit is stopping.
-      running = running.catch(() => undefined)
-    }, everyMs)
-    timer.unref()
-    return async () => {
-      clearInterval(timer)
-      await running
-    }
-  }
-
   async #undo(): Promise<void> {
     for (let close = this.#openings.pop(); close !== undefined; close = this.#openings.pop()) {
       try {
@@ -527,27 +383,6 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
 
 printsAs(PersistentMemoryUnit, ({ address, dataAddresses, promises }) => ({ address, dataAddresses, promises }))
 holdsProcess(PersistentMemoryUnit)
-
-/** Connections that the data plane turned away or broke, by the differences of its counters. */
-class CountedRefusals {
-  #refused = 0n
-  #violated = 0n
-
-  since({ connectionsRefused = 0n, connectionsViolated = 0n }: Record<string, bigint>): UnitEventFacts[] {
-    const found: UnitEventFacts[] = []
-    const [refused, violated] = [connectionsRefused - this.#refused, connectionsViolated - this.#violated]
-    this.#refused = connectionsRefused
-    this.#violated = connectionsViolated
-    const what = 'connections of the data plane'
-    if (refused > 0n) found.push({ what, because: 'no valid token or hello, or no room', count: Number(refused) })
-    if (violated > 0n) found.push({ what, because: 'they broke the protocol', count: Number(violated) })
-    return found
-  }
-}
-
-function isWildcard(host: string): boolean {
-  return host === '0.0.0.0' || /^[0:]+$/.test(host)
-}
 
 function checkAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) {
