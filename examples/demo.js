@@ -1,4 +1,4 @@
-// The demo: a primary process is killed half-way through its work, and its backup finishes it from what the primary
+// The demo: a primary process is killed half-way through its work, and its backup finishes the work from what the primary
 // had saved on a persistent memory unit.
 //
 //   npm run demo                    counts the words of an installed package's sources
@@ -22,7 +22,7 @@ async function demo(named, asJson) {
   const say = (/** @type {string} */ text) => console.log(text)
   const { files, from } = findInput(named)
   const bytes = totalBytes(files)
-  // A state holds each different word once, so it is far smaller than the text; the log keeps several of them.
+  // A state holds each distinct word once, so it is far smaller than the text. The log keeps several states.
   const regionBytes = 64 * MiB + bytes
   say(`Input: ${files.length} files, ${mega(bytes)}, ${from}.\n`)
 
@@ -30,22 +30,24 @@ async function demo(named, asJson) {
   const started = monotonicMs()
   const unit = await stage.startUnit(regionBytes + 16 * MiB)
   say(`1. A persistent memory unit runs as process ${unit.process.pid} at ${unit.address} (${since(started)}).`)
-  say(`   Its pool is the file ${unit.poolFile}: what is saved there survives the unit, too.`)
+  say(`   Its pool is the file ${unit.poolFile}: what is saved there also survives the unit.`)
 
-  // A small input would be done before anybody could be killed.
+  // Without pauses, a small input would be finished before the primary could be killed.
   const pauseMs = bytes < 10e6 ? 20 : 0
   const assignment = { unit: unit.address, region: regionName, regionBytes, files, pauseMs }
   const primary = stage.start('primary', assignment)
   await primary.until('owner')
-  say(`2. The primary, process ${primary.process.pid}, has made a region there and owns it.`)
+  say(`2. The primary, process ${primary.process.pid}, has created a region there and owns it.`)
 
   const backup = stage.start('backup', assignment)
   await backup.until('standing-by')
-  say(`3. The backup, process ${backup.process.pid}, runs the same program. The region has an owner, so it stands by.`)
+  say(
+    `3. The backup, process ${backup.process.pid}, runs the same program. The region has an owner, so the backup stands by.`,
+  )
 
   primary.tellToStart()
   let saved = await primary.until('saved')
-  say(`4. The primary counts words, and saves its state after each step (${saved.durability}).`)
+  say(`4. The primary counts words and saves its state after each step (${saved.durability}).`)
 
   let killedAt = 0
   for (let report = await primary.next(); report; report = await primary.next()) {
@@ -57,17 +59,17 @@ async function demo(named, asJson) {
     killedAt = monotonicMs()
     primary.process.kill('SIGKILL')
   }
-  if (killedAt === 0) throw new Error('the primary ended by itself, with an error of its own')
+  if (killedAt === 0) throw new Error('the primary ended by itself; its error is printed above')
   say(`5. The primary is killed (SIGKILL) half-way: its last acknowledged checkpoint is number ${saved.sequence}, at`)
   say(`   ${mega(bytesBefore(files, saved.position))} of the input.`)
 
   const takenOver = await backup.until('taken-over')
   const parts = partsOf(killedAt, takenOver)
   say(
-    `6. The backup owns the region, and goes on from checkpoint ${takenOver.recovered} (${mega(takenOver.stateBytes)}):`,
+    `6. The backup owns the region, and continues from checkpoint ${takenOver.recovered} (${mega(takenOver.stateBytes)}):`,
   )
   say(`   ${parts.noticed.toFixed(1)} ms from the kill until it knew that the owner was lost,`)
-  say(`   ${parts.takenOver.toFixed(1)} ms until the region was its own,`)
+  say(`   ${parts.takenOver.toFixed(1)} ms until it owned the region,`)
   say(`   ${parts.stateRead.toFixed(1)} ms to read and decode the state,`)
   say(`   ${parts.firstWrite.toFixed(1)} ms for its own first checkpoint: ${parts.inAll.toFixed(1)} ms in all.`)
 
@@ -79,7 +81,7 @@ async function demo(named, asJson) {
   const undisturbed = countAll(files)
   const resultMatches = result.equals(undisturbed)
   say(
-    `8. The same work undisturbed, in one process: ${undisturbed.words} words, ${undisturbed.distinct} different ones.`,
+    `8. The same work undisturbed, in one process: ${undisturbed.words} words, ${undisturbed.distinct} distinct ones.`,
   )
   say(
     `   Most frequent: ${undisturbed
@@ -87,7 +89,7 @@ async function demo(named, asJson) {
       .map(([word, count]) => `${word} ${count}`)
       .join(', ')}.`,
   )
-  // What was acknowledged must be there; one more may have been on its way when the primary died.
+  // Every acknowledged checkpoint must be there. One more may have been in flight when the primary died.
   const nothingLost = BigInt(takenOver.recovered) >= BigInt(saved.sequence)
   if (!resultMatches) say('   The results DIFFER.')
   else if (!nothingLost) say('   An acknowledged checkpoint was LOST.')

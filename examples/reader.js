@@ -1,4 +1,5 @@
-// node examples/reader.js 127.0.0.1:4790      reads what writer.js saved, while it runs or after it has died
+// node examples/reader.js 127.0.0.1:4790
+// Reads what writer.js saved, while it runs or after it has died.
 import { connect, json } from 'rdma-checkpoint'
 
 const client = await connect(process.argv[2] ?? '127.0.0.1:4790')

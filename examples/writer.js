@@ -1,4 +1,5 @@
-// node examples/writer.js 127.0.0.1:4790      the address of a unit: npx rdma-checkpoint serve
+// node examples/writer.js 127.0.0.1:4790
+// Saves ten checkpoints on the unit at that address. To start a unit: npx rdma-checkpoint serve
 import { connect, json } from 'rdma-checkpoint'
 
 const client = await connect(process.argv[2] ?? '127.0.0.1:4790')

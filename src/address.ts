@@ -1,4 +1,4 @@
-/** host:port texts, what they resolve to, and whether that is loopback. */
+/** Parses host:port, resolves names, and tells loopback addresses from others. */
 import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
 import { invalid, show, text } from './call/check.js'
@@ -15,19 +15,19 @@ const loopback = new BlockList()
 loopback.addSubnet('127.0.0.0', 8, 'ipv4')
 loopback.addAddress('::1', 'ipv6')
 
-/** Where `rdma-checkpoint serve` listens unless it is told otherwise. */
+/** The port on which `rdma-checkpoint serve` listens by default. */
 export const defaultPort = 4790
 
 export interface AddressRules {
-  /** Of a text without a port; without this there must be one. */
+  /** The port of an address that names none. If undefined, the address must name one. */
   port?: number
-  /** 0 stands for any port, where somebody listens. Default 0. */
+  /** 0 means any free port, for listening. Default 0. */
   leastPort?: number
 }
 
 /**
- * "host:port" or "[IPv6 address]:port", and the same without a port where the rules have one. Nothing else: no scheme, no path,
- * no white space, and no IPv6 address without brackets, whose end could be its port.
+ * "host:port" or "[IPv6 address]:port", and the same without a port if the rules have one. Nothing else: no scheme, no path,
+ * no white space, and no IPv6 address without brackets, because its last group could be the port.
  * @throws CheckpointError `INVALID_ARGUMENT`
  */
 export function parseAddress(given: unknown, what: string, { port, leastPort = 0 }: AddressRules = {}): HostPort {
@@ -40,22 +40,22 @@ export function parseAddress(given: unknown, what: string, { port, leastPort = 0
   const [, bracketed, plain, digits] = match
   const host = bracketed ?? plain ?? ''
   if (bracketed !== undefined ? isIP(host) !== 6 : !isHost(host)) {
-    throw refuse(host === '' ? 'has no host' : `has ${show(host)} for a host`)
+    throw refuse(host === '' ? 'has no host' : `has the invalid host ${show(host)}`)
   }
   if (digits === undefined && port === undefined) throw refuse('has no port')
   const number = digits === undefined ? (port ?? 0) : /^\d{1,5}$/.test(digits) ? Number(digits) : -1
   if (digits !== undefined && (number < leastPort || number > 65_535)) {
-    throw refuse(`has ${show(digits)} for a port, which is a number from ${leastPort} to 65535`)
+    throw refuse(`has the invalid port ${show(digits)}; a port is a number from ${leastPort} to 65535`)
   }
   return { host, port: number }
 }
 
-/** The address of a unit's control service, as text: the port is {@link defaultPort} unless given. */
+/** The address of a unit's control service as a string. The default port is {@link defaultPort}. */
 export function unitAddress(given: unknown, what = 'The unit'): string {
   return formatAddress(parseAddress(given, what, { port: defaultPort, leastPort: 1 }))
 }
 
-/** The same of one unit or a list of them. @throws CheckpointError `INVALID_ARGUMENT` */
+/** The same for one unit or a list of units. @throws CheckpointError `INVALID_ARGUMENT` */
 export function unitAddresses(units: unknown): [string, ...string[]] {
   if (typeof units === 'string') return [unitAddress(units)]
   if (!isList(units)) {
@@ -70,8 +70,8 @@ export function unitAddresses(units: unknown): [string, ...string[]] {
 }
 
 /**
- * A name by the rules of the DNS, or an IPv4 address in full. What ends in a number is no name (the URL standard's rule): resolvers
- * take 127.1 and 0x7f.1 for addresses.
+ * A name by the rules of DNS, or a complete IPv4 address. A host that ends in a number is not a name (a rule of the URL standard),
+ * because resolvers treat 127.1 and 0x7f.1 as addresses.
  */
 function isHost(host: string): boolean {
   if (/(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/i.test(host)) return isIP(host) === 4
@@ -104,10 +104,10 @@ export function listenError(error: unknown, address: HostPort, what: string): Ch
   if (coded.details?.systemError !== 'EADDRINUSE') return coded
   return new CheckpointError(
     'ADDRESS_IN_USE',
-    `${what} cannot listen on ${formatAddress(address)}: the address is taken.`,
+    `${what} cannot listen on ${formatAddress(address)}: the address is in use.`,
     {
       cause: error,
-      help: 'Stop what listens there, or choose another port; port 0 takes any.',
+      help: 'Stop the program that listens there, or choose another port; port 0 takes any free one.',
     },
   )
 }

@@ -1,5 +1,5 @@
 /**
- * The one error class of the package and the list of its codes. `docs/errors.md` explains each; a test keeps the two equal.
+ * The one error class of the package and the list of its codes. `docs/errors.md` explains each; a test keeps the two in step.
  */
 
 import { printsError } from './call/printed.js'
@@ -14,49 +14,49 @@ export type Outcome = 'none' | 'unknown' | 'done'
 /** Every code a {@link CheckpointError} can carry, with what it means in one line. */
 export const errorCodes = {
   INVALID_ARGUMENT: 'An argument is of the wrong type or out of its range; nothing was sent.',
-  OUT_OF_BOUNDS: 'A range reaches outside of the region; nothing was sent.',
-  READ_ONLY: 'A write was asked of something opened for reading.',
+  OUT_OF_BOUNDS: 'A range reaches beyond the region; nothing was sent.',
+  READ_ONLY: 'It was opened for reading and cannot be written.',
   CLOSED: 'The client, region or unit has been closed by this process.',
   ABORTED: 'The caller aborted the call with its AbortSignal.',
   TIMEOUT: 'The deadline of the call passed.',
-  CONNECTION_REFUSED: 'Nobody listens at the address, or the unit rejected the connection.',
-  CONNECTION_LOST: 'The connection to the unit broke and could not be made again within the deadline.',
-  PROTOCOL_VIOLATION: 'The other side sent what the protocol does not allow.',
+  CONNECTION_REFUSED: 'Nothing listens at the address, or the unit rejected the connection.',
+  CONNECTION_LOST: 'The connection to the unit broke and could not be restored within the deadline.',
+  PROTOCOL_VIOLATION: 'The other side sent something that the protocol does not allow.',
   VERSION_MISMATCH: 'The two sides share no protocol version.',
   TOKEN_INVALID: 'The one-time token of a connection is unknown, used or expired.',
   REMOTE_ACCESS: 'The unit refused a key, a bound or a right.',
   SESSION_EXPIRED: 'The unit no longer knows the session; the client has to open another.',
-  FENCED: 'A later epoch owns the region; this owner may not write any more.',
+  FENCED: 'A later epoch owns the region; this owner may no longer write.',
   REGION_EXISTS: 'A region of that name exists.',
   REGION_NOT_FOUND: 'No region of that name exists.',
   REGION_BUSY: 'Another owner that is alive has the region open for writing.',
   REGION_MODE: 'The region was created with another mode than the call needs.',
   REGION_TOO_SMALL: 'The region is too small for the mode, or the checkpoint too large for the region.',
-  REGION_FULL: 'The log is full and its policy keeps what is in it.',
-  REGION_DAMAGED: 'The region cannot be served: its entry is at odds with others, or its bytes cannot be read.',
-  POOL_NOT_FOUND: 'There is no pool, and making one was not asked for.',
-  POOL_EXISTS: 'There is something already where a pool was to be made; it was not touched.',
+  REGION_FULL: 'The log is full and its policy keeps everything in it.',
+  REGION_DAMAGED: 'The region cannot be served: its entry contradicts others, or its bytes cannot be read.',
+  POOL_NOT_FOUND: 'There is no pool, and creating one was not requested.',
+  POOL_EXISTS: 'Something exists already where a pool was to be created; it was not touched.',
   POOL_FULL: 'The pool has no room for a region of that size, or no free entry in its table.',
   POOL_IN_USE: 'Another unit has the pool open.',
-  POOL_DAMAGED: 'The pool is not one of ours, or damaged; it was not touched.',
+  POOL_DAMAGED: 'It is not a pool of this package, or it is damaged; it was not touched.',
   POOL_INCOMPATIBLE: 'The pool has features that this version does not know.',
   POOL_READ_ONLY: 'The pool was opened for reading only, or its medium failed.',
-  NOT_DURABLE: 'Durable was asked of a pool that cannot keep it.',
+  NOT_DURABLE: 'The pool cannot make writes durable.',
   MEDIUM_FAILED: 'A write or sync of the medium failed; see the cause.',
   WRITES_LOST: 'The unit came back without writes that were visible but not durable.',
   CHECKPOINT_NOT_FOUND: 'No checkpoint of that sequence number is kept.',
-  CHECKPOINT_LAPPED: 'The log has gone past what was asked for; restart from the oldest.',
-  CHECKPOINT_DAMAGED: 'Checkpoints that were durable are not there whole, though nothing has overwritten them.',
+  CHECKPOINT_LAPPED: 'The log has dropped the checkpoint; start again from the oldest.',
+  CHECKPOINT_DAMAGED: 'Durable checkpoints are no longer intact, though nothing has overwritten them.',
   CURSOR_INVALID: 'The cursor belongs to another region, is malformed, or no cursor of that name is saved.',
   CODEC_MISMATCH: 'The checkpoint was written with another codec, or its payload does not decode.',
   LIMIT_REACHED: 'A configured limit was reached.',
   MEMLOCK_LIMIT: 'RLIMIT_MEMLOCK is too low to register the memory.',
-  OUT_OF_MEMORY: 'Memory could not be had.',
-  UNAUTHENTICATED: 'No authentication is configured where it is needed, or the other side did not prove its secret.',
+  OUT_OF_MEMORY: 'No memory is available.',
+  UNAUTHENTICATED: 'Authentication is required but not configured, or the other side did not prove its secret.',
   NOT_SUPPORTED: 'This fabric, medium, device or version cannot do it.',
   PLATFORM_UNSUPPORTED: 'The package runs on Linux only.',
   ADDON_NOT_FOUND: 'The native addon could not be loaded.',
-  ADDRESS_IN_USE: 'The address to listen on is taken.',
+  ADDRESS_IN_USE: 'The address to listen on is in use.',
   UNIT_STOPPING: 'The unit is stopping.',
   SYSTEM: 'The operating system refused; see the cause.',
   INTERNAL: 'A bug in this package; please report it.',
@@ -67,11 +67,11 @@ export type ErrorCode = keyof typeof errorCodes
 export interface CheckpointErrorOptions {
   cause?: unknown
   outcome?: Outcome
-  /** The same call may succeed when it is made again. */
+  /** The same call may succeed if you make it again. */
   retryable?: boolean
   /** What would help, in one or two sentences. */
   help?: string
-  /** Facts a program may want: who owns a busy region, the epoch that fenced, the oldest sequence kept. */
+  /** Facts for programs: who owns a busy region, the epoch that fenced, the oldest sequence kept. */
   details?: Readonly<Record<string, unknown>>
 }
 
@@ -81,10 +81,10 @@ const optionKeys: ReadonlySet<string> = new Set(['cause', 'outcome', 'retryable'
 /**
  * The one error this package throws. Programs branch on {@link CheckpointError.code}, people read the message.
  *
- * `structuredClone` and `postMessage` keep all of it but its class, {@link CheckpointError.from} gives that back. (They drop
- * whatever an object made by `Error` itself has besides message, stack and cause; so this is made otherwise, and
- * `util.types.isNativeError` says no where `instanceof Error` says yes.) In JSON, numbers of 64 bits are texts, and the stack is
- * left out.
+ * `structuredClone` and `postMessage` keep everything but its class, and {@link CheckpointError.from} restores that. (Of an object
+ * that `Error` itself has made, they keep only message, stack and cause. So this object is made in another way, and
+ * `util.types.isNativeError` is false for it, while `instanceof Error` is true.) In JSON, 64-bit numbers are strings, and the stack
+ * is left out.
  */
 export class CheckpointError extends Error {
   declare readonly code: ErrorCode
@@ -93,7 +93,7 @@ export class CheckpointError extends Error {
   declare readonly help?: string
   declare readonly details?: Readonly<Record<string, unknown>>
 
-  /** @throws CheckpointError `INVALID_ARGUMENT` for a code that there is not, or options that are none */
+  /** @throws CheckpointError `INVALID_ARGUMENT` for an unknown code or invalid options */
   constructor(code: ErrorCode, message: string, options: CheckpointErrorOptions = {}) {
     const problem = problemOf(code, message, options)
     super(problem ?? message)
@@ -103,17 +103,17 @@ export class CheckpointError extends Error {
     Object.assign(error, { name: 'CheckpointError', message, code, outcome, retryable })
     if (help !== undefined) Object.assign(error, { help })
     if (details !== undefined) Object.assign(error, { details })
-    // What cannot be cloned would make the whole error one that cannot.
+    // A cause that cannot be cloned would keep the whole error from being cloned.
     if (cause !== undefined)
       Object.defineProperty(error, 'cause', { value: cause, enumerable: isCloneable(cause), ...open })
     Error.captureStackTrace(error, new.target)
     Object.defineProperty(error, 'stack', { enumerable: true })
-    // biome-ignore lint/correctness/noConstructorReturn: an object of this class that Error has not made, as said above.
+    // biome-ignore lint/correctness/noConstructorReturn: an object of this class that Error has not made, as explained above.
     return error
   }
 
   /**
-   * The error that was cloned, posted to another thread or written as JSON, with its class; undefined for anything else.
+   * Restores an error that was cloned, posted to another thread or written as JSON; undefined for anything else.
    */
   static from(value: unknown): CheckpointError | undefined {
     if (typeof value !== 'object' || value === null) return undefined
@@ -149,7 +149,7 @@ function isCloneable(cause: unknown): boolean {
         cause === null || cause instanceof CheckpointError || Object.prototype.toString.call(cause) === '[object Error]'
       )
     } catch {
-      // A proxy that was revoked, or whose traps throw.
+      // A revoked proxy, or one whose traps throw.
       return false
     }
   }

@@ -1,10 +1,10 @@
 /**
- * What a failed call may have done, said by the place where it failed: the code of an error cannot tell, since the same one
- * comes before and after an effect.
+ * Sets what a failed call may have done, at the place where it failed. The code of an error cannot tell, because the same code
+ * occurs before and after an effect.
  */
 import { CheckpointError, type Outcome } from './errors.js'
 
-/** The same error with that outcome; what is no error of ours passes as it is. */
+/** The same error with that outcome; errors of other classes pass unchanged. */
 export function withOutcome(cause: unknown, outcome: Outcome): unknown {
   if (!(cause instanceof CheckpointError) || cause.outcome === outcome) return cause
   const { code, message, retryable, help, details } = cause
@@ -18,7 +18,7 @@ export function withOutcome(cause: unknown, outcome: Outcome): unknown {
 }
 
 /**
- * Does what comes after a first effect: whatever it fails with, the call as a whole has changed something, or may have.
+ * Runs what comes after a first effect. If it fails, the call as a whole has changed something, or may have.
  */
 export async function afterEffect<T>(work: () => T | Promise<T>): Promise<T> {
   try {

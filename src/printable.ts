@@ -1,6 +1,6 @@
-/** Text that comes from elsewhere, made fit for people's eyes: names and identities are whatever a client says. */
+/** Makes text from elsewhere safe to show: a client may put anything into names and identities. */
 
-/** Nothing in it steers a terminal or a log's reader: control and format characters are written as escapes. */
+/** Escapes control and format characters, so that the text cannot control a terminal or a log viewer. */
 export function printable(text: string): string {
   return text.replace(
     /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu,
@@ -8,7 +8,7 @@ export function printable(text: string): string {
   )
 }
 
-/** The same, and not longer than so many characters (each escape counts as one) beside the mark that it was cut. */
+/** The same, cut to this many characters (each escape counts as one), plus a mark if it was cut. */
 export function printableUpTo(most: number, text: string): string {
   if (text.length <= most) return printable(text)
   return `${printable(text.slice(0, most))}… (${text.length} characters)`

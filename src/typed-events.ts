@@ -1,8 +1,7 @@
 /**
- * The base of whatever emits events to the application. It knows its events, so that a listener gets the event of its type
- * without a cast. A listener that throws, or whose promise rejects, fails alone: it
- * takes neither the other listeners nor the process with it, as it would with an EventTarget of Node's. It is told of by
- * a process warning, once a listener.
+ * The base of every class that dispatches events to the application. It knows its events, so that a listener gets the event of
+ * its type without a cast. A listener that throws, or whose promise rejects, fails alone: it affects neither the other listeners
+ * nor the process, as it would with Node's own EventTarget. A process warning reports it, once for each listener.
  */
 
 import { callUser, warn } from './user-code.js'
@@ -15,7 +14,7 @@ export interface ListenerOptions {
   signal?: AbortSignal
 }
 
-/** A listener and what is registered in its place: the same one each time, so that it can be removed. */
+/** A listener and the wrapper that is registered for it: the same one each time, so that it can be removed. */
 const guards = new WeakMap<Listener<never>, (this: EventTarget, event: Event) => void>()
 const warned = new WeakSet<Listener<never>>()
 
@@ -39,7 +38,7 @@ export class TypedEventTarget<Events extends { [Type in keyof Events]: Event }> 
 }
 
 function guarded(listener: Listener<never> | null): Listener<Event> {
-  // What is no listener is refused by EventTarget, as ever.
+  // EventTarget itself refuses what is not a listener.
   if (typeof listener !== 'function' && (typeof listener !== 'object' || listener === null)) return listener as never
   const known = guards.get(listener)
   if (known !== undefined) return known

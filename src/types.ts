@@ -10,7 +10,7 @@ export type RegionMode = 'append' | 'overwrite' | 'raw'
 export type OnFull = 'drop-oldest' | 'wait' | 'fail'
 
 export interface CallOptions {
-  /** Aborting rejects the call with ABORTED; what was sent may still take effect (see the error's outcome). */
+  /** Aborting it rejects the call with ABORTED. What was sent may still take effect (see the error's outcome). */
   signal?: AbortSignal
   /** Milliseconds until the call rejects with TIMEOUT, 0 to 2^53-1. Default 30,000; 0 or Infinity for no deadline. */
   timeoutMs?: number
@@ -19,7 +19,7 @@ export interface WriteOptions extends CallOptions {
   /** Default: the strongest the pool promises. */
   durability?: Durability
 }
-/** What was kept, and how. */
+/** The durability that was achieved, and how. */
 export interface Ack {
   durability: Durability
   method: DurableMethod
@@ -35,7 +35,7 @@ export interface Lease {
   /** Milliseconds without a turn of the owner's event loop after which it is lost; 0 = never. Default 10,000. */
   stallMs?: number
 }
-/** A place in a log that a reader has come to: everything up to (epoch, sequence) has been read. */
+/** A reader's place in a log: everything up to (epoch, sequence) has been read. */
 export interface Cursor {
   /** Instance id of the region. */
   region: string
@@ -44,7 +44,7 @@ export interface Cursor {
 }
 export interface RegionInfo {
   name: string
-  /** UUID of this instance of the name; a region made again under the same name has another. */
+  /** UUID of this instance of the name; a region created again under the same name has another. */
   id: string
   bytes: bigint
   mode: RegionMode
@@ -57,32 +57,32 @@ export interface RegionInfo {
 }
 
 /**
- * `created`; `opened` for writing where nobody owned it; `owner-lost`: its owner is dead, silent or stalled, and may come
- * back as long as nobody takes the region; `released`: its owner closed it in order; `taken-over` from an owner on record;
- * `cleared`: its log was; `deleted`.
+ * `created`. `opened`: for writing, without a former owner on record. `owner-lost`: the owner is dead, silent or stalled, and
+ * may come back until another process takes the region. `released`: the owner closed it. `taken-over`: opened for writing
+ * although another owner was on record. `cleared`: its log was cleared. `deleted`.
  */
 export type RegionEventType = 'created' | 'opened' | 'owner-lost' | 'released' | 'taken-over' | 'cleared' | 'deleted'
-/** Something that happened to the life of a region. */
+/** An event in the life of a region. */
 export interface RegionEvent {
   type: RegionEventType
-  /** Grows from event to event, also over restarts of the unit; where to go on after a break. */
+  /** Grows from event to event, also across restarts of the unit. Watch on from it after a break. */
   revision: bigint
-  /** Of the region after the event; 0 before its first owner. */
+  /** The region's epoch after the event; 0 before its first owner. */
   epoch: bigint
   /** By the unit's clock. */
   at: Date
   /**
-   * It is no change, but how the region stands (`deleted` when there is none): the watch begins, or what happened before is
-   * not kept any more, as after a restart of the unit.
+   * The event is not a change but the region's current state (`deleted` if it does not exist): the watch begins, or earlier events
+   * are no longer kept, as after a restart of the unit.
    */
   snapshot?: true
 }
 
-/** How a region is made. */
+/** How to create a region. */
 export interface RegionOptions {
   /** 1 to the pool's size. */
   bytes: Size
-  /** Format of what is in it: a log of checkpoints, two slots in turn, or whatever the user writes. Default `append`. */
+  /** What the region holds: a log of checkpoints, two slots used in turn, or your own bytes. Default `append`. */
   mode?: RegionMode
   /** What an append does when the log is full. Default `drop-oldest`. */
   onFull?: OnFull
@@ -91,22 +91,23 @@ export interface RegionOptions {
   labels?: Readonly<Record<string, string>>
 }
 export interface OpenOptions extends CallOptions {
-  /** Replaces the lease the region has; writers only. */
+  /** Replaces the lease of the region; for writing only. */
   lease?: Lease
-  /** Durability of writes that name none. Default: the strongest the pool promises. NOT_DURABLE if it cannot. */
+  /** Durability of writes that do not name one. Default: the strongest the pool promises. NOT_DURABLE if the pool cannot. */
   durability?: Durability
 }
 export interface ConnectOptions extends CallOptions {
-  /** Default `auto`: verbs where both ends have it, else iwarp. */
+  /** Default `auto`: verbs if both ends have it, otherwise iwarp. */
   transport?: Transport
-  /** Bytes that the client has in flight at most; further calls wait in order. Default 64 MiB, at least 64 KiB. */
+  /** Most bytes that the client has in flight; further calls wait in order. Default 64 MiB, at least 64 KiB. */
   maxBytesInFlight?: number
   /**
    * Milliseconds that a call waits for a broken connection to come back before it rejects with CONNECTION_LOST, within its
-   * own deadline. Default 30,000; Infinity: for ever; 0: calls fail as soon as the connection breaks (it is still made again for later ones).
+   * own deadline. Default 30,000; Infinity: forever; 0: calls fail as soon as the connection breaks (the client still reconnects for
+   * later ones).
    */
   retryMs?: number
-  /** Shown to others as the owner of what this client writes. Default user@host:pid. */
+  /** Shown to others as the owner of the regions that this client writes. Default user@host:pid. */
   identity?: string
 }
 export interface UnitStatus {
@@ -115,16 +116,16 @@ export interface UnitStatus {
   /** Counts the unit's starts on its pool. */
   generation: bigint
   state: 'starting' | 'ready' | 'read-only' | 'stopping'
-  /** Bytes of the pool that are taken, of `bytes` in all. */
+  /** Bytes of the pool that are in use, out of `bytes`. */
   used: bigint
   bytes: bigint
   regions: number
-  /** What a write can be promised, weakest first. */
+  /** The durability levels that the pool promises, weakest first. */
   promises: readonly Durability[]
   medium: string
   version: string
 }
-/** Where a region lies for the data plane: what a program that speaks RDMA by itself would address. */
+/** The address of a region on the data plane, for programs that use RDMA directly. */
 export interface AddressContext {
   /** Remote address of the region's first byte. */
   base: bigint
@@ -133,7 +134,7 @@ export interface AddressContext {
   /** host:port of the unit's data plane. */
   endpoint: string
 }
-/** Page-aligned memory of the package's own, which transfers need not copy. */
+/** Page-aligned memory that belongs to the package, which transfers need not copy. */
 export interface RegisteredBuffer extends Disposable {
   /** @throws CheckpointError CLOSED after it has been disposed. */
   readonly bytes: Uint8Array<ArrayBuffer>

@@ -1,6 +1,6 @@
-/** Calling what the user gave to be told of something: what it throws must not end what it is told of. */
+/** Calls the user's callbacks. What a callback throws must not disturb the caller. */
 
-/** Calls what the user gave, for its effect only: what it throws or rejects with goes to `failed`. */
+/** Calls a user's callback for its effect only. What it throws or rejects with goes to `failed`. */
 export function callUser(call: () => unknown, failed: (error: unknown) => void): void {
   try {
     const result = call()

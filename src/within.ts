@@ -1,4 +1,4 @@
-/** The caller's patience with something that goes on by itself: CallOptions around a promise. */
+/** Applies CallOptions to a promise that continues by itself: how long the caller waits for it. */
 import { timeoutOf } from './call/check.js'
 import { deadlineTimer, type Timer } from './call/timer.js'
 import { CheckpointError, type Outcome } from './errors.js'
@@ -12,7 +12,7 @@ export interface Impatience {
   outcome: Outcome
 }
 
-/** Waits for it, no longer than the caller likes. Default: 30 s. Holds the process meanwhile, if there is a limit. */
+/** Waits for the promise, up to the caller's limit (default: 30 s). Keeps the process running meanwhile, if there is a limit. */
 export async function within<T>(work: Promise<T>, call: CallOptions, { late, wait, outcome }: Impatience): Promise<T> {
   const { signal } = call
   const timeoutMs = timeoutOf(call)

@@ -19,7 +19,7 @@ const pair = new ProcessPair(unit, {
       await startSignal()
     } else {
       const { sequence, bytes } = checkpoint
-      // Its own first checkpoint proves that it can go on.
+      // Its own first checkpoint proves that it can continue.
       const saved = await log.append(count.state)
       report({
         type: 'taken-over',
@@ -32,16 +32,16 @@ const pair = new ProcessPair(unit, {
     }
     for (const _ of count.run(files)) {
       const { sequence, durability } = await log.append(count.state)
-      // Said only after the await: from here on the checkpoint outlives this process.
+      // Reported only after the await: from here on the checkpoint outlives this process.
       report({ type: 'saved', sequence: String(sequence), durability, position: count.position })
       if (pauseMs > 0) await sleep(pauseMs)
     }
     report({ type: 'finished' })
-    // To return is to say that the work is done: the region is given up.
+    // Returning means that the work is done: the pair gives the region up.
   },
 })
 
-/** When this process knew that the owner was lost, when the region was its own, and when the state was restored. */
+/** When this process knew that the owner was lost, when it owned the region, and when the state was restored. */
 let became = { noticedAt: 0, openedAt: 0, restoredAt: 0 }
 pair.addEventListener('role', (event) => {
   const { role, took } = /** @type {import('rdma-checkpoint').PairEvent} */ (event)

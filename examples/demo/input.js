@@ -5,7 +5,7 @@ import path from 'node:path'
 
 /**
  * @typedef {{ path: string, bytes: number }} InputFile
- * @typedef {{ file: number, offset: number }} Position  the next byte to be read: index of the file, offset in it
+ * @typedef {{ file: number, offset: number }} Position  the next byte to read: index of the file, offset in it
  */
 
 const sourceFile = /\.(?:[cm]?[jt]s|json|md)$/
@@ -33,8 +33,8 @@ function inputFile(name) {
 }
 
 /**
- * Bytes read at a time; a checkpoint is written after each step. About a hundred of them, so that a small input can be
- * interrupted, too; large ones are read in bounded steps.
+ * Bytes to read in one step; a checkpoint is saved after each step. A small input takes about a hundred steps, so that it can
+ * be interrupted; a large one is read in steps of limited size.
  * @param {readonly InputFile[]} files
  */
 function bytesOfStep(files) {
@@ -55,8 +55,8 @@ export function bytesBefore(files, position) {
 }
 
 /**
- * Yields the text from a position on, step by step, each with the position after it. The steps depend on the position
- * and the input alone, so that whoever goes on from a saved one sees exactly what the first process would have seen.
+ * Yields the text from a position on, step by step, each with the position after it. The steps depend only on the position
+ * and the input. So a process that continues from a saved position sees exactly what the first process would have seen.
  * @param {readonly InputFile[]} files
  * @param {Position} from
  * @returns {Generator<{ text: string, next: Position }>}
@@ -86,7 +86,7 @@ export function* readSteps(files, from) {
 }
 
 /**
- * A step ends with a line, so that it cuts no word in two; a line longer than a step is cut where the step ends.
+ * A step ends at a line break, so that it cuts no word in two. A line longer than a step is cut where the step ends.
  * @param {Buffer} bytes
  */
 function endOfLastLine(bytes) {

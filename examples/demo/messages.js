@@ -1,5 +1,5 @@
-// What the director and the processes it started tell each other. This is the demo's stage machinery: primary and
-// backup exchange nothing with each other, all they share is the region on the unit.
+// The messages between the director and the processes that it started. They are the demo's stage machinery: primary and
+// backup exchange nothing with each other. All they share is the region on the unit.
 import { once } from 'node:events'
 
 /**
@@ -14,15 +14,15 @@ import { once } from 'node:events'
  *   | { type: 'finished' }} Report
  */
 
-/** What to do, sent by the director once. @returns {Promise<Assignment>} */
+/** The assignment, which the director sends once. @returns {Promise<Assignment>} */
 export async function assignment() {
   const [message] = await once(process, 'message')
-  // Nobody stays behind when the director goes.
+  // When the director ends, so does this process.
   process.once('disconnect', () => process.exit())
   return message
 }
 
-/** The director waits until the backup stands by, so that there is one when the primary dies. */
+/** The director waits until the backup stands by, so that there is a backup when the primary dies. */
 export async function startSignal() {
   await once(process, 'message')
 }
@@ -32,12 +32,12 @@ export function report(message) {
   process.send?.(message)
 }
 
-/** The last thing a process does: nothing more to say, so the channel to the director need not hold it open. */
+/** The last call of a process: it has nothing more to report, so the channel to the director must not keep it running. */
 export function leave() {
   process.disconnect?.()
 }
 
-/** Milliseconds of the clock that all processes of one machine share. */
+/** Milliseconds on the clock that all processes of one machine share. */
 export function monotonicMs() {
   return Number(process.hrtime.bigint()) / 1e6
 }

@@ -1,4 +1,4 @@
-// The processes of the demo: starts them, hears them, kills them, and leaves nothing behind whichever way it ends.
+// The processes of the demo: starts them, listens to them, kills them, and leaves nothing behind however the demo ends.
 import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -20,7 +20,7 @@ export class Stage {
   #folder = mkdtempSync(path.join(os.tmpdir(), 'rdma-checkpoint-demo-'))
 
   constructor() {
-    // 'exit' comes on every way out but SIGKILL: the end of the program, an uncaught error, process.exit.
+    // 'exit' comes at every end but SIGKILL: the end of the program, an uncaught error, process.exit.
     process.once('exit', () => this.clear())
     for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
       process.once(signal, () => process.exit(128 + os.constants.signals[signal]))
@@ -57,7 +57,7 @@ export class Stage {
     return new Actor(name, child)
   }
 
-  /** Ends what is left of the processes and removes the pool. Called once more when all has gone well: harmless. */
+  /** Kills the remaining processes and removes the pool. Calling it again is harmless. */
   clear() {
     for (const child of this.#processes) child.kill('SIGKILL')
     rmSync(this.#folder, { recursive: true, force: true })
@@ -86,14 +86,14 @@ export class Actor {
       this.#reports.push(report)
       this.#wake()
     })
-    // Comes after the last report, also when the process was killed.
+    // Comes after the last report, even if the process was killed.
     child.once('disconnect', () => {
       this.#ended = true
       this.#wake()
     })
   }
 
-  /** Sets off a process that waits for it. */
+  /** Starts the work of a process that waits for this message. */
   tellToStart() {
     this.process.send({ type: 'start' })
   }
@@ -109,7 +109,7 @@ export class Actor {
   }
 
   /**
-   * The next report of a type; others before it are passed over.
+   * The next report of a type; other reports before it are skipped.
    * @template {Report['type']} T
    * @param {T} type
    * @returns {Promise<Extract<Report, { type: T }>>}

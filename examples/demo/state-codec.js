@@ -1,4 +1,4 @@
-// How the state becomes bytes. A codec of one's own is an id and two functions; the id is kept with each checkpoint.
+// Turns the state into bytes. A codec of your own is an id and two functions; each checkpoint stores the id.
 
 /** @type {import('rdma-checkpoint').Codec<import('./word-count.js').State>} */
 export const stateCodec = {

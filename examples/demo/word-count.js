@@ -1,4 +1,4 @@
-// The application: counts words. It knows nothing of checkpoints beyond giving out its state and taking it back.
+// The application: counts words. All it knows about checkpoints is how to give out its state and take it back.
 import { readSteps } from './input.js'
 
 /**
@@ -15,7 +15,7 @@ export class WordCount {
   /** @type {Position} */
   position = { file: 0, offset: 0 }
 
-  /** @param {State} [state] where another process had come to */
+  /** @param {State} [state] the state that another process has reached */
   constructor(state) {
     if (!state) return
     this.#counts = new Map(state.counts)
@@ -43,7 +43,7 @@ export class WordCount {
   }
 
   /**
-   * Counts the rest of the input. Yields after each step, which is when the state is whole and may be saved.
+   * Counts the rest of the input. Yields after each step, when the state is complete and may be saved.
    * @param {readonly InputFile[]} files
    */
   *run(files) {
@@ -63,7 +63,7 @@ export class WordCount {
 }
 
 /**
- * The same work in one go, undisturbed: what the result is compared with.
+ * The same work in one go, undisturbed, to compare the result with.
  * @param {readonly InputFile[]} files
  */
 export function countAll(files) {

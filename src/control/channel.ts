@@ -1,6 +1,6 @@
 /**
- * The client's end of the control plane: calls to one unit by name, typed, with coded errors, over one connection that is made again
- * whenever it is needed and is not there.
+ * The client's end of the control plane: typed calls to one unit by name, with coded errors, over one connection that is made again
+ * whenever it is needed and missing.
  */
 import type * as Grpc from '@grpc/grpc-js'
 import { unwatchAbort, watchAbort } from '../abort-watch.js'
@@ -13,7 +13,7 @@ import type { ControlCall, RegionEventMessage, Reply, Request, WatchRegionMessag
 import { type ControlProto, loadControlProto } from './proto.js'
 import { fromStatus } from './status.js'
 
-/** Metadata key under which every call carries who makes it. */
+/** Metadata key of the caller's identity, which every call carries. */
 export const identityKey = 'rdma-checkpoint-identity'
 
 export interface ControlCallOptions {
@@ -22,11 +22,11 @@ export interface ControlCallOptions {
   timeoutMs?: number
 }
 
-/** Told of the connection; a connection that never stood is not lost. */
+/** Callbacks about the connection. A connection that was never ready is not reported as lost. */
 export interface ControlListener {
   onStands(): void
   onLost(error: CheckpointError): void
-  /** One could not be made. */
+  /** A connection could not be established. */
   onFailed(error: CheckpointError): void
 }
 
@@ -38,7 +38,7 @@ type Unary = (
 ) => Grpc.ClientUnaryCall
 type ServerStreaming = (request: unknown, metadata: Grpc.Metadata) => Grpc.ClientReadableStream<unknown>
 
-/** Calls that may be made twice: they change nothing, or come to the same. */
+/** Calls that may be made twice: they change nothing, or have the same result. */
 const repeatable: ReadonlySet<ControlCall> = new Set<ControlCall>([
   'Status',
   'ListRegions',
@@ -54,14 +54,14 @@ const repeatable: ReadonlySet<ControlCall> = new Set<ControlCall>([
   'SaveCursor',
   'NoteCleared',
 ])
-/** Calls that change nothing, whatever becomes of them. */
+/** Calls that never change anything. */
 const looking: ReadonlySet<ControlCall> = new Set<ControlCall>(['Status', 'ListRegions', 'GetRegion', 'OpenTables'])
 /**
- * gRPC is given no deadline that is further away. It writes a long one in whole seconds, rounded up, and its server counts it in
- * 31 bits of milliseconds: one of 2^31-1 ms would be over before it began.
+ * The longest deadline that gRPC gets. It writes a long one in whole seconds, rounded up, and its server counts milliseconds in
+ * 31 bits: a deadline of 2^31-1 ms would be over before it began.
  */
 const longestGrpcDeadlineMs = 86_400_000
-/** On so many connections, that ended under it, a repeatable call is tried. */
+/** On how many connections a repeatable call is tried when they end under it. */
 const mostConnections = 3
 
 export class ControlChannel {
@@ -86,7 +86,7 @@ export class ControlChannel {
 
   /**
    * Makes the channel; it connects at the first call.
-   * @param boundSilence has the kernel end a connection whose other end is silent; without it, pings notice later
+   * @param boundSilence lets the kernel end a connection whose other end is silent; without it, pings notice later
    */
   static async open(
     address: string,
@@ -103,12 +103,12 @@ export class ControlChannel {
     this.#listener = listener
   }
 
-  /** Connects now, if no connection stands or is being made. */
+  /** Connects now, unless there is a connection or a connect in progress. */
   connect(): void {
     if (!this.#closed) this.#current()
   }
 
-  /** What stands is not to be trusted any more: the unit does not answer elsewhere. */
+  /** Drops the connection, which can no longer be trusted: the unit does not answer elsewhere. */
   renew(why: string): void {
     this.#connection?.abort(why)
   }
@@ -146,7 +146,7 @@ export class ControlChannel {
         if (this.#closed) throw this.#closedError(name, error)
         if (Date.now() >= deadline) throw error
         if (!(error instanceof CheckpointError) || !connection.over || signal?.aborted) throw error
-        // It was not sent, and its time is not over.
+        // It was not sent, and its deadline has not passed.
         if (connection.unanswered) continue
         const again = repeatable.has(name) || error.outcome === 'none'
         if (error.code !== 'CONNECTION_LOST' || !connection.stood || !again || ++ended >= mostConnections) throw error
@@ -200,7 +200,7 @@ export class ControlChannel {
   }
 
   /**
-   * Events until the signal aborts or whoever iterates leaves; the iteration ends only by an error, or with the unit.
+   * Events until the signal aborts or the caller leaves the loop. Otherwise the iteration ends only by an error, or with the unit.
    * @throws CheckpointError as {@link call}
    */
   async *watchRegion(
@@ -214,7 +214,7 @@ export class ControlChannel {
     const connection = this.#current()
     const start = (connection.client as Grpc.Client & Record<string, unknown>)[name] as ServerStreaming
     const stream = start.call(connection.client, request, this.#metadata)
-    // What comes after the end of the iteration is nobody's.
+    // Nobody reads what comes after the end of the iteration.
     stream.on('error', () => undefined)
     let ended = false
     stream.on('status', () => {
@@ -256,7 +256,7 @@ export class ControlChannel {
     return connection
   }
 
-  /** @param error of a call that was under way */
+  /** @param error the error of a pending call */
   #closedError(name: string, error?: unknown): CheckpointError {
     const outcome = error instanceof CheckpointError ? error.outcome : 'none'
     return new CheckpointError('CLOSED', `${name}: the channel to ${this.address} was closed.`, {

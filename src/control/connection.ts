@@ -1,6 +1,6 @@
 /**
- * One connection of the control plane: a gRPC channel that is used until its connection ends, and then no more. gRPC would connect
- * again by itself, at a pace of its own; whoever wants another connection makes another of these, at once.
+ * One connection of the control plane: a gRPC channel that is used only until its connection ends. gRPC would reconnect by itself,
+ * at a pace of its own. To reconnect at once, a caller makes another of these.
  */
 import type { Socket } from 'node:net'
 import type * as Grpc from '@grpc/grpc-js'
@@ -8,19 +8,19 @@ import { CheckpointError } from '../errors.js'
 import type { ControlProto } from './proto.js'
 import { ResetPace } from './reset-pace.js'
 
-/** A connection that is not there within so long is tried anew: a packet that was lost is sent again slower and slower. */
+/** A connect that takes longer is started again, because TCP repeats a lost packet slower and slower. */
 const connectMs = 2_000
 /**
- * The unit's JavaScript answers a ping, and may be busy for seconds; that its machine is there is for the kernel to find out, see
- * `silenceMs`. This is for what lies in between and has a kernel of its own, such as a proxy.
+ * The unit's JavaScript answers a ping, and may be busy for seconds. The kernel finds out whether its machine is there, see
+ * `silenceMs`. Pings are for machines in between that have a kernel of their own, such as a proxy.
  */
 const pingEveryMs = 10_000
 const pingTimeoutMs = 30_000
-/** The other kernel says nothing: after so long for what was sent, after half as long again for an idle connection. */
+/** How long the other kernel may be silent while data is unacknowledged; one and a half times as long on an idle connection. */
 const silenceMs = 2_000
 
 const channelOptions: Grpc.ChannelOptions = {
-  // Another client's connection is its own affair, and so is its end.
+  // Clients do not share connections, so the end of one concerns no other client.
   'grpc.use_local_subchannel_pool': 1,
   'grpc.keepalive_time_ms': pingEveryMs,
   'grpc.keepalive_timeout_ms': pingTimeoutMs,
@@ -28,7 +28,7 @@ const channelOptions: Grpc.ChannelOptions = {
   'grpc.client_idle_timeout_ms': 2 ** 31 - 1,
   'grpc.enable_retries': 0,
   'grpc.enable_channelz': 0,
-  // A proxy from the environment has no business between a process and its unit.
+  // Ignore proxies from the environment: a process connects to its unit directly.
   'grpc.enable_http_proxy': 0,
 }
 
@@ -36,16 +36,16 @@ export type BoundSilence = (descriptor: number, ms: number) => void
 
 export interface ConnectionHandler {
   onReady(): void
-  /** Once. @param stood it was ready before */
+  /** Called once. @param stood the connection was ready before */
   onOver(error: CheckpointError, stood: boolean): void
 }
 
 export class ControlConnection {
   readonly client: Grpc.Client
   readonly resets = new ResetPace()
-  /** It was ready once, so that calls may have been sent. */
+  /** It has been ready, so calls may have been sent. */
   stood = false
-  /** It was given up because nobody answered in time, which says nothing of the calls that waited for it. */
+  /** It was given up because there was no answer in time, which does not decide the calls that waited for it. */
   unanswered = false
   readonly #address: string
   readonly #handler: ConnectionHandler
@@ -53,7 +53,7 @@ export class ControlConnection {
   readonly #calls = new Set<() => void>()
   #over = false
 
-  /** @param boundSilence has the kernel end a connection that is silent, by its descriptor */
+  /** @param boundSilence lets the kernel end a silent connection, by its descriptor */
   constructor({ grpc, Client }: ControlProto, address: string, boundSilence: BoundSilence, handler: ConnectionHandler) {
     this.#address = address
     this.#handler = handler
@@ -62,14 +62,14 @@ export class ControlConnection {
       try {
         if (descriptor !== undefined) boundSilence(descriptor, silenceMs)
       } catch {
-        // Pings have to do.
+        // Without it, pings must suffice.
       }
     })
-    // With its scheme said, a host named `unix` or `dns`, say, is one, too.
+    // With an explicit scheme, even a host named `unix` or `dns` is a host.
     this.client = new Client(`dns:///${address}`, credentials, channelOptions)
     this.#timer = setTimeout(() => {
       this.unanswered = true
-      this.end(`nobody answered within ${connectMs} ms`)
+      this.end(`no answer within ${connectMs} ms`)
     }, connectMs)
     this.#timer.unref()
     this.#watch(grpc, this.client.getChannel().getConnectivityState(true))
@@ -79,19 +79,19 @@ export class ControlConnection {
     return this.#over
   }
 
-  /** @param cancel ends a call that is under way. @returns what is to be called when it has ended */
+  /** @param cancel ends a pending call. @returns a function to call when it has ended */
   track(cancel: () => void): () => void {
     this.#calls.add(cancel)
     return () => this.#calls.delete(cancel)
   }
 
-  /** Ends it with every call on it, whatever the other side does. */
+  /** Ends the connection and every call on it, whatever the other side does. */
   abort(why: string): void {
     for (const cancel of [...this.#calls]) cancel()
     this.end(why)
   }
 
-  /** Uses it no more. Calls under way may still be answered, as by a unit that stops in order. Idempotent. */
+  /** Stops using the connection. Pending calls may still be answered, for example by a unit that stops gracefully. Idempotent. */
   end(why: string): void {
     if (this.#over) return
     this.#over = true
@@ -116,8 +116,8 @@ export class ControlConnection {
         this.end('it broke, or the unit closed it')
         return
       } else if (next !== CONNECTING) {
-        // The calls that waited for it are told why by gRPC, in this turn.
-        setImmediate(() => this.end('it could not be made'))
+        // In this turn gRPC rejects the calls that waited for it, with the reason.
+        setImmediate(() => this.end('it could not be established'))
         return
       }
       this.#watch(grpc, next)
@@ -125,7 +125,7 @@ export class ControlConnection {
   }
 }
 
-/** Plain TCP, with a look at each connection's socket. */
+/** Plain TCP, with access to each connection's socket. */
 function watchedCredentials(grpc: ControlProto['grpc'], onSocket: (socket: Socket) => void): Grpc.ChannelCredentials {
   const plain = grpc.credentials.createInsecure()
   const create = plain._createSecureConnector.bind(plain)
@@ -141,7 +141,7 @@ function watchedCredentials(grpc: ControlProto['grpc'], onSocket: (socket: Socke
   return plain
 }
 
-/** Node keeps it to itself; where it does, pings have to do. */
+/** Undocumented in Node; without it, pings must suffice. */
 function descriptorOf(socket: Socket): number | undefined {
   const { _handle: handle } = socket as Socket & { _handle?: { fd?: unknown } | null }
   const descriptor = handle?.fd

@@ -31,6 +31,6 @@ export type ControlCalls = {
   }
 }
 export type ControlCall = keyof ControlCalls
-/** What is left out is the default of its type. */
+/** Fields that are left out have the default of their type. */
 export type Request<C extends ControlCall> = Partial<ControlCalls[C]['request']>
 export type Reply<C extends ControlCall> = ControlCalls[C]['reply']

@@ -1,4 +1,4 @@
-/** RegionInfo as its message, and the names of modes, policies and events on the wire. */
+/** RegionInfo as a message, and the names of modes, policies and events on the wire. */
 import { CheckpointError } from '../errors.js'
 import type { OnFull, RegionEventType, RegionInfo, RegionMode } from '../types.js'
 import type { OnFullName, RegionEventTypeName, RegionInfoMessage, RegionModeName } from './messages.js'
@@ -60,9 +60,9 @@ export function toRegionMessage(info: RegionInfo, ownerLost: boolean): RegionInf
   }
 }
 
-/** An enum's value from a newer client: what it asks for must not quietly become something else. */
+/** A value from a newer client, which must not silently become something else. */
 export function unknownValue(field: string): never {
-  throw new CheckpointError('INVALID_ARGUMENT', `This unit does not know the ${field} that was asked for.`, {
+  throw new CheckpointError('INVALID_ARGUMENT', `This unit does not know the requested ${field}.`, {
     help: 'Upgrade the unit.',
   })
 }

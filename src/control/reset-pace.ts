@@ -1,7 +1,7 @@
 /**
- * The pace at which streams of one connection are reset. A peer takes a rapid sequence of resets for an attack (CVE-2023-44487) and
- * ends the connection with everything on it: Node's HTTP/2 allows 1,000 at once and 33 a second from then on. What waits its turn
- * here is of nobody's interest any more; it costs the unit a stream that stays open for a little longer.
+ * Limits the rate at which streams of one connection are reset. A peer treats a rapid sequence of resets as an attack
+ * (CVE-2023-44487) and ends the connection with everything on it: Node's HTTP/2 allows 1,000 at once and 33 a second from then on.
+ * Nobody waits for the streams that wait here; each costs the unit a stream that stays open a little longer.
  */
 const atOnce = 500
 const everyMs = 50
@@ -21,7 +21,7 @@ export class ResetPace {
     this.#timer.unref()
   }
 
-  /** Their connection is over, and they are with it. */
+  /** The connection has ended, and its streams with it. */
   end(): void {
     clearInterval(this.#timer)
     this.#waiting.length = 0

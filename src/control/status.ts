@@ -15,7 +15,7 @@ const key = {
   details: 'rdma-checkpoint-details',
 } as const
 
-/** Status codes of gRPC, by the codes of ours that they stand for; everything else is UNKNOWN. */
+/** The gRPC status for each of our codes; everything else is UNKNOWN. */
 const statusOf: Partial<Record<ErrorCode, number>> = {
   ABORTED: 1,
   INVALID_ARGUMENT: 3,
@@ -46,11 +46,11 @@ const statusOf: Partial<Record<ErrorCode, number>> = {
 }
 const unknownStatus = 2
 
-/** Bounds the metadata: peers refuse headers beyond 8 KiB or so. */
+/** Limits the metadata, because peers refuse headers beyond 8 KiB or so. */
 const maxDetails = 4096
 const maxMessage = 1000
 
-/** What a handler hands to its callback for an error. Anything that is not a CheckpointError becomes INTERNAL. */
+/** What a handler passes to its callback for an error. Anything that is not a CheckpointError becomes INTERNAL. */
 export function toStatus(grpc: GrpcModule, error: unknown): { code: number; details: string; metadata: Metadata } {
   const known =
     error instanceof CheckpointError

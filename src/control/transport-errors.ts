@@ -1,15 +1,15 @@
 /**
- * What gRPC itself answers where the unit has said nothing: one table for its statuses and the HTTP/2 errors behind them.
- * docs/control-protocol.md has it, too. `CONNECTION_REFUSED`, `CONNECTION_LOST` and `TIMEOUT` pass: a session, a watch and a standby
- * try again for as long as it takes. The others are for a person to mend.
+ * Errors of gRPC itself, when the unit has not answered: one table for its statuses and the HTTP/2 errors behind them, which is also
+ * in docs/control-protocol.md. `CONNECTION_REFUSED`, `CONNECTION_LOST` and `TIMEOUT` are temporary: sessions, watches and standbys
+ * try again for as long as it takes. The others need a person.
  */
 import type { ServiceError } from '@grpc/grpc-js'
 import { CheckpointError, type ErrorCode, type Outcome } from '../errors.js'
 
 interface Meaning {
-  /** Of gRPC. */
+  /** The gRPC status. */
   status: number
-  /** Of the status's text; without it every other of that status. */
+  /** Matches the status's text; without it, the row is for all other texts of that status. */
   details?: RegExp
   code: ErrorCode
   outcome: Outcome
@@ -20,12 +20,12 @@ interface Meaning {
 const anotherProgram = {
   code: 'PROTOCOL_VIOLATION',
   outcome: 'none',
-  says: 'another program than a unit, or a proxy, answered',
-  help: "Check the address: it is that of the unit's control service.",
+  says: 'a program other than a unit, or a proxy, answered',
+  help: "Check the address: it must be that of the unit's control service.",
 } as const
 const lost = { code: 'CONNECTION_LOST', outcome: 'unknown' } as const
-/** The unit's HTTP/2 says that it has not begun with it. */
-const turnedAway = { code: 'CONNECTION_LOST', outcome: 'none' } as const
+/** The unit's HTTP/2 says that it has not started the call. */
+const refusedStream = { code: 'CONNECTION_LOST', outcome: 'none' } as const
 
 const table: readonly Meaning[] = [
   // CANCELLED, and not by this side: RST_STREAM with CANCEL.
@@ -41,7 +41,7 @@ const table: readonly Meaning[] = [
     code: 'LIMIT_REACHED',
     outcome: 'unknown',
     says: 'a message was too large',
-    help: "Check the address: another program than a unit may have answered; a unit's answers are smaller.",
+    help: "Check the address: a program other than a unit may have answered; a unit's answers are smaller.",
   },
   { status: 8, ...lost },
   { status: 12, details: /HTTP status code/, ...anotherProgram },
@@ -49,14 +49,14 @@ const table: readonly Meaning[] = [
     status: 12,
     code: 'NOT_SUPPORTED',
     outcome: 'none',
-    says: 'that version of the unit does not know the call',
+    says: 'this version of the unit does not know the call',
     help: 'Upgrade the unit.',
   },
   // INTERNAL: RST_STREAM with any other code, a connection that broke in mid-frame.
   { status: 13, details: /RST_STREAM|ECONN|EPIPE|ETIMEDOUT|socket|session|stream/i, ...lost },
   { status: 13, details: /HTTP status code/, ...anotherProgram },
   // UNAVAILABLE.
-  { status: 14, details: /Stream refused by server|before call started/, ...turnedAway },
+  { status: 14, details: /Stream refused by server|before call started/, ...refusedStream },
   { status: 14, ...lost },
   { status: 16, ...anotherProgram },
 ]
@@ -64,7 +64,7 @@ const table: readonly Meaning[] = [
 const refused: Omit<Meaning, 'status'> = {
   code: 'CONNECTION_REFUSED',
   outcome: 'none',
-  help: 'Check that the unit runs and its address.',
+  help: 'Check that the unit runs, and check its address.',
 }
 /** What listens there ended the connection, or began it with something else than HTTP/2. */
 const otherProtocol: Omit<Meaning, 'status'> = {
@@ -74,7 +74,7 @@ const otherProtocol: Omit<Meaning, 'status'> = {
 }
 const passing: ReadonlySet<ErrorCode> = new Set(['CONNECTION_REFUSED', 'CONNECTION_LOST', 'TIMEOUT'])
 
-/** @param sent whether a connection stood on which the call can have been sent */
+/** @param sent whether there was a connection on which the call may have been sent */
 export function fromTransport(error: ServiceError, address: string, call: string, sent: boolean): CheckpointError {
   const { code, outcome, says, help } = meaningOf(error, sent)
   // grpc-js ends some texts with a note that is empty.

@@ -1,6 +1,6 @@
 import type { CheckpointError } from '../errors.js'
 
-/** What a handler is given in place of a request whose bytes are not the message they should be. */
+/** What a handler gets instead of a request whose bytes are not the expected message. */
 export class UnreadableRequest {
   constructor(readonly error: CheckpointError) {}
 }

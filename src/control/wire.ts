@@ -39,7 +39,7 @@ function methodDefinition(
     requestStream,
     responseStream,
     requestSerialize: (message) => encode(requestType, message),
-    // gRPC would answer what is thrown here without a code of ours.
+    // gRPC would answer an error thrown here without one of our codes.
     requestDeserialize: (bytes) => {
       try {
         return decode(requestType, bytes)
@@ -61,8 +61,8 @@ function encode(type: MessageType, message: unknown): Buffer {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
- * The reader checks every length against the bytes that there are, and follows unknown groups 100 deep at most. Text that
- * is not UTF-8 is refused, since two names must not become one.
+ * The reader checks every length against the bytes available, and follows unknown groups at most 100 deep. Text that
+ * is not UTF-8 is refused, because two names must not become one.
  */
 function decode(type: MessageType, bytes: Uint8Array): unknown {
   const reader = new BinaryReader(bytes, (text) => utf8.decode(text))

@@ -1,10 +1,10 @@
-/** What a standby knows of the primary's state, and what a new primary has to read besides. */
+/** How a standby follows the primary's state, and how a new primary restores it. */
 import { pause } from '../call/timer.js'
 import type { Checkpoint, CheckpointLog, CheckpointReader } from '../checkpoint/index.js'
 import { CheckpointError } from '../errors.js'
 import type { Cursor } from '../types.js'
 
-/** What names one checkpoint of a region. */
+/** Identifies one checkpoint of a region. */
 type Named = Pick<Checkpoint<unknown>, 'epoch' | 'sequence'>
 
 /**
@@ -85,7 +85,7 @@ export async function restored<T>(
 ): Promise<Checkpoint<T> | undefined> {
   let last = known
   if (last !== undefined && !newestOnly) {
-    // Most often there is nothing behind it. Whoever is to append has to find the end of the log in any case.
+    // Most often there is nothing behind it. A primary that will append has to find the end of the log in any case.
     const end = await reader.end()
     if (end !== undefined && same(end, last)) return last
     try {
@@ -103,15 +103,15 @@ export async function restored<T>(
     const newest = await reader.newest()
     if (newest !== undefined && same(newest, last)) return last
   }
-  // Nothing was known, or it was cleared, or lost with the unit before it was durable, or there is something newer, which may
-  // not have been written whole.
+  // Nothing was known; or it was cleared, or lost with the unit before it was durable; or there is something newer, which may
+  // not be whole.
   const latest = await reader.latest()
   if (latest === undefined || (last !== undefined && same(latest, last))) return latest && last
   onUnread(latest)
   return latest
 }
 
-/** What is behind `known`; without it, or where the log has gone past it, the latest. */
+/** The checkpoints behind `known`. Without `known`, or if the log has lapped it, the latest. */
 async function* since<T>(
   reader: CheckpointReader<T>,
   known: Checkpoint<T> | undefined,

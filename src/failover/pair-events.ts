@@ -1,4 +1,4 @@
-/** What a ProcessPair tells of itself. */
+/** The events of a ProcessPair. */
 import { eventFacts, printsAs } from '../call/printed.js'
 import { type ClientEvents, ConnectionEvent, LogEvent, OwnershipEvent } from '../client/client-events.js'
 
@@ -9,11 +9,11 @@ export class PairEvent extends Event {
   declare readonly type: 'role' | 'epoch' | 'error'
   readonly role: Role
   readonly epoch: bigint
-  /** Of `error` events: what went wrong and is tried again, or what the work of a term that was over rejected with. */
+  /** In `error` events: what failed and is tried again, or what `onPrimary` rejected with after its term was over. */
   readonly error: unknown
   /**
-   * Of the `role` event that says `primary`: milliseconds from the moment it knew that the region could be had until it had it,
-   * and from then until the state was restored, which is now.
+   * In the `role` event for `primary`: milliseconds from the moment the process knew that the region was available until it
+   * owned the region, and from then until the state was restored, which is now.
    */
   readonly took: { openMs: number; restoreMs: number } | undefined
 
@@ -33,13 +33,13 @@ export class PairEvent extends Event {
  */
 export type WaitingReason = 'unit' | 'work' | 'damage'
 
-/** `waiting` of a ProcessPair: told when a wait begins, and again every 10 s while it lasts. */
+/** `waiting` of a ProcessPair: dispatched when a wait begins, and again every 10 s while it lasts. */
 export class WaitingEvent extends Event {
   declare readonly type: 'waiting'
   readonly reason: WaitingReason
-  /** The same for people, in one line. */
+  /** The reason as one line of text. */
   readonly message: string
-  /** Milliseconds since it began to wait. */
+  /** Milliseconds since the wait began. */
   readonly forMs: number
   /** Of `unit` and `damage`: what the last try failed with. Of `work`: the reason of the primary's signal. */
   readonly error: unknown
@@ -56,15 +56,15 @@ export class WaitingEvent extends Event {
 
 for (const event of [PairEvent, WaitingEvent]) printsAs<Event>(event, eventFacts)
 
-/** The events of a ProcessPair, by their types. Those of its client are told as its own. */
+/** The events of a ProcessPair by type, including those of its client. */
 export interface PairEvents extends ClientEvents {
-  /** It has become a standby, primary, ... */
+  /** The role has changed. */
   role: PairEvent
   /** The region has another owner. */
   epoch: PairEvent
   /** Something failed that does not end `run()`. */
   error: PairEvent
-  /** It does not get on, and why. */
+  /** The pair makes no progress; the event says why. */
   waiting: WaitingEvent
 }
 
@@ -77,7 +77,7 @@ export function retoldEvent(event: ConnectionEvent | OwnershipEvent | LogEvent):
 
 const againMs = 10_000
 
-/** Tells that something is waited for, for as long as it is. */
+/** Reports what the pair waits for, for as long as it waits. */
 export class Patience {
   readonly #tell: (event: WaitingEvent) => void
   #waits = new Map<WaitingReason, { since: number; message: string; error: unknown; timer: NodeJS.Timeout }>()
@@ -87,8 +87,8 @@ export class Patience {
   }
 
   /**
-   * What it is that is waited for now. Of one wait the latest message and error are told.
-   * @param afterMs how long it may last before it is worth telling
+   * A wait begins. If it is running already, its message and error are replaced.
+   * @param afterMs how long the wait may last before it is reported
    */
   begin(reason: WaitingReason, message: string, error: unknown, afterMs = 0): void {
     const known = this.#waits.get(reason)

@@ -21,30 +21,31 @@ import { Standby } from './standby.js'
 import { Term } from './term.js'
 import { Troubles } from './troubles.js'
 
-/** What a process is given as long as it is primary. */
+/** What `onPrimary` gets: valid while this process is primary. */
 export interface Primary<T> {
   /** The newest whole checkpoint, or undefined in a region that has none. */
   readonly state: T | undefined
-  /** That checkpoint: its sequence, epoch and time besides. */
+  /** That checkpoint, with its sequence, epoch and time. */
   readonly checkpoint: Checkpoint<T> | undefined
-  /** To save the state with. Its calls fail with `FENCED` once another process has taken over. */
+  /** Saves the state. Its calls fail with `FENCED` once another process has taken over. */
   readonly log: CheckpointLog<T>
   /**
-   * The number of this ownership. Hand it along with everything that has effects elsewhere, and have the other side refuse
-   * lower ones: a process that was stopped and goes on does not know yet that it was fenced.
+   * The number of this ownership. Pass it along with everything that has effects elsewhere, and let the other side refuse
+   * lower ones: a process that was stopped and continues does not know yet that it was fenced.
    */
   readonly epoch: bigint
   /**
-   * Aborts when this process is not primary any more. The reason says why: `FENCED`, another process has the region; `CLOSED`, it
-   * was handed over; that of `run()`'s signal, this process is to stop; or why else the region is not its own any more, as
-   * `REGION_NOT_FOUND`.
+   * Aborts when this process stops being primary. The reason says why: `FENCED`, another process owns the region; `CLOSED`, the
+   * region was handed over; the reason of `run()`'s signal, this process is to stop; or another reason why it lost the region,
+   * such as `REGION_NOT_FOUND`.
    */
   readonly signal: AbortSignal
   /**
-   * Gives the region up in order, so that a standby takes it at once. `signal` aborts first. Appends that were called before are
-   * done and acknowledged; later ones reject with `CLOSED`, the reason of the signal. Resolves when the region is given up:
-   * return from `onPrimary`, and this process is a standby. If nobody takes the region within 5 s, it may become primary again.
-   * @throws CheckpointError `FENCED` when another process has the region; `CLOSED` when the work had ended before
+   * Gives the region up gracefully, so that a standby takes it at once. `signal` aborts first. Appends called before that are
+   * completed and acknowledged; later ones reject with `CLOSED`, the reason of the signal. Resolves when the region is given up.
+   * When `onPrimary` then returns, this process becomes a standby. If nobody takes the region within 5 s, it may become primary
+   * again.
+   * @throws CheckpointError `FENCED` if another process owns the region; `CLOSED` if the work had already ended
    */
   handOver(): Promise<void>
 }
@@ -52,7 +53,7 @@ export interface Primary<T> {
 export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
   /** Name of the region that holds the state. */
   region: string
-  /** How the region is made where there is none. Without it, `run()` rejects with `REGION_NOT_FOUND`. */
+  /** How to create the region if it does not exist. Without it, `run()` rejects with `REGION_NOT_FOUND`. */
   create?: RegionOptions
   /** Replaces the region's lease while this process is primary. */
   lease?: Lease
@@ -61,27 +62,27 @@ export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
   /** The application's number for the form of its values; see `Region.log`. */
   schema?: number
   /**
-   * How a standby keeps up. `cold` (default): it reads the state when it takes over. `warm`: it reads the latest every
-   * second. `hot`: it follows every checkpoint (see `CheckpointReader.follow`), and at a takeover reads only what it has not
-   * read yet, so that the time of the takeover does not depend on the size of the state.
+   * How a standby keeps up. `cold` (default): it reads the state when it takes over. `warm`: it reads the latest checkpoint
+   * every second. `hot`: it follows every checkpoint (see `CheckpointReader.follow`), and at a takeover reads only what it has
+   * not read yet, so that the time of the takeover does not depend on the size of the state.
    */
   standby?: 'cold' | 'warm' | 'hot'
-  /** Milliseconds between two looks of a `warm` standby. Default 1,000. */
+  /** Milliseconds between two polls of a `warm` standby. Default 1,000. */
   followMs?: number
   /**
-   * The work of the primary, begun once the state is restored. When it resolves, the work is done: the region is given up in
-   * order and `run()` resolves. When it rejects, the region is given up and `run()` rejects with the same.
+   * The work of the primary. It is called once the state is restored. When it resolves, the work is done: the pair gives the
+   * region up gracefully and `run()` resolves. When it rejects, the pair gives the region up and `run()` rejects with the same error.
    *
-   * Once its signal has aborted, its end is waited for. After a fence or `handOver()` this process is then a standby again, whether
-   * it resolved or rejected: what it rejects with is told by an `error` event, unless it only says that the term is over (`FENCED`,
-   * `CLOSED`, `ABORTED`, an AbortError, the reason of the signal, or an error with one of them as its cause). After a stop `run()`
-   * resolves, and rejects with anything but those.
+   * Once its signal has aborted, the pair waits for it to end. After a fence or `handOver()` this process then becomes a standby
+   * again, whether it resolved or rejected. A rejection is reported by an `error` event, unless it only says that the term is over
+   * (`FENCED`, `CLOSED`, `ABORTED`, an AbortError, the reason of the signal, or an error with one of them as its cause). After a
+   * stop `run()` resolves, or rejects with any other error.
    */
   onPrimary(primary: Primary<T>): Promise<void>
   /**
-   * A checkpoint that the standby has read (warm, hot), also while it takes over. What the last one's value is made into here
-   * is what `onPrimary` gets as its state, if nothing newer was saved. While it takes over it may be an older one than before:
-   * a crash of the unit may have taken what was no more than visible.
+   * Called for each checkpoint that the standby has read (warm, hot), also during a takeover. If you modify the value of the last
+   * one here, `onPrimary` gets it modified as its state, unless something newer was saved. During a takeover the checkpoint may be
+   * older than the one before: a crash of the unit may have lost what was only visible.
    */
   onStandby?(checkpoint: Checkpoint<T>): void
   /**
@@ -131,9 +132,9 @@ const clientEvents = [
   'log-damaged',
   'log-missing',
 ] as const satisfies (keyof ClientEvents)[]
-/** Events after which the region may be had. */
+/** Events after which the region may be available. */
 const vacant: ReadonlySet<RegionEventType> = new Set(['owner-lost', 'released', 'deleted'])
-/** Errors that another try cannot mend. */
+/** Errors that another attempt cannot fix. */
 const final: ReadonlySet<ErrorCode> = new Set([
   'INVALID_ARGUMENT',
   'NOT_SUPPORTED',
@@ -156,10 +157,10 @@ const handOverMs = 5_000
 /** How long a process that found the newest checkpoint damaged leaves the region alone, the first time and at most. */
 const damagedMs = { first: 1_000, most: 30_000 }
 const warmMs = 1_000
-/** For calls that the work has left behind: when this process is to stop, and otherwise. */
+/** How long to wait for calls that the work has left behind: when this process is to stop, and otherwise. */
 const stopMs = 5_000
 const closeTimeoutMs = 30_000
-/** A shorter outage, or end of the work, is not worth telling. */
+/** A shorter outage, or a shorter wait for the end of the work, is not reported. */
 const shortMs = 1_000
 
 /**
@@ -194,7 +195,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
   #leaving: { until: number; epoch: bigint | undefined } | undefined
   /** How long it leaves the region alone when it finds it damaged once more. */
   #damagedMs = damagedMs.first
-  /** What it has read as a standby, for the next time if it does not come to be primary; none once it was. */
+  /** What it has read as a standby, for the next attempt if it does not become primary; undefined once it has. */
   #known: Checkpoint<T> | undefined
 
   /** @throws CheckpointError `INVALID_ARGUMENT` */
@@ -202,7 +203,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
     super()
     const taken = take(pairOptions as Shape<PairOptions<T>>, options)
     const { onPrimary, onStandby, onDamage } = taken
-    // Methods of the options they came with.
+    // Called as methods of the options object that the user gave.
     this.#options = {
       ...taken,
       onPrimary: (primary) => onPrimary.call(options, primary),
@@ -216,15 +217,15 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
     return this.#role
   }
 
-  /** The highest epoch of the region that this process knows of; its own while it is primary. */
+  /** The highest known epoch of the region; its own while this process is primary. */
   get epoch(): bigint {
     return this.#epoch
   }
 
   /**
    * Takes part until the work is done, the signal aborts or the pair is disposed of. Neither an outage of the unit nor a fence
-   * ends it: events tell of them, and it goes on.
-   * @throws CheckpointError what another try cannot mend, and what `onPrimary` rejects with
+   * ends it: events report them, and the pair continues.
+   * @throws CheckpointError an error that another attempt cannot fix, and whatever `onPrimary` rejects with
    */
   run(options: { signal?: AbortSignal } = {}): Promise<void> {
     let signal: AbortSignal | undefined
@@ -245,7 +246,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
     return this.#running
   }
 
-  /** Stops: the primary's signal aborts, and its work is waited for. */
+  /** Stops: aborts the primary's signal and waits for its work. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     await this.#running?.catch(() => undefined)
@@ -294,7 +295,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
     return `waiting for the unit ${unit}: ${error instanceof Error ? error.message : String(error)}`
   }
 
-  /** Waits its turn. @returns undefined when it is to stop */
+  /** Waits until this process owns the region. @returns undefined if it is to stop */
   async #obtain(client: Client): Promise<Opened | undefined> {
     const first = this.#leaving === undefined ? await this.#open(client) : 'busy'
     if (first !== 'busy') return first
@@ -327,7 +328,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
       if (signal.aborted) return undefined
       throw new CheckpointError('CONNECTION_LOST', 'The watch of the region has ended.', { retryable: true })
     } finally {
-      // To end the watch is some work, which a new primary does while it waits for its first reads.
+      // Ending the watch takes some work, which a new primary does while it waits for its first reads.
       setImmediate(() => watch.abort())
     }
   }
@@ -362,7 +363,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
     return new Standby<T>(client, context, this.#known)
   }
 
-  /** @returns done: the work, or the time of this process; again: it is to be a standby */
+  /** @returns done: the work is done, or this process is to stop; again: it becomes a standby */
   async #serve({ region, openMs, openedAt }: Opened): Promise<'done' | 'again'> {
     try {
       const { codec, schema } = this.#options
@@ -379,12 +380,12 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
       this.#become('primary', { openMs, restoreMs: performance.now() - openedAt })
       return await this.#work(region, log, checkpoint)
     } finally {
-      // Its work has ended: of a stop nobody waits for calls that the work left behind.
+      // The work has ended. After a stop nobody waits for calls that the work left behind.
       await region.closeWithin(this.#stop.signal.aborted ? stopMs : closeTimeoutMs)
     }
   }
 
-  /** What another try could mend leaves the region to whoever can read it. */
+  /** If another attempt could fix the error, the region is left to a process that can read it. */
   async #restore(log: CheckpointLog<T>): Promise<Checkpoint<T> | undefined | 'failed'> {
     try {
       const checkpoint = await this.#newest(log)
@@ -467,13 +468,13 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
     }
     if (failure === undefined) return 'done'
     if (!term.isFence(failure.error)) throw failure.error
-    // Of another region of this process, most likely: whoever takes over takes all of them, in whatever order.
+    // Most likely from another region of this process: a successor takes all of them, in any order.
     this.#tellError(failure.error)
     leave()
     return 'again'
   }
 
-  /** This process is not primary any more, though its work may not have ended yet. */
+  /** This process has stopped being primary, though its work may not have ended yet. */
   #onOver(region: Region, { signal, isOver }: Term): void {
     if (isOver) {
       if (this.#role === 'primary') this.#become('joining')
@@ -506,7 +507,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
     return this.#leaving.epoch === undefined || epoch === this.#leaving.epoch
   }
 
-  /** Tries over and over what another try can mend. @returns undefined when it is to stop */
+  /** Repeats an attempt while another one can fix the error. @returns undefined if it is to stop */
   async #untilStopped<R>(attempt: () => Promise<R>): Promise<R | undefined> {
     const { signal } = this.#stop
     const troubles = new Troubles((error) => this.#tellError(error))
@@ -527,7 +528,7 @@ export class ProcessPair<T = Uint8Array> extends TypedEventTarget<PairEvents> im
     return undefined
   }
 
-  /** Of errors that another try cannot mend; a region that was deleted is made again where that is asked for. */
+  /** Whether another attempt cannot fix the error. With `create`, a deleted region is created again. */
   #isFinal(error: unknown): boolean {
     if (!(error instanceof CheckpointError)) return true
     return final.has(error.code) && !(error.code === 'REGION_NOT_FOUND' && this.#options.create !== undefined)
@@ -559,7 +560,7 @@ interface Opened {
   openedAt: number
 }
 
-/** The same, with an undefined in between where none has come for so long. What is under way at its end is the caller's. */
+/** The same values, and undefined whenever none has come for this long. The caller ends the iterator that it passed. */
 async function* orAfter<V>(
   iterator: AsyncIterableIterator<V>,
   waitMs: () => number | undefined,

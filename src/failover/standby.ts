@@ -1,4 +1,4 @@
-/** A standby that follows: reads the region over and over, so that a takeover need not read the whole state. */
+/** A standby that follows: keeps reading the region, so that a takeover need not read the whole state. */
 import { pause } from '../call/timer.js'
 import type { Checkpoint, Codec } from '../checkpoint/index.js'
 import type { Client } from '../client/client.js'
@@ -9,7 +9,7 @@ import type { Troubles } from './troubles.js'
 export interface StandbyContext<T> {
   region: string
   codec: Codec<T> | undefined
-  /** Between two looks at the newest; undefined: every checkpoint is followed. */
+  /** Milliseconds between two polls for the newest; undefined: every checkpoint is followed. */
   everyMs: number | undefined
   onCheckpoint(checkpoint: Checkpoint<T>): void
   /** Told of what is tried again. */
@@ -19,20 +19,20 @@ export interface StandbyContext<T> {
 const retryMs = 200
 /** What is damaged most often stays so until somebody appends or clears. */
 const damagedRetryMs = 2_000
-/** Nothing that another try could mend; the state is read at the takeover, or the failure met again there. */
+/** Errors that another attempt cannot fix. The takeover reads the state, or meets the error again. */
 const final: ReadonlySet<ErrorCode> = new Set(['CODEC_MISMATCH', 'REGION_MODE', 'NOT_SUPPORTED', 'CLOSED'])
 
 export class Standby<T> {
   #last: Checkpoint<T> | undefined
   readonly #stop = new AbortController()
 
-  /** Goes on behind what is known already. */
+  /** @param known the last checkpoint that was read already; following continues behind it */
   constructor(client: Client, context: StandbyContext<T>, known: Checkpoint<T> | undefined) {
     this.#last = known
     void this.#run(client, context)
   }
 
-  /** What it had read last. Nothing is told any more; nobody waits for what is under way. */
+  /** Stops, without waiting for pending reads. No callback is called any more. @returns what it had read last */
   stop(): Checkpoint<T> | undefined {
     this.#stop.abort()
     return this.#last
@@ -51,7 +51,7 @@ export class Standby<T> {
         troubles.tell(error)
         if (isDamage(error)) pauseMs = damagedRetryMs
         if (!(error instanceof CheckpointError) || final.has(error.code)) return
-        // Another instance of the region under its name: what was read is of the one that was deleted.
+        // Another instance of the region has its name: what was read belongs to the deleted one.
         if (error.code === 'CURSOR_INVALID' || error.code === 'REGION_NOT_FOUND') this.#last = undefined
       }
       await pause(pauseMs, signal)
@@ -74,7 +74,7 @@ export class Standby<T> {
         onCheckpoint(checkpoint)
       }
     } finally {
-      // Whoever takes over does not wait for it.
+      // A takeover does not wait for it.
       region.close().catch(() => undefined)
     }
   }

@@ -1,15 +1,15 @@
-/** The time for which a process is primary: its work, and the ways in which it comes to an end. */
+/** A term: the time during which a process is primary, with its work and the ways in which it ends. */
 import type { Region } from '../client/region.js'
 import { CheckpointError, type ErrorCode } from '../errors.js'
 
-/** What calls of work under way reject with when its process is not primary any more. */
+/** The codes with which pending calls of the work reject when the term is over. */
 const expectedAtTheEnd: ReadonlySet<ErrorCode> = new Set(['FENCED', 'CLOSED', 'ABORTED'])
 const closeMs = 30_000
-/** Of a chain of causes. */
+/** Most errors looked at in a chain of causes. */
 const mostCauses = 16
 
 export class Term {
-  /** Aborts when this process is not primary any more, or is to stop. */
+  /** Aborts when this process stops being primary, or is to stop. */
   readonly signal: AbortSignal
   /** What the work rejected with. */
   failure: { readonly error: unknown } | undefined
@@ -19,19 +19,19 @@ export class Term {
   #handedOver: Promise<void> | undefined
   #worked = false
 
-  /** @param leave the region is left to others for a while from now on */
+  /** @param leave called to leave the region to others for a while */
   constructor(region: Region, stop: AbortSignal, leave: () => void) {
     this.#region = region
     this.#leave = leave
     this.signal = AbortSignal.any([this.#over.signal, region.ended, stop])
   }
 
-  /** The region has been handed over, or is not this process's any more. */
+  /** The region has been handed over or lost. */
   get isOver(): boolean {
     return this.#over.signal.aborted || this.#region.ended.aborted
   }
 
-  /** Never rejects; resolves when the work has ended, and with it a hand-over. */
+  /** Never rejects. Resolves when the work and any hand-over have ended. */
   async run(work: () => Promise<void>): Promise<void> {
     try {
       await work()
@@ -46,7 +46,7 @@ export class Term {
   handOver(): Promise<void> {
     if (this.#handedOver === undefined) {
       this.#handedOver = this.#giveUp()
-      // Whoever does not wait for it hears of a fence by an event.
+      // A caller that does not wait for it learns of a fence by an event.
       this.#handedOver.catch(() => undefined)
     }
     return this.#handedOver
@@ -62,7 +62,7 @@ export class Term {
       )
     }
     this.#leave()
-    // First, so that nobody who looks at it before each append makes one that is refused.
+    // First, so that work that checks the signal before each append makes no append that is refused.
     const reason = new CheckpointError('CLOSED', `Region '${region.name}' was handed over.`)
     this.#over.abort(reason)
     await region.closeWithin(closeMs, reason)

@@ -1,4 +1,4 @@
-/** The peer link that is started before the application, by `--import rdma-checkpoint/early`, from the environment. */
+/** The peer link that `--import rdma-checkpoint/early` starts before the application, configured by the environment. */
 import { readFileSync } from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
 import { invalid } from '../call/check.js'
@@ -17,7 +17,7 @@ let early: Peer | undefined
  * The link that `node --import rdma-checkpoint/early app.js` started before the application's first line; undefined in a process
  * that was started otherwise, in worker threads, and in child processes of one with such a link.
  *
- * Events from before the first call are kept, the newest 64 of them, and delivered right after the code that calls has run: add
+ * The newest 64 events from before the first call are kept, and delivered right after the calling code has run: add your
  * listeners before you await anything.
  */
 export function earlyPeer(): Peer | undefined {
@@ -26,12 +26,12 @@ export function earlyPeer(): Peer | undefined {
 }
 
 /**
- * Starts it, once in a process.
+ * Starts the link, once in a process.
  * @throws CheckpointError what {@link Peer.start} throws, and `INVALID_ARGUMENT` for a setting that is missing or unknown;
  * the message names it
  */
 export function startEarlyLink(environment: NodeJS.ProcessEnv = process.env): void {
-  // Workers run what --import names, too, and an address is for one.
+  // Workers also run what --import names, but an address is for one link.
   if (!isMainThread || early !== undefined) return
   const of = environment[owner]
   if (of !== undefined && of !== String(process.pid)) return
@@ -62,7 +62,7 @@ export function readSettings(environment: NodeJS.ProcessEnv): PeerOptions {
     partner,
     ...(name ? { name } : {}),
     ...(secretFile ? { secret: readSecret(secretFile) } : {}),
-    // What it may be is checked with the rest.
+    // Its value is checked with the other options.
     ...(transport ? { transport: transport as 'iwarp' | 'verbs' } : {}),
   }
 }
@@ -70,7 +70,7 @@ export function readSettings(environment: NodeJS.ProcessEnv): PeerOptions {
 function readSecret(file: string): Uint8Array {
   try {
     const bytes = readFileSync(file)
-    // Editors and echo end a file with a line break, which is not meant.
+    // Editors and echo end a file with a line break, which is not part of the secret.
     let end = bytes.length
     while (end > 0 && (bytes[end - 1] === 0x0a || bytes[end - 1] === 0x0d)) end--
     return bytes.subarray(0, end)

@@ -1,4 +1,4 @@
-/** What a link to the partner process is started with, and what is checked of it before anything is touched. */
+/** The options of a link to the partner process, and their checks, which come before anything else. */
 import { isIP } from 'node:net'
 import { formatAddress, type HostPort, isLoopback, parseAddress } from '../address.js'
 import { checkBytes, checkName, invalid, kindOf, oneOf } from '../call/check.js'
@@ -6,15 +6,15 @@ import { needed, shape, take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
 
 export interface PeerOptions {
-  /** address:port on which this process listens for its partner; the partner has to know it. Port 0 takes any. */
+  /** address:port on which this process listens for its partner, which must know it. Port 0 takes any free port. */
   listen: string
-  /** address:port on which the partner listens. Addresses are numeric: a name would have to be looked up before there is an event loop. */
+  /** address:port on which the partner listens. Addresses are numeric, because there is no event loop yet to look up a name. */
   partner: string
-  /** Names the pair, the same on both ends: two of another pair do not link. Default `default`. */
+  /** The name of the pair, the same on both ends: processes of different pairs do not link. Default `default`. */
   name?: string
   /**
-   * What only the two know, 16 bytes or more. Each end proves that it knows it, without telling it. Needed as soon as one of the
-   * addresses is not loopback. It keeps strangers from linking; it does not encrypt.
+   * A secret that only the two know, 16 bytes or more. Each end proves that it knows the secret, without revealing it. Required
+   * unless both addresses are loopback. It keeps strangers from linking; it does not encrypt.
    */
   secret?: string | Uint8Array
   /** Default `iwarp`; `auto` is not needed, since the two are configured together. */
@@ -66,7 +66,7 @@ function numeric(given: unknown, what: string): HostPort {
   return address
 }
 
-/** Its message never has what was given. */
+/** The message never contains the secret. */
 function checkSecret(secret: unknown, what: string): string | Uint8Array {
   if (typeof secret !== 'string') {
     if (!(secret instanceof Uint8Array)) {

@@ -1,4 +1,4 @@
-/** The link to the other process of a pair: who it is, what it says of itself, and whether it is hung or dead. */
+/** The link to the other process of a pair: which process it is, what it publishes, and whether it is hung or dead. */
 import { listenError } from '../address.js'
 import { boundedText, invalid, uint64 } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
@@ -27,54 +27,54 @@ const updateShape = shape<PeerUpdate>({
   progress: uint64,
 })
 
-/** What the partner's status block says, read by RDMA just now. */
+/** The partner's status block, just read by RDMA. */
 export interface PeerStatus {
-  /** What the partner's application published last; `loading` until it has. */
+  /** What the partner's application published last; `loading` until it publishes. */
   state: string
-  /** Of the status block's layout. */
+  /** Version of the status block's layout. */
   version: number
   epoch: bigint
-  /** 32 hexadecimal digits; another one after each start of the partner. */
+  /** 32 hexadecimal digits; different after each start of the partner. */
   bootId: string
   progress: bigint
   /**
-   * Milliseconds since the partner's event loop last turned, or since its link was started; up to some 200 ms in a process that
-   * is well. A native thread of the partner's keeps it: a process whose event loop is blocked answers, with an age that grows.
+   * Milliseconds since the partner's event loop last turned, or since its link was started; up to some 200 ms in a healthy
+   * process. A native thread of the partner keeps it: a process whose event loop is blocked answers, with a growing age.
    */
   loopAgeMs: number
   /** Milliseconds since the partner's link was started. */
   uptimeMs: number
 }
 
-/** What {@link Peer.publish} changes; what is left out stays as it is. */
+/** What {@link Peer.publish} changes; a field that is left out stays unchanged. */
 export interface PeerUpdate {
   /** 1 to 24 printable ASCII characters without space. */
   state?: string
   /** 0 to 2^64-1. */
   epoch?: bigint
-  /** 0 to 2^64-1: how far the application is, such as the sequence of its last checkpoint. */
+  /** 0 to 2^64-1: the application's progress, such as the sequence of its last checkpoint. */
   progress?: bigint
 }
 
-/** What the native link noted; times are milliseconds since 1970, with fractions. */
+/** What the native link recorded; times are milliseconds since 1970, with fractions. */
 export interface PeerReport {
   bootId: string
   linked: boolean
-  /** Boot id of the partner of the link that stands, or stood last. */
+  /** Boot id of the partner of the current link, or of the last one. */
   partner?: string
-  /** Connects that were begun. */
+  /** Connects that were started. */
   attempts: number
-  /** Handshakes that came to a link. */
+  /** Handshakes that led to a link. */
   links: number
-  /** Connections of others that were turned away. */
+  /** Refused connections of other processes. */
   refusals: number
   /** Why there is no link: the outcome of the last attempt, or the end of the last link. */
   problem?: CheckpointError
   startedAt: number
   linkedAt?: number
-  /** The last link was connected by this process, and not by the partner. */
+  /** This process, and not the partner, connected the last link. */
   connected: boolean
-  /** Of the last link, if this process connected: milliseconds from the connect to the end of each of the four steps. */
+  /** For the last link, if this process connected it: milliseconds from the connect to the end of each of the four steps. */
   stepMs: readonly number[]
 }
 
@@ -82,7 +82,7 @@ export interface PeerReport {
 export class PeerEvent extends Event {
   /** Boot id of the partner; undefined in `error` events. */
   readonly partner: string | undefined
-  /** Of `lost`: how the link ended. Of `error`: what else than the partner's absence keeps the two apart, or who was turned away. */
+  /** In `lost`: how the link ended. In `error`: why there is no link although the partner is there, or what was refused. */
   readonly error: CheckpointError | undefined
 
   /** @internal */
@@ -95,7 +95,7 @@ export class PeerEvent extends Event {
 
 /**
  * One end of the link between the two processes of a pair. A native thread listens, connects and retries until the partner is
- * there, and again after every end; it needs no JavaScript. A link never holds the process open.
+ * there, and again when a link ends; it needs no JavaScript. A link never keeps the process running.
  *
  * `node --import rdma-checkpoint/early app.js` starts one before the application's first line, see {@link earlyPeer};
  * `docs/peer-protocol.md` describes what goes over the wire.
@@ -105,14 +105,14 @@ export class Peer
   implements AsyncDisposable
 {
   readonly #link: NativePeerLink
-  /** 32 hexadecimal digits that tell this start of the process from all others. */
+  /** 32 hexadecimal digits that identify this start of the process. */
   readonly bootId: string
   /** address:port on which this process listens. */
   readonly address: string
   #published: Required<PeerUpdate> = { state: 'loading', epoch: 0n, progress: 0n }
   readonly #closed = new AbortController()
   #closing: Promise<void> | undefined
-  /** Events of before {@link releaseEvents}; undefined once they are delivered as they come. */
+  /** Events from before {@link releaseEvents}; undefined once events are delivered as they come. */
   #held: PeerEvent[] | undefined
   #releasing = false
 
@@ -133,7 +133,7 @@ export class Peer
   }
 
   /**
-   * Starts to listen and to connect, and returns at once.
+   * Starts listening and connecting, and returns at once.
    * @throws CheckpointError `INVALID_ARGUMENT`, `UNAUTHENTICATED`, `ADDRESS_IN_USE`, `NOT_SUPPORTED`, `SYSTEM`,
    * `PLATFORM_UNSUPPORTED`, `ADDON_NOT_FOUND`
    */
@@ -142,7 +142,7 @@ export class Peer
   }
 
   /**
-   * A link that is there before its application, which cannot listen yet: events wait for {@link releaseEvents}.
+   * Starts a link before its application, which cannot listen yet: events wait for {@link releaseEvents}.
    * @internal
    */
   static startEarly(options: PeerOptions): Peer {
@@ -150,7 +150,7 @@ export class Peer
   }
 
   /**
-   * Delivers what was held once the caller has had the time to add its listeners, and from then on all as it comes.
+   * Delivers the held events once the caller has had time to add its listeners, and from then on all events as they come.
    * @internal
    */
   releaseEvents(): void {
@@ -168,7 +168,7 @@ export class Peer
     return this.#link.report().linked
   }
 
-  /** What the native thread noted, whatever this process's event loop was doing. */
+  /** What the native thread recorded, whatever this process's event loop was doing. */
   report(): PeerReport {
     const { startedAtMs, linkedAtMs, problem, ...rest } = this.#link.report()
     return {
@@ -180,13 +180,13 @@ export class Peer
   }
 
   /**
-   * Resolves once there is a link, within 30 s unless `timeoutMs` says otherwise (0: no limit). Holds the process meanwhile.
-   * @throws CheckpointError `TIMEOUT`, whose cause is what kept the two apart; `ABORTED`, `CLOSED`
+   * Resolves once there is a link, within 30 s unless `timeoutMs` says otherwise (0: no limit). Keeps the process running meanwhile.
+   * @throws CheckpointError `TIMEOUT`, whose cause says why there was no link; `ABORTED`, `CLOSED`
    */
   async whenLinked(options: CallOptions = {}): Promise<void> {
     const call = takeCall(options)
     if (this.#closing !== undefined) throw closed()
-    // Taken off by hand: what a signal is to take off, Node forgets when it has collected the signal.
+    // Removed by hand: Node forgets to remove a listener by its signal once the signal has been garbage-collected.
     let onLinked: () => void = () => undefined
     let onClosed: () => void = () => undefined
     const arrived = new Promise<void>((resolve, reject) => {
@@ -211,15 +211,15 @@ export class Peer
   }
 
   /**
-   * Reads the partner's status block by RDMA; its event loop takes no part, so that a hung partner answers:
+   * Reads the partner's status block by RDMA. The partner's event loop takes no part, so that a hung partner answers, too:
    *
-   * - a large `loopAgeMs`: it is hung, or works hard; its native threads live;
-   * - a rejection: it is dead or cannot be reached. With `CONNECTION_LOST` the link broke, with `CONNECTION_REFUSED` nobody
-   *   listens there, or the partner has not been there yet; with `TIMEOUT` there was no answer: its machine or network is gone, or
+   * - a large `loopAgeMs`: the partner is hung, or works hard; its native threads are alive;
+   * - a rejection: the partner is dead or unreachable. `CONNECTION_LOST`: the link broke. `CONNECTION_REFUSED`: nothing listens
+   *   there, or the partner was not there yet. `TIMEOUT`: there was no answer, because its machine or network is gone, or
    *   the process is stopped.
    *
    * Waits for an answer for one second, or for a shorter `timeoutMs`.
-   * @throws CheckpointError those, and what else keeps the two apart: `VERSION_MISMATCH`, `UNAUTHENTICATED`,
+   * @throws CheckpointError those, and other reasons for having no link: `VERSION_MISMATCH`, `UNAUTHENTICATED`,
    * `PROTOCOL_VIOLATION`, `REMOTE_ACCESS`, `LIMIT_REACHED` (the partner is linked with another process), `INVALID_ARGUMENT`
    * (the partner's address leads back here); `CLOSED`, `ABORTED`
    */
@@ -251,7 +251,7 @@ export class Peer
     this.#published = { state, epoch, progress }
   }
 
-  /** Closes the link in order, within a second or two, and frees the address. Idempotent. */
+  /** Closes the link gracefully, within a second or two, and frees the address. Idempotent. */
   close(): Promise<void> {
     if (this.#closing === undefined) {
       this.#closing = this.#link.close()
@@ -273,7 +273,7 @@ export class Peer
       this.dispatchEvent(event)
       return
     }
-    // Perhaps the application never asks.
+    // The application may never call earlyPeer().
     if (this.#held.length === mostHeldEvents) this.#held.shift()
     this.#held.push(event)
   }

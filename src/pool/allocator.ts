@@ -1,5 +1,5 @@
 /**
- * Free space of a pool, in memory only: the region table says what is used. Best fit, in several extents where no
+ * Free space of a pool, in memory only: the region table says what is used. Best fit, in several extents if no
  * single one is large enough; neighbours merge when they become free. Logarithmic searches, and a shift of one array.
  */
 import { CheckpointError } from '../errors.js'
@@ -15,7 +15,7 @@ export class ExtentAllocator {
   #free = 0
 
   /**
-   * @param used extents in any order; of damaged regions they may overlap, or reach outside of start..end
+   * @param used extents in any order; those of damaged regions may overlap, or reach beyond start..end
    */
   constructor(start: number, end: number, alignment: number, used: readonly Extent[] = []) {
     this.#alignment = alignment
@@ -38,7 +38,7 @@ export class ExtentAllocator {
     return this.#bySize.at(-1)?.length ?? 0
   }
 
-  /** Pieces that the free space is in. */
+  /** Number of pieces of the free space. */
   get fragments(): number {
     return this.#bySize.length
   }
@@ -49,7 +49,7 @@ export class ExtentAllocator {
     const taken: Extent[] = []
     if (needed <= this.#free) {
       while (needed > 0 && taken.length < limits.extents) {
-        // The smallest that holds it all, else the largest there is: the fewest extents.
+        // The smallest extent that holds everything, otherwise the largest one: this uses the fewest extents.
         const source = this.#bySize[this.#firstAtLeast(needed)] ?? this.#bySize.at(-1)
         if (source === undefined) break
         this.#remove(source)
@@ -65,7 +65,7 @@ export class ExtentAllocator {
       'POOL_FULL',
       `A region of ${bytes} bytes does not fit: ${this.#free} bytes are free in ${this.fragments} pieces, the largest ` +
         `of ${this.largest}, and a region takes at most ${limits.extents} pieces.`,
-      { help: 'Delete regions, or make a larger pool.', details: { free: this.#free, largest: this.largest } },
+      { help: 'Delete regions, or create a larger pool.', details: { free: this.#free, largest: this.largest } },
     )
   }
 

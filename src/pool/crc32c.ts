@@ -6,7 +6,7 @@
 /** The reflected polynomial 0x1EDC6F41. */
 const polynomial = 0x82f63b78
 
-/** Eight tables, so that eight bytes are taken at a time. */
+/** Eight tables, to process eight bytes at a time. */
 const tables = makeTables()
 
 function makeTables(): Uint32Array {

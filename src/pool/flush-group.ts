@@ -1,4 +1,4 @@
-/** Gathers flushes that are asked for while another is under way into one call of the medium: they share its sync. */
+/** Combines flushes that are requested while another one runs into one call of the medium: they share its sync. */
 import type { PoolMedium } from './medium.js'
 
 export class FlushGroup {

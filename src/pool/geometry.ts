@@ -13,7 +13,7 @@ export const maxSlots = 65_536
 const minSlotsByDefault = 64
 /** Entries of the table that are written at once, as free ones, before the first of them is used. */
 export const slotsWrittenAtOnce = 64
-/** One table entry for so many bytes of pool, unless the operator names a number. */
+/** Bytes of pool for each table entry, unless the operator names a number of entries. */
 const bytesPerSlot = 256 * 1024
 
 export interface Geometry {
@@ -48,7 +48,7 @@ export function roundUp(bytes: number, alignment: number): number {
 export function planGeometry(poolBytes: number, maxRegions?: number, extentAlignment = blockBytes): Geometry {
   const slots = maxRegions ?? Math.min(maxSlots, Math.max(minSlotsByDefault, Math.floor(poolBytes / bytesPerSlot)))
   if (!Number.isSafeInteger(slots) || slots < 1 || slots > maxSlots) {
-    throw new CheckpointError('INVALID_ARGUMENT', `A pool holds 1 to ${maxSlots} regions; ${slots} were asked for.`)
+    throw new CheckpointError('INVALID_ARGUMENT', `A pool holds 1 to ${maxSlots} regions; it was to hold ${slots}.`)
   }
   const tableBytes = slots * slotBytes
   const tableA = tableStart
@@ -73,7 +73,7 @@ export function planGeometry(poolBytes: number, maxRegions?: number, extentAlign
   }
 }
 
-/** What is wrong with a layout read from a medium, or nothing. */
+/** What is wrong with a layout read from a medium; undefined if nothing is. */
 export function geometryProblem(geometry: Geometry): string | undefined {
   const { poolBytes, blockSize, extentAlignment, slots, tableOffsets, firstDataOffset } = geometry
   const [tableA, tableB] = tableOffsets

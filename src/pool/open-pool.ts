@@ -1,7 +1,7 @@
 /**
  * Reading a pool from its medium: superblocks, table, and all of it checked against each other before anything is
- * written. docs/pool-format.md names each check and its order. Where one copy of a structure is lost the other one
- * counts; a region that is lost, or at odds with another, is set apart, and the others are served.
+ * written. docs/pool-format.md names each check and its order. If one copy of a structure is lost, the other one
+ * counts. A region that is lost, or contradicts another, is set apart, and the others are served.
  */
 import { CheckpointError } from '../errors.js'
 import { blockBytes, dataEnd, type Geometry, slotOffset, superblockBytes, superblockOffsets } from './geometry.js'
@@ -14,19 +14,19 @@ import type { CopyState } from './two-copies.js'
 export interface SlotContents {
   copies: CopyState
   record: RegionRecord | undefined
-  /** Why its region cannot be served, if so; without a record nobody knows which region that is, or where. */
+  /** Why its region cannot be served; undefined if it can. Without a record nobody knows which region that is, or where. */
   damage?: string
 }
-/** A structure one of whose copies is damaged, cannot be read or is behind the other. */
+/** A structure with one copy that is damaged, unreadable or behind the other. */
 export interface Lagging {
-  /** Number of the table's entry; none: the superblock. */
+  /** Number of the table's entry; undefined: the superblock. */
   slot?: number
   because: string
 }
 export interface PoolContents {
   superblock: Superblock
   superblockCopies: CopyState
-  /** Why nothing may be written, if so. */
+  /** Why nothing may be written; undefined if it may. */
   readOnly: string | undefined
   slots: SlotContents[]
   lagging: Lagging[]
@@ -57,7 +57,7 @@ async function readSuperblock(
   medium: PoolMedium,
 ): Promise<{ superblock: Superblock; copies: CopyState; readOnly: string | undefined; lagging: Lagging[] }> {
   if (medium.bytes < 2 * superblockBytes) {
-    throw damaged(`it has ${medium.bytes} bytes, less than the two superblocks of a pool`)
+    throw damaged(`it has ${medium.bytes} bytes, fewer than the two superblocks of a pool take`)
   }
   const problems = await loadBlocks(medium, 0, 2)
   const [offsetA, offsetB] = superblockOffsets
@@ -69,7 +69,7 @@ async function readSuperblock(
     parsed.state === 'valid' ? [] : [`superblock ${'AB'[index]} ${parsed.problem}`],
   )
   if (superblock.geometry.poolBytes > medium.bytes) {
-    throw damaged(`its superblock says ${superblock.geometry.poolBytes} bytes, and the medium has ${medium.bytes}`)
+    throw damaged(`its superblock says ${superblock.geometry.poolBytes} bytes, but the medium has ${medium.bytes}`)
   }
   const unknown = superblock.features.readOnlyCompatible & ~knownFeatures.readOnlyCompatible
   return {
@@ -77,14 +77,16 @@ async function readSuperblock(
     lagging: because.map((problem) => ({ because: problem })),
     copies: { generation: superblock.generation, newest: b.state === 'valid' && b.superblock === superblock ? 1 : 0 },
     readOnly:
-      unknown === 0n ? undefined : `it has features unknown here that forbid changing it: 0x${unknown.toString(16)}`,
+      unknown === 0n
+        ? undefined
+        : `it has features that this version does not know and that forbid changing it: 0x${unknown.toString(16)}`,
   }
 }
 
 function newestSuperblock(a: ParsedSuperblock, b: ParsedSuperblock): Superblock {
   if (a.state === 'valid' && b.state === 'valid') {
     const [first, second] = [a.superblock, b.superblock]
-    if (first.id !== second.id) throw damaged(`its superblocks are of two pools, ${first.id} and ${second.id}`)
+    if (first.id !== second.id) throw damaged(`its superblocks belong to two pools, ${first.id} and ${second.id}`)
     if (JSON.stringify(first.geometry) !== JSON.stringify(second.geometry)) {
       throw damaged('its two superblocks disagree on the layout')
     }
@@ -99,8 +101,8 @@ function newestSuperblock(a: ParsedSuperblock, b: ParsedSuperblock): Superblock 
   if (first === blank && second === blank) {
     throw new CheckpointError(
       'POOL_DAMAGED',
-      'There is no pool in it: both superblocks are zeros. Its making was not finished, or it never was one. It was not touched.',
-      { help: 'Check the path. If nothing in it is worth keeping, remove it and ask for a new pool (pool create).' },
+      'It contains no pool: both superblocks are zeros. The pool was never created completely, or there never was one. It was not touched.',
+      { help: 'Check the path. If nothing in it is worth keeping, remove it and create a new pool (pool create).' },
     )
   }
   throw damaged(`superblock A ${first}; superblock B ${second}`)
@@ -139,9 +141,9 @@ async function readTable(
 }
 
 /**
- * Brings blocks into memory. Where that fails for all of them at once each is tried by itself, so that one that cannot be
- * read takes no other with it.
- * @returns for each block why it cannot be read, if so; empty when all can
+ * Brings blocks into memory. If that fails for all of them at once, each is tried by itself, so that an unreadable
+ * block affects no other.
+ * @returns for each unreadable block why it cannot be read; empty if all can
  */
 async function loadBlocks(medium: PoolMedium, offset: number, count: number): Promise<(string | undefined)[]> {
   try {
@@ -224,7 +226,7 @@ function lost(damage: string): { contents: SlotContents } {
   return { contents: { copies: emptySlot.copies, record: undefined, damage } }
 }
 
-/** Regions whose entries are whole and cannot be true, or not both. */
+/** Finds regions whose entries are intact but impossible, or contradict each other. */
 function setApart(geometry: Geometry, slots: SlotContents[]): void {
   const names = new Map<string, number>()
   const ids = new Map<string, number>()
@@ -251,7 +253,7 @@ function setApart(geometry: Geometry, slots: SlotContents[]): void {
       if (offset < geometry.firstDataOffset || end > dataEnd(geometry)) {
         blame(
           slot,
-          `it has an extent ${offset}..${end} outside of the data area ${geometry.firstDataOffset}..${dataEnd(geometry)}`,
+          `it has an extent ${offset}..${end} outside the data area ${geometry.firstDataOffset}..${dataEnd(geometry)}`,
         )
         continue
       }
@@ -280,12 +282,12 @@ function problemOf(parsed: ParsedSlot | ParsedSuperblock): string {
 
 function damaged(what: string): CheckpointError {
   return new CheckpointError('POOL_DAMAGED', `This is not a pool, or it is damaged: ${what}. It was not touched.`, {
-    help: 'Check the path. If it is a pool, restore it from a copy; to begin anew, move it away and make another (pool create).',
+    help: 'Check the path. If it is a pool, restore it from a copy. To start with an empty pool, move it away and create one (pool create).',
   })
 }
 
 function incompatible(what: string): CheckpointError {
   return new CheckpointError('POOL_INCOMPATIBLE', `The pool ${what}. It was not touched.`, {
-    help: 'Open it with the release that made it, or a newer one.',
+    help: 'Open it with the release that created it, or a newer one.',
   })
 }

@@ -4,7 +4,7 @@
  * Invariants: space is handed out only when no entry of the table, whole or lost, can have it. An entry that was ever
  * used is never zeros, so that zeros are a loss. Once the medium has failed nothing is written.
  *
- * One owner; calls on one region must not overlap (the unit keeps a lock a region), calls on different ones may.
+ * One owner; calls on one region must not overlap (the unit keeps a lock for each region), calls on different regions may.
  */
 import { randomUUID } from 'node:crypto'
 import { CheckpointError, type Outcome } from '../errors.js'
@@ -23,22 +23,22 @@ export interface FormatOptions {
   maxRegions?: number
   /** Extents begin and end at multiples of it. Default 4096. */
   extentAlignment?: number
-  /** What the number of starts begins after. Default 0. */
+  /** The number of starts before this one. Default 0. */
   startsBefore?: bigint
-  /** It is made for a unit that opens it later: that one counts the first start, and nothing needs to be written back. */
+  /** A unit will open the pool later: it counts the first start then, and nothing needs to be written back now. */
   unserved?: boolean
 }
-/** What somebody may want to know while a pool is opened or in use. Must not throw. */
+/** Callbacks while a pool is opened or in use. They must not throw. */
 export interface PoolNotices {
-  /** One copy of a structure was written anew from the other. */
+  /** One copy of a structure was rewritten from the other. */
   mended?(what: string, because: string, record: RegionRecord | undefined): void
-  /** Nothing can be changed any more. */
+  /** From now on nothing can be changed. */
   failed?(error: unknown): void
 }
 /** A region that is in the table and cannot be served. */
 export interface DamagedRegion {
   slot: number
-  /** Absent where both copies of the entry are lost. */
+  /** Absent if both copies of the entry are lost. */
   record?: RegionRecord
   because: string
 }
@@ -66,10 +66,10 @@ export class Pool {
   #superblockCopies: CopyState
   /** More entries are being written. */
   #writingSlots: Promise<void> | undefined
-  /** Why nothing may be written to what was found, if so. */
+  /** Why nothing may be written to the pool; undefined if it may. */
   readonly #forbidden: string | undefined
   #failure: Error | undefined
-  /** Whether the unit before this one had stopped in order, with everything written back. */
+  /** Whether the unit before this one stopped gracefully, with everything written back. */
   readonly wasClean: boolean
 
   private constructor(medium: PoolMedium, contents: PoolContents, notices: PoolNotices) {
@@ -95,7 +95,7 @@ export class Pool {
   }
 
   /**
-   * Makes a pool of a medium that holds nothing worth keeping. The superblocks come last: before them it is no pool.
+   * Creates a pool on a medium that holds nothing worth keeping. The superblocks come last: without them it is not a pool.
    * @throws CheckpointError `INVALID_ARGUMENT` when it is too small
    */
   static async format(medium: PoolMedium, options: FormatOptions, notices: PoolNotices = {}): Promise<Pool> {
@@ -126,8 +126,8 @@ export class Pool {
   }
 
   /**
-   * Opens a pool and, unless it may only be read, counts the start durably and mends copies that are damaged or behind.
-   * Nothing is written before all was read. Regions that cannot be served are set apart: see {@link damaged}.
+   * Opens a pool and, unless it may only be read, counts the start durably and repairs copies that are damaged or behind.
+   * Nothing is written before everything has been read. Regions that cannot be served are set apart: see {@link damaged}.
    * @throws CheckpointError `POOL_DAMAGED`, `POOL_INCOMPATIBLE`
    */
   static async open(medium: PoolMedium, notices: PoolNotices = {}): Promise<Pool> {
@@ -158,14 +158,14 @@ export class Pool {
   get geometry(): Geometry {
     return this.#superblock.geometry
   }
-  /** Why it cannot be changed, if so. */
+  /** Why the pool cannot be changed; undefined if it can. */
   get readOnly(): string | undefined {
     const { failure } = this
     return failure === undefined ? this.#forbidden : `its medium failed: ${failure.message}`
   }
   /**
-   * The first write or sync of the medium that failed, in whatever part of the unit. Nobody knows what the medium holds
-   * since: nothing is changed, and nothing said to be durable, until a restart has read it.
+   * The first write or sync of the medium that failed, in any part of the unit. From then on nobody knows what the medium
+   * holds: nothing is changed, and nothing reported as durable, until a restart has read it.
    */
   get failure(): Error | undefined {
     return this.#failure ?? this.#medium.failure
@@ -185,7 +185,7 @@ export class Pool {
     const slot = this.#byName.get(name)
     return slot === undefined ? undefined : this.#slots[slot]?.record
   }
-  /** Why the region of that name cannot be served, if so. */
+  /** Why the region of that name cannot be served; undefined if it can. */
   damageOf(name: string): DamagedRegion | undefined {
     return this.damaged.find(({ record }) => record?.name === name)
   }
@@ -223,7 +223,7 @@ export class Pool {
     if (slot === undefined) {
       this.#space.release(extents)
       throw new CheckpointError('POOL_FULL', `All ${this.geometry.slots} entries of the region table are in use.`, {
-        help: 'Delete regions, or make a pool with a larger table (--max-regions).',
+        help: 'Delete regions, or create a pool with a larger table (--max-regions).',
         details: { maxRegions: this.geometry.slots },
       })
     }
@@ -245,7 +245,7 @@ export class Pool {
     try {
       await allEnded(extents.map((extent) => this.#medium.zero(extent.offset, extent.length)))
     } catch (error) {
-      // Space that nobody has: there is no region of it.
+      // The space belongs to nobody: there is no region in it.
       throw undo(error, 'none')
     }
     try {
@@ -293,9 +293,9 @@ export class Pool {
   }
 
   /**
-   * Brings what a region holds from the medium into memory. What cannot be read is tried once more; then the region is set
+   * Brings a region's content from the medium into memory. An unreadable block is tried once more; then the region is set
    * apart.
-   * @returns why, if so
+   * @returns why, if it is
    */
   async load(record: RegionRecord): Promise<DamagedRegion | undefined> {
     for (const { offset, length } of record.extents) {
@@ -401,7 +401,7 @@ export class Pool {
     })
   }
 
-  /** @param outcome an entry that was being written may be found by the next start, whatever was answered */
+  /** @param outcome of the change: the next start may find an entry that was being written, whatever was answered */
   #failed(error: unknown, outcome: Outcome): unknown {
     this.#failure ??= error instanceof Error ? error : new Error(String(error))
     this.#notices.failed?.(error)
@@ -409,14 +409,14 @@ export class Pool {
   }
 }
 
-/** As Promise.all, but what fails is told when all have ended: nothing of them happens later. */
+/** Like Promise.all, but it rejects only when all have settled, so that none of them has effects later. */
 async function allEnded(promises: readonly Promise<void>[]): Promise<void> {
   for (const ended of await Promise.allSettled(promises)) if (ended.status === 'rejected') throw ended.reason
 }
 
 export function regionDamaged(name: string, { slot, because }: DamagedRegion): CheckpointError {
   return new CheckpointError('REGION_DAMAGED', `Region "${name}" (entry ${slot}) cannot be served: ${because}.`, {
-    help: 'The other regions are served. See to the medium and restart the unit, or restore the pool from a copy.',
+    help: 'The other regions are served. Check the medium and restart the unit, or restore the pool from a copy.',
     details: { slot },
   })
 }
@@ -424,7 +424,7 @@ export function regionDamaged(name: string, { slot, because }: DamagedRegion): C
 export function entryLost({ slot, because }: DamagedRegion, consequence: string): CheckpointError {
   return new CheckpointError(
     'POOL_DAMAGED',
-    `Entry ${slot} of the region table is lost (${because}), with a region that nobody can name; ${consequence}.`,
+    `Entry ${slot} of the region table is lost (${because}), and with it a region of unknown name; ${consequence}.`,
     {
       help: 'The other regions are served. Restore the pool from a copy, or move the regions to another pool.',
       details: { slot },
@@ -432,7 +432,7 @@ export function entryLost({ slot, because }: DamagedRegion, consequence: string)
   )
 }
 
-/** What does not fit an entry is refused before anything is written. */
+/** Refuses, before anything is written, what does not fit into an entry. */
 function malformed(error: unknown): CheckpointError {
   return new CheckpointError('INVALID_ARGUMENT', error instanceof Error ? error.message : String(error), {
     cause: error,

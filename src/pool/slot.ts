@@ -1,6 +1,6 @@
 /**
  * An entry of the region table: one region, or free. Two copies, one block each. The unit writes it, and clients read it
- * by RDMA and parse it with this code; so it needs bytes only, and trusts none of them.
+ * by RDMA and parse it with this code. So the code needs bytes only, and trusts none of them.
  */
 import { slotBytes } from './geometry.js'
 import {
@@ -44,7 +44,7 @@ export interface SavedCursor {
 }
 export interface RegionOwner {
   identity: string
-  /** SHA-256 of the secret that the owner was given; the tables are readable by every client. */
+  /** SHA-256 of the owner's secret, because every client can read the tables. */
   secretHash: Uint8Array
   sinceMs: number
 }
@@ -104,7 +104,7 @@ const flagOwned = 1
 const cursorBytes = 56
 const extentBytes = 16
 
-/** @param record none for a free entry */
+/** @param record undefined for a free entry */
 export function encodeSlot(pool: string, slot: number, generation: bigint, record: RegionRecord | undefined): Buffer {
   const block = Buffer.alloc(slotBytes)
   block.write(slotMagic, 0, 'latin1')
@@ -175,7 +175,7 @@ export function looksUsed(block: Uint8Array): boolean {
   return bytes.toString('latin1', 0, slotMagic.length) === slotMagic && bytes.readUInt16LE(at.state) === stateUsed
 }
 
-/** Of two copies the one that counts: valid, and of the higher generation. Nothing when both are bad. */
+/** The copy that counts: valid, and with the higher generation. Undefined if both are bad. */
 export function newestCopy(a: ParsedSlot, b: ParsedSlot): { slot: ValidSlot; copy: 0 | 1 } | undefined {
   if (a.state === 'bad') return b.state === 'bad' ? undefined : { slot: b, copy: 1 }
   if (b.state === 'bad') return { slot: a, copy: 0 }

@@ -9,8 +9,8 @@ const mediumKinds = ['memory', 'file', 'devdax'] as const
 export type MediumKind = (typeof mediumKinds)[number]
 
 /**
- * Three words of feature bits. A compatible one may be ignored; with an unknown read-only-compatible one a pool may be
- * read and not changed; with an unknown incompatible one it may not be opened.
+ * Three words of feature bits. An unknown compatible bit may be ignored. With an unknown read-only-compatible bit a pool may be
+ * read but not changed. With an unknown incompatible bit it must not be opened.
  */
 export interface Features {
   compatible: bigint
@@ -21,14 +21,14 @@ export interface Features {
 export const knownFeatures: Features = { compatible: 0n, readOnlyCompatible: 0n, incompatible: 0n }
 
 export interface Superblock {
-  /** Raised at each writing of a superblock; the valid copy with the higher one counts. */
+  /** Raised each time a superblock is written; the valid copy with the higher one counts. */
   generation: bigint
   /** How often a unit was started on this pool: the unit's generation. */
   starts: bigint
   id: string
   features: Features
   medium: MediumKind
-  /** The last unit stopped in order and had written back everything. */
+  /** The last unit stopped gracefully and had written back everything. */
   clean: boolean
   createdMs: number
   /** Entries of the table, from the first on, that have been written: none of them is ever zeros again. */

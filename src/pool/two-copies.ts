@@ -1,20 +1,20 @@
 /**
- * Writing a structure that is kept twice. The copy with the lower generation is written and made durable first, then the
- * other one; so at any moment of a crash one whole copy is there, old or new, and once the write has been answered
- * either copy alone tells it.
+ * Writes a structure that has two copies. The copy with the lower generation is written and made durable first, then the
+ * other one. So a crash at any moment leaves one whole copy, old or new, and once the write has been acknowledged,
+ * either copy alone has it.
  */
 import type { FlushGroup } from './flush-group.js'
 import type { PoolMedium } from './medium.js'
 
 export interface CopyState {
-  /** Of the newer copy. */
+  /** The generation of the newer copy. */
   generation: bigint
   newest: 0 | 1
 }
 
 /**
  * @param offsets of the two copies
- * @param encode the structure as it stands in that copy with that generation
+ * @param encode encodes the structure for that copy with that generation
  * @returns the state after it
  */
 export async function writeBoth(
@@ -43,7 +43,7 @@ async function writeOne(
   try {
     await flushes.flush(offset, block.length)
   } catch (error) {
-    // Readers by RDMA shall see what the unit answers for.
+    // Readers by RDMA must see what the unit acknowledges.
     medium.write(offset, old)
     throw error
   }

@@ -234,7 +234,7 @@ describe('the command line', () => {
     [
       'HTTP/2',
       () => createHttp2Server((_, answer) => answer.writeHead(404).end('not here')),
-      /PROTOCOL_VIOLATION: .*another program.*404/,
+      /PROTOCOL_VIOLATION: .*program other than a unit.*404/,
     ],
     [
       'neither',

@@ -143,7 +143,7 @@ describe('a file that is not a whole pool is refused, says why, and stays as it 
       'a pool cut short',
       (image) => image.subarray(0, 3 * MiB),
       'POOL_DAMAGED',
-      /4194304 bytes, and the medium has 3145728/,
+      /4194304 bytes, but the medium has 3145728/,
     ],
     ['both superblocks damaged', (image) => smash(image, 0, 4096), 'POOL_DAMAGED', /superblock B has checksum/],
     [

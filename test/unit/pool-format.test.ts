@@ -159,7 +159,7 @@ describe('opening a pool', () => {
     expect(error.message).toMatch(/superblock A does not begin with "RDCPPOOL"/)
     expect((await refusal(new Uint8Array(100))).message).toMatch(/100 bytes/)
     expect((await refusal(new Uint8Array(poolBytes))).message).toMatch(
-      /both superblocks are zeros. Its making was not finished/,
+      /both superblocks are zeros. The pool was never created completely/,
     )
   })
 
@@ -167,7 +167,7 @@ describe('opening a pool', () => {
     const { medium } = await madePool()
     const error = await refusal(medium.image.subarray(0, poolBytes - 4096))
     expect(error.code).toBe('POOL_DAMAGED')
-    expect(error.message).toMatch(/262144 bytes, and the medium has 258048/)
+    expect(error.message).toMatch(/262144 bytes, but the medium has 258048/)
   })
 
   it('sets a region apart whose entry is lost in both copies, serves the others, and lets nothing be made over it', async () => {
@@ -305,8 +305,8 @@ describe('opening a pool', () => {
         { extents: [{ offset: a!.extents[0]!.offset + 4096, length: 12288 }] },
         /entries 0 and 1 of the region table overlap/,
       ],
-      [{ extents: [{ offset: 4096, length: 12288 }] }, /outside of the data area/],
-      [{ extents: [{ offset: poolBytes - 4096, length: 12288 }] }, /outside of the data area/],
+      [{ extents: [{ offset: 4096, length: 12288 }] }, /outside the data area/],
+      [{ extents: [{ offset: poolBytes - 4096, length: 12288 }] }, /outside the data area/],
       [{ extents: [{ offset: b!.extents[0]!.offset + 1, length: 12288 }] }, /not aligned/],
       [{ bytes: 4000 }, /4000 bytes in extents of 12288/],
       [{ bytes: 12289 }, /12289 bytes in extents of 12288/],
