@@ -102,6 +102,7 @@ test.runIf(process.env.RC_LONG === '1')(
       ])
       early.push(...found)
       processes += 10
+      if (processes % 100 === 0) console.log(`${processes} processes so far, ${early.length} ended early`)
     }
     console.log(`${processes} processes, ${early.length} ended early: ${early}`)
     expect(early).toEqual([])

@@ -82,6 +82,7 @@ test(
           // No owner is awaited any more by then.
           await new Promise((resolve) => setTimeout(resolve, 3500))
           expect([primaries.changes, standbys.changes], `restart ${restart}`).toEqual([[], []])
+          if (restart % 10 === 9) console.log(`${pairs * (restart + 1)} owners kept their regions so far`)
         }
         expect(primaries.epochs).toEqual(before)
         for (const { child } of [primaries, standbys]) {

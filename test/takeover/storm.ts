@@ -72,7 +72,7 @@ export async function storm(options: StormOptions): Promise<StormReport> {
         },
         // Longer where the machine is emulated; but shorter than the longest pulse, or nobody would ever be lost by them.
         silenceMs: Number(process.env.RC_SILENCE_MS ?? (dataTransport === 'verbs' ? 500 : 200)),
-        patienceMs: dataTransport === 'verbs' ? 300_000 : 60_000,
+        patienceMs: dataTransport === 'verbs' ? 300_000 : 180_000,
         data: dataTransport === 'verbs' ? dataHost : undefined,
       })
       await season.run(report)

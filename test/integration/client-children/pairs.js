@@ -14,7 +14,7 @@ for (let number = 0; number < Number(count); number++) {
     timeoutMs: 300_000,
     async onPrimary({ state = { n: 0 }, log, signal }) {
       for (; !signal.aborted; await sleep(20)) {
-        await log.append({ n: ++state.n })
+        await log.append({ n: ++state.n }, { timeoutMs: 300_000 })
         if (state.n % 10 === 0) process.send({ number, alive: true })
       }
     },
