@@ -29,7 +29,7 @@ Status notifyServiceManager(std::string_view address, std::string_view state) {
   if (!socket) return Error{ErrorCode::systemError, "No socket to the service manager could be made.", errno};
   const ssize_t sent = ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
                                 reinterpret_cast<const sockaddr*>(&to), length);
-  if (sent < 0) return Error{ErrorCode::systemError, "The service manager could not be told.", errno};
+  if (sent < 0) return Error{ErrorCode::systemError, "Cannot notify the service manager.", errno};
   return {};
 }
 

@@ -102,10 +102,10 @@ Result<std::unique_ptr<PoolFile>> PoolFile::open(const std::string& path, std::u
 // ever write it: the cache is dropped, so that what is read is what the medium holds.
 Status PoolFile::settle() {
   if (auto synced = sync(); !synced) {
-    return Error{
-        ErrorCode::mediumFailed,
-        synced.error().message + "; what an earlier unit wrote last and was not told to be durable may be lost",
-        synced.error().systemError};
+    return Error{ErrorCode::mediumFailed,
+                 synced.error().message +
+                     "; the last writes of an earlier unit may be lost, unless they were acknowledged as durable",
+                 synced.error().systemError};
   }
   // Advice: where it is not taken, the file system reads past its cache by direct I/O, or has no such failure.
   (void)io_->dropCache(fd_.get());
@@ -134,7 +134,7 @@ Result<std::unique_ptr<PoolFile>> PoolFile::create(const std::string& path, std:
     file.reset(new PoolFile(path, std::move(io)));
     if (made < 0) return file->failure("could not create the pool", -made);
     file->fd_.reset(made);
-    // From here on, until the lock is had, another process may take the empty file for its own and lock it first.
+    // From here until the lock is taken, another process may take the empty file for its own and lock it first.
     if (auto locked = file->lock(); !locked) return locked.error();
     file->tryDirect();
   }
@@ -201,7 +201,7 @@ void PoolFile::tryDirect() {
   direct_ = io_->setFlags(fd_.get(), O_DIRECT) == 0;
 }
 
-// A file system may take the flag and refuse the transfer. Several threads may be told so at once: the flag is off
+// A file system may take the flag and refuse the transfer. This may happen to several threads at once: the flag is off
 // before direct_ is, so that a transfer that began with direct_ off has no excuse.
 bool PoolFile::fallBackToBuffered(int error, bool direct) {
   if (error != EINVAL || !direct) return false;

@@ -118,7 +118,7 @@ Status PeerConnection::receive(fabric::ConstBytes message) {
          Farewell::none);
     return {};
   }
-  if (stage_ != Stage::proving) return failure(ErrorCode::protocolViolation, "a message that nobody asked for");
+  if (stage_ != Stage::proving) return failure(ErrorCode::protocolViolation, "an unexpected message");
   return connecting_ ? useOffer(message) : useProof(message);
 }
 

@@ -277,7 +277,7 @@ Status Link::admit(PeerConnection& connection, bool taking) {
   // Of what the partner has begun, the newest counts.
   for (const Connection& other : all()) {
     if (other.get() == &connection || other->connecting() || !other->proved()) continue;
-    other->fail({ErrorCode::exists, "the partner has begun anew", 0}, PeerConnection::Farewell::tell);
+    other->fail({ErrorCode::exists, "the partner has started again", 0}, PeerConnection::Farewell::tell);
   }
   if (outgoing_ && context_.bootId < connection.partner()) {
     outgoing_->fail({ErrorCode::exists, "the partner's connection is preferred", 0}, PeerConnection::Farewell::tell);

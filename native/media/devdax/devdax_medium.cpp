@@ -103,7 +103,7 @@ Result<std::unique_ptr<Medium>> openDevdaxMedium(const std::string& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd) return failed(path, "could not be opened", errno);
   struct stat device {};
-  if (::fstat(fd.get(), &device) != 0) return failed(path, "could not be looked at", errno);
+  if (::fstat(fd.get(), &device) != 0) return failed(path, "could not be examined", errno);
   const std::string sysfs = sysfsOf(device);
   if (!S_ISCHR(device.st_mode) || !isDax(sysfs)) {
     return Error{ErrorCode::invalidArgument,
