@@ -135,6 +135,19 @@ export class CheckpointError extends Error {
     }
   }
 
+  /** The same error for a call that may have done something else; this one is its cause. @internal */
+  withOutcome(outcome: Outcome): CheckpointError {
+    if (this.outcome === outcome) return this
+    const { code, message, retryable, help, details } = this
+    return new CheckpointError(code, message, {
+      cause: this,
+      outcome,
+      retryable,
+      ...(help === undefined ? {} : { help }),
+      ...(details === undefined ? {} : { details }),
+    })
+  }
+
   get [Symbol.toStringTag](): string {
     return 'Error'
   }

@@ -6,15 +6,7 @@ import { CheckpointError, type Outcome } from './errors.js'
 
 /** The same error with that outcome; errors of other classes pass unchanged. */
 export function withOutcome(cause: unknown, outcome: Outcome): unknown {
-  if (!(cause instanceof CheckpointError) || cause.outcome === outcome) return cause
-  const { code, message, retryable, help, details } = cause
-  return new CheckpointError(code, message, {
-    cause,
-    outcome,
-    retryable,
-    ...(help === undefined ? {} : { help }),
-    ...(details === undefined ? {} : { details }),
-  })
+  return cause instanceof CheckpointError ? cause.withOutcome(outcome) : cause
 }
 
 /**

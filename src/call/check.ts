@@ -5,12 +5,12 @@
 import { isUint8Array } from 'node:util/types'
 import { CheckpointError } from '../errors.js'
 import type { CallOptions, Size } from '../types.js'
+import { textLimits } from './limits.js'
 
 /** Returns what it was given, if that will do. `what` names it in the message. */
 export type Check<T> = (value: unknown, what: string) => T
 
 export const defaultTimeoutMs = 30_000
-const maxNameBytes = 255
 const maxShown = 60
 
 /** @param cause what went wrong when the argument was looked at */
@@ -121,7 +121,7 @@ export function sizeFrom(least: number): Check<Size> {
 
 /** The name of a region, an owner or a pair: 1 to 255 bytes of well-formed UTF-8, without NUL. */
 export function name(value: unknown, what: string): string {
-  return boundedText(value, what, 1, maxNameBytes)
+  return boundedText(value, what, 1, textLimits.nameBytes)
 }
 
 /** A text of so many bytes of well-formed UTF-8, without NUL. */

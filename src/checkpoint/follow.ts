@@ -1,5 +1,5 @@
 /** Following a log: checkpoints as they are written, by one-sided reads at a pace that adapts to the writer's. */
-import { unwatchAbort, watchAbort } from '../abort-watch.js'
+import { unwatchAbort, watchAbort } from '../call/abort-watch.js'
 import { holdsProcess } from '../call/hold.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { pause } from '../call/timer.js'

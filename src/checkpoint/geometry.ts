@@ -2,7 +2,9 @@
  * Where things lie in a region of checkpoints: a pure function of the region's size, so that a region full of zeros is an
  * empty log. docs/checkpoint-format.md is the specification. Places of records count in cells of 128 bytes.
  */
+
 import { CheckpointError } from '../errors.js'
+import type { RegionMode } from '../types.js'
 
 export const cellBytes = 128
 export const recordHeaderBytes = 128
@@ -134,4 +136,9 @@ function requireSize(regionBytes: number): void {
     `A region for checkpoints has at least ${minimumRegionBytes} bytes, and this one has ${regionBytes}.`,
     { help: 'Delete the region and create it larger, or with mode raw if it is not meant for checkpoints.' },
   )
+}
+
+/** @throws CheckpointError `REGION_TOO_SMALL` where a region of that size could never hold one checkpoint */
+export function requireRoom(mode: RegionMode, bytes: number): void {
+  if (mode !== 'raw') geometryOf(mode, bytes)
 }

@@ -1,5 +1,16 @@
 /** What the calls of logs and readers take, and the check of each. */
-import { abortSignal, type Check, callable, invalid, show, toSize, uint64, wholeNumber } from '../call/check.js'
+import {
+  abortSignal,
+  boundedText,
+  type Check,
+  callable,
+  invalid,
+  show,
+  toSize,
+  uint64,
+  wholeNumber,
+} from '../call/check.js'
+import { textLimits } from '../call/limits.js'
 import { callFields, durability } from '../call/options.js'
 import { asOptions, needed, nested, shape } from '../call/shape.js'
 import type { CallOptions, Cursor, Size, WriteOptions } from '../types.js'
@@ -87,4 +98,9 @@ export const followOptions = shape<FollowOptions>({
 function yesOrNo(value: unknown, what: string): boolean {
   if (typeof value === 'boolean') return value
   throw invalid(`${what} is true or false, not ${show(value)}.`)
+}
+
+/** The name under which a cursor is saved. */
+export function cursorName(value: unknown, what = 'The name of a cursor'): string {
+  return boundedText(value, what, 1, textLimits.cursorNameBytes)
 }

@@ -1,6 +1,6 @@
 /** Reading the checkpoints of a region, by one-sided reads only. */
 import { holdsProcess } from '../call/hold.js'
-import { cursorName, takeCall } from '../call/options.js'
+import { takeCall } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import type { CallOptions, Cursor } from '../types.js'
@@ -15,6 +15,7 @@ import { layoutForReading } from './layout.js'
 import { type Gap, type LogView, newestKept, type Survey } from './log-view.js'
 import { outrun } from './missing.js'
 import {
+  cursorName,
   type FollowOptions,
   followOptions,
   type LatestOptions,

@@ -27,13 +27,6 @@ export function writesLostError(what: string): CheckpointError {
   )
 }
 
-export function timedOutError(transfer: Transfer): CheckpointError {
-  return new CheckpointError('TIMEOUT', `${transfer.what} had no answer within its deadline.`, {
-    outcome: transfer.outcome,
-    retryable: true,
-  })
-}
-
 export function bereftError(transfer: Transfer): CheckpointError {
   return new CheckpointError(
     'INVALID_ARGUMENT',
@@ -62,18 +55,6 @@ export function connectionLostError(
       help: 'Check that the unit runs and can be reached. The client goes on trying; the same call may succeed later.',
     },
   )
-}
-
-/** The same error for another call, with what that call may have done. */
-export function retold(error: CheckpointError, outcome: 'none' | 'unknown'): CheckpointError {
-  const { code, message, retryable, help, details } = error
-  return new CheckpointError(code, message, {
-    cause: error,
-    outcome,
-    retryable,
-    ...(help === undefined ? {} : { help }),
-    ...(details === undefined ? {} : { details }),
-  })
 }
 
 /** A unit that was restarted meanwhile knows the new owner and no longer that it was taken from us. */

@@ -3,12 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import { unitAddresses } from '../address.js'
-import { checkName, invalid, requireNotAborted, timeoutOf, wholeNumber } from '../call/check.js'
+import { Call } from '../call/call.js'
+import { checkName, invalid, requireNotAborted, wholeNumber } from '../call/check.js'
 import { held, holdsProcess } from '../call/hold.js'
-import { connectOptions, listOptions, openOptions, takeCall, takeCreate, watchOptions } from '../call/options.js'
+import { takeCall } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
-import { deadlineTimer, type Timer } from '../call/timer.js'
 import type { LogFinding, MendedMetadata } from '../checkpoint/index.js'
 import { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { ControlChannel } from '../control/channel.js'
@@ -38,6 +38,7 @@ import { EndpointChoice } from './endpoints.js'
 import { acquireEngine, type EngineLease } from './engine.js'
 import { InFlightBudget } from './in-flight-budget.js'
 import { OpenRegion } from './open-region.js'
+import { connectOptions, listOptions, openOptions, takeCreate, watchOptions } from './options.js'
 import { PollTurn } from './poll-turn.js'
 import { PoolTables } from './pool-tables.js'
 import { Region, RegionReader } from './region.js'
@@ -91,6 +92,7 @@ export async function connectWith(
     ...call
   } = take(connectOptions, options)
   requireNotAborted(call)
+  const connecting = new Call(`Connecting to ${address}`, call)
   const native = parts.native()
   if (transport === 'verbs') requireVerbs(native)
   const control = await parts.openControl(address, identity)
@@ -126,9 +128,9 @@ export async function connectWith(
   }
   client = new Client(core, engine)
   try {
-    const ms = timeoutOf(call)
-    const ready = session.ready(ms === Number.POSITIVE_INFINITY ? undefined : ms)
-    await abortable(ready, call, `Connecting to ${address}`)
+    const { timeoutMs } = connecting
+    const ready = session.ready(timeoutMs === Number.POSITIVE_INFINITY ? undefined : timeoutMs)
+    await connecting.race(ready)
     client.tellConnected()
     return client
   } catch (error) {
@@ -180,9 +182,9 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     checkName(name)
     const region = takeCreate(options)
     requireNotAborted(region)
-    const deadline = deadlineOf(region)
-    await this.#create(name, region, rest(region, deadline))
-    const opening = afterEffect(() => this.#open(name, 'WRITE', undefined, {}, rest(region, deadline)))
+    const call = new Call(`Creating region '${name}'`, region)
+    await this.#create(name, region, call.rest())
+    const opening = afterEffect(() => this.#open(name, 'WRITE', undefined, {}, call.rest()))
     return (await opening) as Region
   }
 
@@ -204,26 +206,25 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     options: OpenOptions & { mode?: 'read' | 'write' | 'takeOver'; create?: RegionOptions } = {},
   ): Promise<RegionReader> {
     checkName(name)
-    const call = take(openOptions, options)
-    const { mode = 'read', durability, lease = {}, create } = call
+    const { mode = 'read', durability, lease = {}, create, ...given } = take(openOptions, options)
     if (create !== undefined && mode === 'read') {
       throw invalid("create is for mode 'write' or 'takeOver': a region opened for reading has to be there.")
     }
-    requireNotAborted(call)
+    requireNotAborted(given)
+    const call = new Call(`Opening region '${name}'`, given)
     const openMode = openModes[mode]
-    const deadline = deadlineOf(call)
-    if (openMode === 'READ') return await this.#open(name, openMode, durability, lease, rest(call, deadline))
+    if (openMode === 'READ') return await this.#open(name, openMode, durability, lease, call.rest())
     let created = false
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.#open(name, openMode, durability, lease, rest(call, deadline))
+        return await this.#open(name, openMode, durability, lease, call.rest())
       } catch (error) {
         if (create === undefined || !isCode(error, 'REGION_NOT_FOUND') || attempt > 1) {
           throw created ? withOutcome(error, 'unknown') : error
         }
       }
       try {
-        await this.#create(name, create, rest(call, deadline))
+        await this.#create(name, create, call.rest())
         created = true
       } catch (error) {
         // Somebody was faster.
@@ -239,14 +240,13 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    */
   async deleteRegion(name: string, options?: CallOptions): Promise<void> {
     checkName(name)
-    const call = takeCall(options)
+    const call = new Call(`Deleting region '${name}'`, takeCall(options))
     this.#requireOpen()
-    const deadline = deadlineOf(call)
     const { session } = this.#core
     // By its id, so that the call can be repeated when its answer was lost: it deletes no later region of that name.
-    const { id } = await session.call('GetRegion', { name }, rest(call, deadline))
+    const { id } = await session.call('GetRegion', { name }, call.rest())
     try {
-      await session.call('DeleteRegion', { name, regionId: id }, rest(call, deadline))
+      await session.call('DeleteRegion', { name, regionId: id }, call.rest())
     } catch (error) {
       if (!isCode(error, 'REGION_NOT_FOUND')) throw error
     }
@@ -327,8 +327,12 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     this.#core.shared.account.end()
     this.#ended.abort()
     this.#closing ??= held(this.#close())
-    await orOver(this.#closing, call, () => {
-      for (const region of this.#regions) void region.close(0)
+    await new Promise<void>((resolve, reject) => {
+      const end = new Call('The close', call).onGivenUp(() => {
+        for (const region of this.#regions) void region.close(0)
+        resolve()
+      })
+      this.#closing?.then(resolve, reject).finally(end)
     })
   }
 
@@ -389,7 +393,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
         onClosed: () => this.#regions.delete(region),
       },
     )
-    const opening = region.open(call.signal, deadlineOf(call))
+    const opening = region.open(call)
     this.#opening.set(region, opening)
     try {
       await opening
@@ -442,55 +446,6 @@ function requireVerbs(native: NativeModule): void {
     native.verbsDevices()
   } catch (error) {
     throw fromNative(error)
-  }
-}
-
-function deadlineOf(call: CallOptions): number {
-  return performance.now() + timeoutOf(call)
-}
-
-/** Options for one of several calls that share a deadline. */
-function rest({ signal }: CallOptions, deadline: number): CallOptions {
-  if (signal !== undefined) requireNotAborted({ signal })
-  const timeoutMs = Math.max(1, deadline - performance.now())
-  return signal === undefined ? { timeoutMs } : { timeoutMs, signal }
-}
-
-/** Rejects when the signal aborts or the time is over; the promise itself goes on. */
-function abortable<T>(promise: Promise<T>, call: CallOptions, what: string): Promise<T> {
-  const { signal } = call
-  const timeoutMs = timeoutOf(call)
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(new CheckpointError('ABORTED', `${what} was aborted.`, { cause: signal?.reason }))
-    const timer = deadlineTimer(timeoutMs, () =>
-      reject(new CheckpointError('TIMEOUT', `${what} took longer than ${timeoutMs} ms.`, { retryable: true })),
-    )
-    signal?.addEventListener('abort', abort)
-    promise.then(resolve, reject).finally(() => {
-      timer?.cancel()
-      signal?.removeEventListener('abort', abort)
-    })
-  })
-}
-
-/** Resolves when the promise does, or the caller's time is over. */
-async function orOver(promise: Promise<void>, call: CallOptions, onOver: () => void): Promise<void> {
-  const { signal } = call
-  let timer: Timer | undefined
-  let over = () => {}
-  const patience = new Promise<void>((resolve) => {
-    over = () => {
-      onOver()
-      resolve()
-    }
-    timer = deadlineTimer(timeoutOf(call), over)
-    signal?.addEventListener('abort', over)
-  })
-  try {
-    await Promise.race([promise, patience])
-  } finally {
-    timer?.cancel()
-    signal?.removeEventListener('abort', over)
   }
 }
 

@@ -10,14 +10,16 @@
  *   last `onDown` says when native code has let go of everything.
  * - `failure` is set once and never changes.
  */
+import { Call } from '../call/call.js'
 import type { Secret } from '../call/printed.js'
 import { deadlineTimer } from '../call/timer.js'
 import type { Endpoint } from '../control/messages.js'
 import { CheckpointError, type ErrorCode, type Outcome } from '../errors.js'
 import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
+import type { CallOptions } from '../types.js'
 import { Backoff } from './backoff.js'
-import { connectionLostError, fencedError, lostToAnother, otherEpoch, retold } from './call-errors.js'
+import { connectionLostError, fencedError, lostToAnother, otherEpoch } from './call-errors.js'
 import type { Connection, ConnectionAccount } from './connection-account.js'
 import type { DataEndpoint, EndpointChoice } from './endpoints.js'
 import { passing } from './passing-errors.js'
@@ -121,26 +123,22 @@ export class DataConnection<T extends Opened> {
     this.#user = user
   }
 
-  /** Makes the first connection, trying again what may pass until the deadline. */
-  async open(signal: AbortSignal | undefined, deadline: number): Promise<void> {
+  /**
+   * Makes the first connection, trying again what may pass until the deadline.
+   * @param options checked ones
+   */
+  async open(options: CallOptions): Promise<void> {
     const opening = new Promise<void>((resolve, reject) => {
       this.#whenOpen = { resolve, reject }
     })
-    const call = `Opening ${this.what}`
     const outcome = this.#opener.changes ? 'unknown' : 'none'
-    const abort = () =>
-      this.end(new CheckpointError('ABORTED', `${call} was aborted.`, { cause: signal?.reason, outcome }))
-    signal?.addEventListener('abort', abort)
-    const now = performance.now()
-    const end = Math.min(deadline, now + Math.max(this.retryMs, attemptMs))
-    const late = () =>
-      this.end(
-        this.lastError === undefined
-          ? new CheckpointError('TIMEOUT', `${call} had no answer within its deadline.`, { outcome, retryable: true })
-          : connectionLostError(call, outcome, this.lastError),
-      )
-    const timer = deadlineTimer(end - now, late)
-    this.#brokenAt = now
+    const call = new Call(`Opening ${this.what}`, options, outcome)
+    call.deadline = Math.min(call.deadline, call.startedAt + Math.max(this.retryMs, attemptMs))
+    const end = call.onGivenUp((error) => {
+      const lost = error.code === 'TIMEOUT' && this.lastError !== undefined
+      this.end(lost ? connectionLostError(call.what, outcome, this.lastError) : error)
+    })
+    this.#brokenAt = call.startedAt
     void this.#connect()
     try {
       await opening
@@ -149,8 +147,7 @@ export class DataConnection<T extends Opened> {
       void this.close()
       throw error
     } finally {
-      timer?.cancel()
-      signal?.removeEventListener('abort', abort)
+      end()
     }
   }
 
@@ -203,7 +200,7 @@ export class DataConnection<T extends Opened> {
     this.#endPause?.()
     this.#user.onEnded(error)
     if (!this.#closing) this.channel?.close()
-    this.#whenOpen?.reject(error.outcome === 'none' && this.#openedInDoubt ? retold(error, 'unknown') : error)
+    this.#whenOpen?.reject(error.outcome === 'none' && this.#openedInDoubt ? error.withOutcome('unknown') : error)
     this.#whenOpen = undefined
   }
 

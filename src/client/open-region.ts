@@ -9,7 +9,9 @@
  * - `ended` aborts once: with the first reason to take no more calls.
  * - After `close` has resolved nothing of it is sent, and no call is without an answer.
  */
+import { unlessAborted } from '../call/call.js'
 import { requireNotAborted } from '../call/check.js'
+import { notDurableError } from '../call/not-durable.js'
 import { loggable } from '../call/printed.js'
 import { promised } from '../call/promised.js'
 import type { LogFinding, RegionReadAccess, RegionWriteAccess } from '../checkpoint/index.js'
@@ -27,7 +29,6 @@ import type {
   RegionMode,
   WriteOptions,
 } from '../types.js'
-import { retold } from './call-errors.js'
 import type { ClientCore } from './client-core.js'
 import type { DataConnection } from './data-connection.js'
 import { flat, type Interval } from './dirty-ranges.js'
@@ -35,7 +36,7 @@ import { NotDurable } from './not-durable.js'
 import { ownIntervals, ownVector, type RegionRange } from './ranges.js'
 import { ReaderAccess } from './reader-access.js'
 import { RegionClosing } from './region-closing.js'
-import { RegionControl, type SavedCursor, unlessAborted } from './region-control.js'
+import { RegionControl, type SavedCursor } from './region-control.js'
 import { type OpenedRegion, type OpenRequest, RegionOpener } from './region-opener.js'
 import { Transfer, type TransferUse } from './transfer.js'
 import { type QueueUser, TransferQueue } from './transfer-queue.js'
@@ -131,20 +132,16 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
    * Opens it at the unit, and makes the first connection.
    * @throws CheckpointError `NOT_DURABLE` where durable is to be the default and the pool cannot
    */
-  async open(signal: AbortSignal | undefined, deadline: number): Promise<void> {
-    await this.connection.open(signal, deadline)
+  async open(options: CallOptions): Promise<void> {
+    await this.connection.open(options)
     const { id, bytes, mode, onFull } = this.#opened.info
     Object.assign(this, { id, bytes: Number(bytes), mode, onFull })
     const { failure } = this.connection
     if (failure !== undefined) this.onEnded(failure)
     if (this.#durability !== 'durable' || this.connection.durablePromised) return
     await this.#queue.close(0)
-    const text = `Durable was asked of region '${this.name}', and its pool cannot keep it.`
-    throw new CheckpointError('NOT_DURABLE', text, {
-      // It has been opened, and closed again.
-      outcome: this.#writable ? 'unknown' : 'none',
-      help: "Use durability 'visible', or a unit whose pool is a file.",
-    })
+    // It has been opened, and closed again.
+    throw notDurableError(this.name, this.#writable ? 'unknown' : 'none')
   }
 
   // What it is
@@ -281,11 +278,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
 
   #requireDurable(): void {
     if (this.connection.durablePromised) return
-    throw new CheckpointError(
-      'NOT_DURABLE',
-      `Durable was asked of region '${this.name}', and its pool promises visible at most.`,
-      { help: "Use durability 'visible', or a unit whose pool is a file." },
-    )
+    throw notDurableError(this.name)
   }
 
   // For its log: RegionWriteAccess
@@ -372,7 +365,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
   /** @throws CheckpointError what calls are refused with, if they are */
   requireOpen(): void {
     const ended = this.connection.failure ?? this.#closing.reason
-    if (ended !== undefined) throw retold(ended, 'none')
+    if (ended !== undefined) throw ended.withOutcome('none')
   }
 
   /**

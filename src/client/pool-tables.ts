@@ -2,12 +2,13 @@
  * A unit's region table, read by RDMA: one read-only connection for each client, made at the first use. What is read is
  * parsed by the code that the unit itself uses.
  */
+import { Call } from '../call/call.js'
 import { Secret } from '../call/printed.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind } from '../native.js'
 import { toRegionInfo } from '../pool/region-info.js'
 import { newestCopy, parseSlot } from '../pool/slot.js'
-import type { RegionInfo } from '../types.js'
+import type { CallOptions, RegionInfo } from '../types.js'
 import { closedError } from './call-errors.js'
 import type { Opened, Opener } from './data-connection.js'
 import { NotDurable } from './not-durable.js'
@@ -43,24 +44,20 @@ export class PoolTables {
   }
 
   /** @throws CheckpointError `REGION_NOT_FOUND` when the entry holds another region, or none */
-  async read(
-    slot: number,
-    region: { name: string; id: string },
-    signal: AbortSignal | undefined,
-    deadline: number,
-  ): Promise<RegionInfo> {
-    const queue = await this.#ready(signal, deadline)
+  async read(slot: number, region: { name: string; id: string }, options: CallOptions): Promise<RegionInfo> {
+    const call = new Call(`Reading the metadata of region '${region.name}'`, options)
+    const queue = await this.#ready(call)
     for (let attempt = 0; attempt < maxTries; attempt++) {
       const tables = queue.connection.opened
       if (tables === undefined || slot >= tables.slots) break
       const { slotBytes, offsets } = tables
       const copies = [new Uint8Array(slotBytes), new Uint8Array(slotBytes)] as const
       const transfer = new Transfer(queue, {
-        what: `Reading the metadata of region '${region.name}'`,
+        what: call.what,
         kind: operationKind.read,
         offsets: offsets.map((offset) => offset + slot * slotBytes),
         buffers: copies,
-        options: { timeoutMs: deadline - performance.now(), ...(signal === undefined ? {} : { signal }) },
+        options: call.rest(),
         result: () => undefined,
         ours: true,
       })
@@ -89,15 +86,16 @@ export class PoolTables {
     await queue?.close(1)
   }
 
-  async #ready(signal: AbortSignal | undefined, deadline: number): Promise<TransferQueue<OpenedTables>> {
+  /** What several callers wait for is not ended by the signal of one. */
+  async #ready(call: Call): Promise<TransferQueue<OpenedTables>> {
     if (this.#queue !== undefined && this.#queue.connection.failure === undefined) return this.#queue
-    this.#opening ??= this.#open(deadline).finally(() => {
+    this.#opening ??= this.#open(call.rest()).finally(() => {
       this.#opening = undefined
     })
-    return await orAborted(this.#opening, signal)
+    return await call.race(this.#opening)
   }
 
-  async #open(deadline: number): Promise<TransferQueue<OpenedTables>> {
+  async #open({ timeoutMs }: CallOptions): Promise<TransferQueue<OpenedTables>> {
     const session = this.#session
     const opener: Opener<OpenedTables> = {
       changes: false,
@@ -123,22 +121,11 @@ export class PoolTables {
     if (this.#closed) throw closedError(opener.what)
     this.#openingQueue = queue
     try {
-      await queue.connection.open(undefined, deadline)
+      await queue.connection.open(timeoutMs === undefined ? {} : { timeoutMs })
     } finally {
       this.#openingQueue = undefined
     }
     this.#queue = queue
     return queue
   }
-}
-
-/** What several callers wait for is not ended by the signal of one. */
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise
-  return new Promise((resolve, reject) => {
-    const abort = () =>
-      reject(new CheckpointError('ABORTED', 'Reading metadata was aborted.', { cause: signal.reason }))
-    signal.addEventListener('abort', abort)
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
 }

@@ -1,6 +1,5 @@
 /** What an open region asks of its unit besides moving bytes: its entry in the tables, cursors, notes. */
-import { unwatchAbort, watchAbort } from '../abort-watch.js'
-import { timeoutOf } from '../call/check.js'
+import { unlessAborted } from '../call/call.js'
 import type { CheckpointError } from '../errors.js'
 import type { CallOptions, RegionInfo } from '../types.js'
 import type { ClientCore } from './client-core.js'
@@ -24,8 +23,7 @@ export class RegionControl {
 
   /** Read from the pool's tables by RDMA. */
   metadata({ slot, info }: OpenedRegion, options: CallOptions): Promise<RegionInfo> {
-    const deadline = performance.now() + timeoutOf(options)
-    return this.#core.tables.read(slot, info, options.signal, deadline)
+    return this.#core.tables.read(slot, info, options)
   }
 
   async saveCursor(
@@ -57,14 +55,4 @@ export class RegionControl {
   giveUp(reason: CheckpointError): void {
     this.#givenUp.abort(reason)
   }
-}
-
-/** The same promise, unless the signal aborts first: then it rejects with the reason of that. */
-export function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const call = { onAbort: () => reject(signal.reason) }
-    if (signal.aborted) call.onAbort()
-    else watchAbort(signal, call)
-    promise.then(resolve, reject).finally(() => unwatchAbort(signal, call))
-  })
 }

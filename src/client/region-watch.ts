@@ -1,8 +1,9 @@
 /** The life of a region as the unit tells it: one stream of the control plane, made again where it broke. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { unlessAborted } from '../call/call.js'
 import { loggable } from '../call/printed.js'
 import { eventTypeOf } from '../control/region-message.js'
-import { CheckpointError, type ErrorCode } from '../errors.js'
+import type { CheckpointError, ErrorCode } from '../errors.js'
 import { fromNative } from '../native-error.js'
 import type { RegionEvent } from '../types.js'
 import { Backoff } from './backoff.js'
@@ -58,7 +59,7 @@ export async function* watchRegion(
       const signal = AbortSignal.any([attempt.signal, ended])
       let timer: NodeJS.Timeout | undefined
       try {
-        id = await unlessAborted(session.ready(), ended)
+        id = await unlessAborted(ended, session.ready())
         timer = setTimeout(stands, goodMs)
         timer.unref()
         const request = { session: id, name, ...(since === undefined ? {} : { sinceRevision: since }) }
@@ -93,12 +94,4 @@ export async function* watchRegion(
   } finally {
     account.gone(stream)
   }
-}
-
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(new CheckpointError('ABORTED', 'The watch has ended.'))
-    signal.addEventListener('abort', abort)
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
 }

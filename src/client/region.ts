@@ -1,4 +1,5 @@
 /** The user's face of an open region: it checks arguments, and {@link OpenRegion} does the rest. */
+import { unlessAborted } from '../call/call.js'
 import { checkBytes, checkRange, invalid, mustBeCopied, toSize } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
 import { takeCall, takeWrite } from '../call/options.js'
@@ -23,7 +24,6 @@ import type {
 } from '../types.js'
 import type { OpenRegion } from './open-region.js'
 import { newBytes, oneOrMore, takeIntervals, takeVector } from './ranges.js'
-import { unlessAborted } from './region-control.js'
 
 const nothing: readonly never[] = []
 

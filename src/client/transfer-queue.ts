@@ -12,7 +12,7 @@
 import type { CheckpointError } from '../errors.js'
 import { type NativeDataChannel, operationKind, postFlag } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
-import { bereftError, closedError, connectionLostError, retold, timedOutError, writesLostError } from './call-errors.js'
+import { bereftError, closedError, connectionLostError, writesLostError } from './call-errors.js'
 import {
   bounded,
   type ConnectionContext,
@@ -113,7 +113,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
   submit(transfer: Transfer): void {
     const ended = this.refusalOf(transfer.use)
     if (ended !== undefined) {
-      transfer.fail(retold(ended, 'none'))
+      transfer.reject(ended.withOutcome('none'))
       return
     }
     this.#context.deadlines.watch(transfer.deadline)
@@ -127,7 +127,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     if (this.#refusal !== undefined || this.connection.failure !== undefined) return
     this.#refusal = reason
     for (const transfer of new Set(this.unanswered())) {
-      if (transfer.use === 'look') transfer.giveUp(retold(reason, transfer.outcome))
+      if (transfer.use === 'look') transfer.giveUp(reason.withOutcome(transfer.outcome))
     }
   }
 
@@ -182,7 +182,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
       const end = disconnected ? Math.min(deadline, connection.waitsUntil(startedAt)) : deadline
       if (end > now) next = Math.min(next, end)
       else if (disconnected) transfer.giveUp(connectionLostError(what, outcome, connection.lastError))
-      else transfer.giveUp(timedOutError(transfer))
+      else transfer.giveUp(transfer.lateError())
     }
     return next
   }
@@ -211,7 +211,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     const error = writesLostError(this.connection.what)
     const waiting = this.#queue.map(({ transfer }) => transfer)
     const lost = this.#notDurable.onRestart(waiting, (transfer) =>
-      this.#fail(transfer, retold(error, transfer.outcome)),
+      this.#fail(transfer, error.withOutcome(transfer.outcome)),
     )
     if (lost) this.#user.onWritesLost?.(error)
   }
@@ -253,7 +253,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
   }
 
   onEnded(error: CheckpointError): void {
-    for (const transfer of new Set(this.unanswered())) this.#fail(transfer, retold(error, transfer.outcome))
+    for (const transfer of new Set(this.unanswered())) this.#fail(transfer, error.withOutcome(transfer.outcome))
     this.#queue = []
     this.#context.budget.leave(this)
     this.#context.deadlines.leave(this)
@@ -324,7 +324,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
 
   #fail(transfer: Transfer, error: CheckpointError): void {
     if (transfer.settled) return
-    transfer.fail(error)
+    transfer.reject(error)
     this.onAbandoned(transfer)
   }
 

@@ -9,10 +9,8 @@
  * - It holds the process until it is settled, unless it is a step of the log: those hold by the calls that they are made for,
  *   and go on after they were given up.
  */
-import { type Abortable, unwatchAbort, watchAbort } from '../abort-watch.js'
-import { timeoutOf } from '../call/check.js'
-import { hold, release } from '../call/hold.js'
-import { CheckpointError } from '../errors.js'
+import { QueuedCall } from '../call/call.js'
+import type { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
 import type { CallOptions } from '../types.js'
 import type { Interval } from './dirty-ranges.js'
@@ -52,9 +50,8 @@ export interface TransferRequest {
   readonly ours?: boolean
 }
 
-export class Transfer implements Abortable {
+export class Transfer extends QueuedCall<unknown> {
   readonly owner: TransferOwner
-  readonly what: string
   readonly kind: number
   readonly until: number
   readonly offsets: readonly number[]
@@ -65,18 +62,12 @@ export class Transfer implements Abortable {
   /** Of all buffers. */
   readonly bytes: number
   readonly flushRanges: readonly number[] | undefined
-  /** On performance.now()'s clock, as is the deadline: Infinity for none. */
-  readonly startedAt = performance.now()
-  readonly deadline: number
-  readonly signal: AbortSignal | undefined
   readonly use: TransferUse
   readonly ours: boolean
-  readonly promise: Promise<unknown>
   /** Something of it may have reached a unit. */
   posted = false
   /** On all connections: what native code may still refer to. */
   piecesInFlight = 0
-  settled = false
   succeeded = false
   /** How it became durable, as the unit answered. */
   method = 0
@@ -87,14 +78,11 @@ export class Transfer implements Abortable {
   /** Some of what it took was written by calls that have been answered, so it cannot bring that back by itself. */
   carriesEarlierWrites = false
   readonly #result: (method: number) => unknown
-  #resolve!: (value: unknown) => void
-  #reject!: (error: CheckpointError) => void
 
   constructor(owner: TransferOwner, request: TransferRequest) {
-    const { buffers, options, use = 'call' } = request
-    const { signal } = options
+    const { what, buffers, options, use = 'call' } = request
+    super(what, options, use !== 'log')
     this.owner = owner
-    this.what = request.what
     this.kind = request.kind
     this.until = request.until ?? operationUntil.placed
     this.offsets = request.offsets
@@ -102,17 +90,9 @@ export class Transfer implements Abortable {
     this.lengths = buffers.map((buffer) => buffer.byteLength)
     this.bytes = this.lengths.reduce((sum, length) => sum + length, 0)
     this.flushRanges = request.flushRanges
-    this.deadline = this.startedAt + timeoutOf(options)
-    this.signal = signal
     this.use = use
     this.ours = request.ours ?? false
     this.#result = request.result
-    this.promise = new Promise<unknown>((resolve, reject) => {
-      this.#resolve = resolve
-      this.#reject = reject
-    })
-    if (signal !== undefined) watchAbort(signal, this)
-    if (use !== 'log') hold()
   }
 
   /** Some of its memory is gone: it was transferred to a worker, or cloned away. */
@@ -125,7 +105,7 @@ export class Transfer implements Abortable {
   }
 
   /** Outcome of a failure from here on. */
-  get outcome(): 'none' | 'unknown' {
+  override get outcome(): 'none' | 'unknown' {
     return this.posted && this.kind !== operationKind.read ? 'unknown' : 'none'
   }
 
@@ -139,42 +119,24 @@ export class Transfer implements Abortable {
     return ranges
   }
 
-  onAbort(): void {
-    this.giveUp(
-      new CheckpointError('ABORTED', `${this.what} was aborted.`, {
-        cause: this.signal?.reason,
-        outcome: this.outcome,
-      }),
-    )
+  override onAbort(): void {
+    this.giveUp(this.abortedError())
   }
 
   /** Rejects now; what is in flight stays in flight. */
   giveUp(error: CheckpointError): void {
     if (this.settled) return
-    this.fail(error)
+    this.reject(error)
     this.owner.onAbandoned(this)
   }
 
   succeed(): void {
     if (this.settled) return
-    this.#settle()
     this.succeeded = true
     try {
-      this.#resolve(this.#result(this.method))
+      this.resolve(this.#result(this.method))
     } catch (error) {
-      this.#reject(error as CheckpointError)
+      this.reject(error)
     }
-  }
-
-  fail(error: CheckpointError): void {
-    if (this.settled) return
-    this.#settle()
-    this.#reject(error)
-  }
-
-  #settle(): void {
-    this.settled = true
-    if (this.use !== 'log') release()
-    if (this.signal !== undefined) unwatchAbort(this.signal, this)
   }
 }

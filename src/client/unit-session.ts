@@ -4,6 +4,7 @@
  * unit no longer knows this one.
  */
 import { randomBytes } from 'node:crypto'
+import { Call } from '../call/call.js'
 import type { ControlCallOptions, ControlListener } from '../control/channel.js'
 import type {
   ControlCall,
@@ -118,16 +119,17 @@ export class UnitSession {
     request: Omit<Request<C>, 'session'>,
     options: ControlCallOptions = {},
   ): Promise<Reply<C>> {
-    const session = await this.#readyFor()
+    const call = new Call(`${name} at the unit ${this.address}`, options)
+    const session = await this.#readyFor(call)
     let expired: CheckpointError
     try {
-      return await this.callAs(session, name, request, options)
+      return await this.callAs(session, name, request, call.rest())
     } catch (error) {
       if (!isExpired(error)) throw error
       expired = error
     }
     try {
-      return await this.callAs(await this.#readyFor(), name, request, options)
+      return await this.callAs(await this.#readyFor(call), name, request, call.rest())
     } catch (error) {
       // A try before may have had its effect, and lost its answer.
       throw expired.outcome === 'none' ? error : withOutcome(error, expired.outcome)
@@ -135,9 +137,9 @@ export class UnitSession {
   }
 
   /** For a call that has not been sent, so that it has changed nothing, whatever became of the session. */
-  async #readyFor(): Promise<bigint> {
+  async #readyFor(call: Call): Promise<bigint> {
     try {
-      return await this.ready()
+      return await call.race(this.ready())
     } catch (error) {
       throw withOutcome(error, 'none')
     }

@@ -3,10 +3,8 @@
  * whenever it is needed and missing.
  */
 import type * as Grpc from '@grpc/grpc-js'
-import { unwatchAbort, watchAbort } from '../abort-watch.js'
-import { timeoutOf } from '../call/check.js'
-import { deadlineTimer } from '../call/timer.js'
-import { CheckpointError } from '../errors.js'
+import { Call } from '../call/call.js'
+import { CheckpointError, type Outcome } from '../errors.js'
 import { withOutcome } from '../outcome.js'
 import { type BoundSilence, ControlConnection } from './connection.js'
 import type { ControlCall, RegionEventMessage, Reply, Request, WatchRegionMessage } from './messages.js'
@@ -64,6 +62,17 @@ const longestGrpcDeadlineMs = 86_400_000
 /** On how many connections a repeatable call is tried when they end under it. */
 const mostConnections = 3
 
+/** One call, on one connection after the other. */
+class UnitCall extends Call {
+  connection: ControlConnection | undefined
+  /** A try had no answer: whatever a later one ends with, the call may have taken effect. */
+  inDoubt = false
+
+  override get outcome(): Outcome {
+    return this.inDoubt || this.connection?.stood ? 'unknown' : 'none'
+  }
+}
+
 export class ControlChannel {
   readonly #proto: ControlProto
   readonly #metadata: Grpc.Metadata
@@ -118,39 +127,32 @@ export class ControlChannel {
    * sent) or `CONNECTION_LOST`
    */
   async call<C extends ControlCall>(name: C, request: Request<C>, options: ControlCallOptions = {}): Promise<Reply<C>> {
-    const tries = { inDoubt: false }
+    const call = new UnitCall(`${name} at the unit ${this.address}`, options)
     try {
-      return await this.#call(name, request, options, tries)
+      return await this.#call(name, request, call)
     } catch (error) {
       if (looking.has(name)) throw withOutcome(error, 'none')
-      throw tries.inDoubt ? withOutcome(error, 'unknown') : error
+      throw call.inDoubt ? withOutcome(error, 'unknown') : error
     }
   }
 
-  /** @param tries in doubt: one had no answer, so that whatever a later one ends with, the call may have taken effect */
-  async #call<C extends ControlCall>(
-    name: C,
-    request: Request<C>,
-    options: ControlCallOptions,
-    tries: { inDoubt: boolean },
-  ): Promise<Reply<C>> {
-    const { signal } = options
-    const deadline = Date.now() + timeoutOf(options)
+  async #call<C extends ControlCall>(name: C, request: Request<C>, call: UnitCall): Promise<Reply<C>> {
     for (let ended = 0; ; ) {
       if (this.#closed) throw this.#closedError(name)
-      if (signal?.aborted) throw new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal.reason })
+      if (call.signal?.aborted) throw call.abortedError()
       const connection = this.#current()
+      call.connection = connection
       try {
-        return await this.#callOn(connection, name, request, signal, deadline)
+        return await this.#callOn(connection, name, request, call)
       } catch (error) {
         if (this.#closed) throw this.#closedError(name, error)
-        if (Date.now() >= deadline) throw error
-        if (!(error instanceof CheckpointError) || !connection.over || signal?.aborted) throw error
+        if (call.leftMs === 0) throw error
+        if (!(error instanceof CheckpointError) || !connection.over || call.signal?.aborted) throw error
         // It was not sent, and its deadline has not passed.
         if (connection.unanswered) continue
         const again = repeatable.has(name) || error.outcome === 'none'
         if (error.code !== 'CONNECTION_LOST' || !connection.stood || !again || ++ended >= mostConnections) throw error
-        if (error.outcome !== 'none') tries.inDoubt = true
+        if (error.outcome !== 'none') call.inDoubt = true
       }
     }
   }
@@ -159,43 +161,29 @@ export class ControlChannel {
     connection: ControlConnection,
     name: C,
     request: Request<C>,
-    signal: AbortSignal | undefined,
-    deadline: number,
+    call: UnitCall,
   ): Promise<Reply<C>> {
     const client = connection.client as Grpc.Client & Record<string, Unary>
-    const left = deadline - Date.now()
-    const long = left > longestGrpcDeadlineMs
+    const { leftMs } = call
     return new Promise<Reply<C>>((resolve, reject) => {
       const unary = client[name]
       if (unary === undefined) {
         reject(new CheckpointError('INTERNAL', `control.proto has no call ${name}.`))
         return
       }
-      const callOptions: Grpc.CallOptions = long ? {} : { deadline }
-      const call = unary.call(client, request, this.#metadata, callOptions, (error, reply) => {
-        if (signal !== undefined) unwatchAbort(signal, abortable)
+      const callOptions: Grpc.CallOptions = leftMs > longestGrpcDeadlineMs ? {} : { deadline: Date.now() + leftMs }
+      const sent = unary.call(client, request, this.#metadata, callOptions, (error, reply) => {
+        end()
         done()
-        timer?.cancel()
         if (error === null) resolve(reply as Reply<C>)
         else reject(fromStatus(error, this.address, name, connection.stood))
       })
-      const done = connection.track(() => call.cancel())
-      const late = () => {
-        const outcome = connection.stood ? 'unknown' : 'none'
-        const message = `${name} at the unit ${this.address}: no answer within its deadline.`
-        reject(new CheckpointError('TIMEOUT', message, { outcome, retryable: true }))
-        call.cancel()
-      }
-      const timer = long ? deadlineTimer(left, late) : undefined
-      const abortable = {
-        onAbort: () => {
-          unwatchAbort(signal as AbortSignal, abortable)
-          connection.resets.reset(call)
-          const outcome = connection.stood ? 'unknown' : 'none'
-          reject(new CheckpointError('ABORTED', `${name} was aborted.`, { cause: signal?.reason, outcome }))
-        },
-      }
-      if (signal !== undefined) watchAbort(signal, abortable)
+      const done = connection.track(() => sent.cancel())
+      const end = call.onGivenUp((error) => {
+        reject(error)
+        if (error.code === 'ABORTED') connection.resets.reset(sent)
+        else sent.cancel()
+      })
     })
   }
 

@@ -1,5 +1,6 @@
 /** The link to the other process of a pair: which process it is, what it publishes, and whether it is hung or dead. */
 import { listenError } from '../address.js'
+import { Call } from '../call/call.js'
 import { boundedText, invalid, uint64 } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
 import { takeCall } from '../call/options.js'
@@ -11,7 +12,6 @@ import { fromNative, fromNativeCode } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
 import { TypedEventTarget } from '../typed-events.js'
 import type { CallOptions } from '../types.js'
-import { within } from '../within.js'
 import { checkPeerOptions, type PeerOptions } from './options.js'
 
 const mostHeldEvents = 64
@@ -197,11 +197,7 @@ export class Peer
     })
     try {
       if (this.linked) return
-      await within(arrived, call, {
-        late: 'There was no link to the partner',
-        wait: 'The wait for the partner',
-        outcome: 'none',
-      })
+      await new Call('The wait for a link to the partner', call).race(arrived)
     } catch (error) {
       throw this.#withProblem(error)
     } finally {
@@ -228,11 +224,7 @@ export class Peer
     const read = this.#link.status().catch((error: unknown) => {
       throw fromNative(error)
     })
-    const block = await within(read, call, {
-      late: 'The partner did not answer',
-      wait: 'The wait for the status of the partner',
-      outcome: 'none',
-    })
+    const block = await new Call('The wait for the status of the partner', call).race(read)
     const { state, version, epoch, bootId, progress, clockMs, turnedMs } = block
     return loggable({ state, version, epoch, bootId, progress, loopAgeMs: clockMs - turnedMs, uptimeMs: clockMs })
   }

@@ -2,6 +2,7 @@
  * An entry of the region table: one region, or free. Two copies, one block each. The unit writes it, and clients read it
  * by RDMA and parse it with this code. So the code needs bytes only, and trusts none of them.
  */
+import { textLimits } from '../call/limits.js'
 import { slotBytes } from './geometry.js'
 import {
   asBuffer,
@@ -18,14 +19,12 @@ import {
 export const slotMagic = 'RDCPSLOT'
 
 export const limits = {
-  nameBytes: 255,
-  identityBytes: 128,
+  ...textLimits,
   ownerSecretHashBytes: 32,
   labelsBytes: 1024,
   labelKeyBytes: 63,
   labelValueBytes: 255,
   cursors: 16,
-  cursorNameBytes: 32,
   extents: 95,
 } as const
 

@@ -2,7 +2,7 @@
  * Regions as the control service deals with them: made, watched, deleted, their cursors saved. Opening and closing is
  * region-openings.ts. Changes of one region are one at a time.
  */
-import { requireRoom } from '../call/options.js'
+import { requireRoom } from '../checkpoint/geometry.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
 import { afterEffect } from '../outcome.js'

@@ -5,6 +5,7 @@
  * is in memory. A medium that has failed is told once, and makes the unit read-only until it is started again.
  */
 import { formatAddress } from '../address.js'
+import { Call } from '../call/call.js'
 import { held, holdsProcess } from '../call/hold.js'
 import { takeCall } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
@@ -16,7 +17,6 @@ import { loadNative } from '../native-loader.js'
 import type { Pool, PoolNotices } from '../pool/pool.js'
 import { TypedEventTarget } from '../typed-events.js'
 import type { CallOptions, Durability, UnitStatus } from '../types.js'
-import { within } from '../within.js'
 import { advertised, allowedAddress, dataPlaneAddresses, listenOnAll } from './addresses.js'
 import { PoolCatalogue } from './catalogue.js'
 import { ControlServer } from './control-server.js'
@@ -160,11 +160,8 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   async close(options?: CallOptions): Promise<void> {
     const call = takeCall(options)
     this.#closing ??= this.#stop()
-    await within(this.#closing, call, {
-      late: 'The unit goes on stopping; it has not stopped',
-      wait: 'The wait for the unit to stop',
-      outcome: 'unknown',
-    })
+    // It goes on stopping when nobody waits for it any more.
+    await new Call('The wait for the unit to stop', call, 'unknown').race(this.#closing)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

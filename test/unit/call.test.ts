@@ -1,12 +1,13 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { parseAddress, unitAddress, unitAddresses } from '../../src/address.js'
+import { Call, QueuedCall, unlessAborted } from '../../src/call/call.js'
 import { checkBytes, show, timeoutOf } from '../../src/call/check.js'
-import { openOptions, takeCall, takeCreate, writeOptions } from '../../src/call/options.js'
+import { takeCall, writeOptions } from '../../src/call/options.js'
 import { shape, take } from '../../src/call/shape.js'
 import { deadlineTimer, longestTimerMs, pause, Timer } from '../../src/call/timer.js'
 import { Deadlines } from '../../src/client/deadlines.js'
+import { openOptions, takeCreate } from '../../src/client/options.js'
 import { CheckpointError, ProcessPair } from '../../src/index.js'
-import { within } from '../../src/within.js'
 
 const refused = (code: string, message: RegExp) =>
   expect.objectContaining({ code, message: expect.stringMatching(message) })
@@ -223,7 +224,7 @@ test('time-outs longer than a timer can be set to do not end at once', async () 
     const work = new Promise<string>((resolve) => {
       done = resolve
     })
-    const waited = within(work, takeCall({ timeoutMs }), { late: 'Late', wait: 'The wait', outcome: 'none' })
+    const waited = new Call('The wait', takeCall({ timeoutMs })).race(work)
     await new Promise((resolve) => setTimeout(resolve, 5))
     done('done')
     expect(await waited).toBe('done')
@@ -234,6 +235,70 @@ test('time-outs longer than a timer can be set to do not end at once', async () 
     Number.POSITIVE_INFINITY,
   ])
   expect(timeoutOf({})).toBe(30_000)
+})
+
+test('a call ends its waits by its time and its signal, with its outcome, and each wait once', async () => {
+  const never = new Promise<never>(() => undefined)
+  const late = new Call('The wait', { timeoutMs: 5 }, 'unknown')
+  await expect(late.race(never)).rejects.toMatchObject({
+    code: 'TIMEOUT',
+    outcome: 'unknown',
+    retryable: true,
+    message: 'The wait did not end within 5 ms.',
+  })
+  expect(late.leftMs).toBe(0)
+  expect(() => late.check()).toThrow(refused('TIMEOUT', /The wait/))
+  expect(() => late.rest()).toThrow(refused('TIMEOUT', /The wait/))
+  late.restart()
+  expect(late.rest().timeoutMs).toBeLessThanOrEqual(5)
+
+  const abort = new AbortController()
+  const patient = new Call('The wait', { signal: abort.signal, timeoutMs: 0 })
+  expect(patient.rest()).toEqual({ signal: abort.signal, timeoutMs: Number.POSITIVE_INFINITY })
+  expect(new Call('The wait', { timeoutMs: 2 ** 53 - 1 }).rest().timeoutMs).toBe(2 ** 53 - 1)
+  const given: unknown[] = []
+  patient.onGivenUp((error) => given.push(error))
+  patient.onGivenUp((error) => given.push(error))()
+  const raced = patient.race(never)
+  abort.abort('enough')
+  await expect(raced).rejects.toMatchObject({ code: 'ABORTED', outcome: 'none', cause: 'enough' })
+  await expect(patient.race(Promise.resolve(1))).rejects.toMatchObject({ code: 'ABORTED' })
+  expect(given).toMatchObject([{ code: 'ABORTED', message: 'The wait was aborted.' }])
+  await expect(unlessAborted(abort.signal, never)).rejects.toBe('enough')
+  await expect(unlessAborted(new AbortController().signal, Promise.resolve(2))).resolves.toBe(2)
+})
+
+test('a queued call settles once, by an answer, a failure or its signal, and then leaves its signal alone', async () => {
+  const abort = new AbortController()
+  let settled = 0
+  class Counted extends QueuedCall<number> {
+    protected override onSettled(): void {
+      settled++
+    }
+  }
+  const [one, other, third] = [1, 2, 3].map((number) => new Counted(`Call ${number}`, { signal: abort.signal }))
+  one?.resolve(5)
+  one?.reject(new Error('late'))
+  other?.reject(new Error('failed'))
+  abort.abort()
+  await expect(one?.promise).resolves.toBe(5)
+  await expect(other?.promise).rejects.toThrow('failed')
+  await expect(third?.promise).rejects.toMatchObject({ code: 'ABORTED', message: 'Call 3 was aborted.' })
+  expect(settled).toBe(3)
+})
+
+test('an error keeps all but its outcome where it is told of another call', () => {
+  const error = new CheckpointError('FENCED', 'taken', { retryable: false, help: 'stop', details: { epoch: 5n } })
+  expect(error.withOutcome('none')).toBe(error)
+  const { code, message, help, details, outcome, cause } = error.withOutcome('unknown')
+  expect({ code, message, help, details, outcome, cause }).toEqual({
+    code: 'FENCED',
+    message: 'taken',
+    help: 'stop',
+    details: { epoch: 5n },
+    outcome: 'unknown',
+    cause: error,
+  })
 })
 
 test('a deadline that is further away than a timer can be set to is kept all the same', () => {

@@ -4,9 +4,9 @@
  * Every call is settled: with its answer, when its time is over, when the connection has been gone for too long, or when the
  * region ends. One timer serves all of them.
  */
-import { defaultTimeoutMs } from '../../call/check.js'
+import { notDurableError } from '../../call/not-durable.js'
 import { deadlineTimer, type Timer } from '../../call/timer.js'
-import { CheckpointError } from '../../errors.js'
+import type { CheckpointError } from '../../errors.js'
 import { withOutcome } from '../../outcome.js'
 import type { CallOptions, Durability, WriteOptions } from '../../types.js'
 import type { RegionWriteAccess } from '../region-access.js'
@@ -53,15 +53,13 @@ export class Calls {
   }
 
   barrier(): Waiting<void> {
-    return this.#expect(new Waiting<void>('The call', undefined, defaultTimeoutMs, this.#onSettled))
+    return this.#expect(new Waiting<void>('The call', {}, this.#onSettled))
   }
 
   /** @throws CheckpointError `NOT_DURABLE` */
   requireDurability(durability: Durability | undefined): void {
     if (durability !== 'durable' || this.#access.strongest === 'durable') return
-    throw new CheckpointError('NOT_DURABLE', 'The pool of this region keeps nothing durable.', {
-      help: "Append with durability 'visible', or put the region in a pool on a file or on persistent memory.",
-    })
+    throw notDurableError(this.#access.name)
   }
 
   /** The connection has broken: the time that calls have is shorter now. */
@@ -77,11 +75,11 @@ export class Calls {
   }
 
   /** As for calls on the region: without a connection none waits for longer than it takes to give one up. */
-  #endOf({ expires, calledAt }: Unanswered): number {
+  #endOf({ deadline, startedAt }: Unanswered): number {
     const { brokenAt, retryMs } = this.#access
     return brokenAt === undefined || retryMs === undefined
-      ? expires
-      : Math.min(expires, Math.max(brokenAt, calledAt) + retryMs)
+      ? deadline
+      : Math.min(deadline, Math.max(brokenAt, startedAt) + retryMs)
   }
 
   #setTimer(due: number): void {

@@ -1,8 +1,7 @@
 /** What waits in a writer's queue, and the promise each caller holds. */
-import { type Abortable, unwatchAbort, watchAbort } from '../../abort-watch.js'
-import { defaultTimeoutMs, timeoutOf } from '../../call/check.js'
-import { hold, release } from '../../call/hold.js'
-import { CheckpointError, type Outcome } from '../../errors.js'
+import { QueuedCall } from '../../call/call.js'
+import { defaultTimeoutMs, requireNotAborted } from '../../call/check.js'
+import type { CheckpointError, Outcome } from '../../errors.js'
 import type { Ack, CallOptions, Durability, WriteOptions } from '../../types.js'
 import type { ChainLink } from '../delta/chain.js'
 import type { RecordFields } from '../record/header.js'
@@ -11,82 +10,37 @@ import type { RegionWriteAccess } from '../region-access.js'
 export type Appended = Ack & { sequence: bigint }
 export type Staging = ReturnType<RegionWriteAccess['staging']>
 
-/**
- * The promise of one call that waits in the queue, which holds the process until it is settled. The caller's signal, its deadline and
- * the end of the region settle it early; what is on its way meanwhile stays on its way.
- */
-export class Waiting<R> implements Abortable {
-  readonly promise: Promise<R>
-  readonly signal: AbortSignal | undefined
-  /** In ms of performance.now(). */
-  readonly calledAt = performance.now()
-  /** When it gives up; Infinity for never. */
-  expires: number
-  settled = false
-  readonly #what: string
-  readonly #onEnd: () => void
-  #resolve: (result: R) => void = () => {}
-  #reject: (error: unknown) => void = () => {}
+/** One call that waits in the queue. What is on its way when it is given up stays on its way. */
+export class Waiting<R> extends QueuedCall<R> {
+  readonly #onSettled: () => void
 
   /**
    * @param what it is, for messages: "The append"
-   * @param timeoutMs Infinity for none
+   * @param options checked ones
+   * @throws CheckpointError `ABORTED`
    */
-  constructor(what: string, signal: AbortSignal | undefined, timeoutMs: number, onEnd: () => void) {
-    if (signal?.aborted) throw new CheckpointError('ABORTED', `${what} was aborted.`, { cause: signal.reason })
-    this.#what = what
-    this.signal = signal
-    this.expires = this.calledAt + timeoutMs
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve
-      this.#reject = reject
-    })
-    this.#onEnd = onEnd
-    if (signal !== undefined) watchAbort(signal, this)
-    hold()
-  }
-
-  /** Of a failure from here on. */
-  get outcome(): Outcome {
-    return 'none'
-  }
-
-  onAbort(): void {
-    const { outcome } = this
-    this.reject(new CheckpointError('ABORTED', `${this.#what} was aborted.`, { outcome, cause: this.signal?.reason }))
+  constructor(what: string, options: CallOptions, onSettled: () => void) {
+    requireNotAborted(options)
+    super(what, options)
+    this.#onSettled = onSettled
   }
 
   /** Its time is over. @param lost why, where the connection does not stand */
   expire(lost?: (call: string, outcome: Outcome) => CheckpointError | undefined): void {
-    const { outcome } = this
-    this.reject(
-      lost?.(this.#what, outcome) ??
-        new CheckpointError('TIMEOUT', `The deadline of ${uncapitalized(this.#what)} passed.`, {
-          outcome,
-          retryable: outcome === 'none',
-        }),
-    )
+    this.reject(lost?.(this.what, this.outcome) ?? this.lateError())
   }
 
-  resolve(result: R): void {
-    if (this.#end()) this.#resolve(result)
+  /** What may be in the log is not to be written once more. */
+  protected override isRepeatable(outcome: Outcome): boolean {
+    return outcome === 'none'
   }
 
-  reject(error: unknown): void {
-    if (this.#end()) this.#reject(error)
-  }
-
-  #end(): boolean {
-    if (this.settled) return false
-    this.settled = true
-    release()
-    if (this.signal !== undefined) unwatchAbort(this.signal, this)
-    this.#onEnd()
-    return true
+  protected override onSettled(): void {
+    this.#onSettled()
   }
 }
 
-/** The promise of one append. */
+/** One append. */
 export class Answer extends Waiting<Appended> {
   readonly durability: Durability
   /** For the write itself: at least the default, since it cannot be taken back. */
@@ -95,11 +49,10 @@ export class Answer extends Waiting<Appended> {
   sent = false
 
   /** @param options checked ones */
-  constructor(options: WriteOptions, durability: Durability, onEnd: () => void) {
-    const timeoutMs = timeoutOf(options)
-    super('The append', options.signal, timeoutMs, onEnd)
+  constructor(options: WriteOptions, durability: Durability, onSettled: () => void) {
+    super('The append', options, onSettled)
     this.durability = durability
-    this.writeTimeoutMs = Math.max(timeoutMs, defaultTimeoutMs)
+    this.writeTimeoutMs = Math.max(this.timeoutMs, defaultTimeoutMs)
   }
 
   override get outcome(): Outcome {
@@ -107,14 +60,14 @@ export class Answer extends Waiting<Appended> {
   }
 }
 
-/** The promise of a clear. */
+/** One clear. */
 export class Clearing extends Waiting<Ack> {
   /** The log header is on its way. */
   sent = false
 
   /** @param options checked ones */
-  constructor(options: CallOptions, onEnd: () => void) {
-    super('The clear', options.signal, timeoutOf(options), onEnd)
+  constructor(options: CallOptions, onSettled: () => void) {
+    super('The clear', options, onSettled)
   }
 
   override get outcome(): Outcome {
@@ -165,7 +118,3 @@ export interface BarrierJob {
 export type Unanswered = Answer | Clearing | Waiting<void>
 
 export type Job = RecordJob | StreamJob | BarrierJob
-
-function uncapitalized(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1)
-}

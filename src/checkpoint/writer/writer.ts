@@ -357,7 +357,7 @@ export class LogWriter {
   /** A stream without a deadline of its own has the default from step to step. */
   #renew(answer: Answer): void {
     const patienceMs = this.#streaming?.job.answer === answer ? this.#streaming.job.patienceMs : undefined
-    if (patienceMs !== undefined) answer.expires = performance.now() + patienceMs
+    if (patienceMs !== undefined) answer.deadline = performance.now() + patienceMs
   }
 }
 
