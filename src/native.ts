@@ -119,9 +119,29 @@ export interface NativeResponderOptions {
   crc?: boolean
 }
 
+/** `fabric::DeviceNews`: what an RDMA device said of itself. */
+export interface NativeDeviceNews {
+  kind:
+    | 'failed'
+    | 'removed'
+    | 'queue-failed'
+    | 'port-down'
+    | 'port-up'
+    | 'addresses-changed'
+    | 'identifier-changed'
+    | 'partitions-changed'
+  device: string
+  /** Of a port; else of the device. */
+  port?: number
+  text: string
+  /** How many times in a row, if JavaScript came late to it. */
+  count: number
+}
+
 export interface NativeResponderHandler {
   /** Sessions have lost the last connection they had; see sessions(). Several such events may make one call. */
   onSessionAlone(): void
+  onDeviceNews(news: NativeDeviceNews): void
 }
 
 /** Times in milliseconds on the clock of leases, which stands still while the unit's process does. */

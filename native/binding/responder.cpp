@@ -120,14 +120,22 @@ std::unique_ptr<Responder> Responder::construct(const Napi::CallbackInfo& info) 
     return nullptr;
   }
   std::shared_ptr<Notice> notice;
+  std::shared_ptr<DeviceNotice> deviceNotice;
   if (info[2].IsObject()) {
+    const auto mailbox = Environment::of(env).mailbox();
     notice = std::make_shared<Notice>("onSessionAlone");
-    if (!notice->keep(env, info[2])) return nullptr;
-    options.onSessionAlone = [mailbox = Environment::of(env).mailbox(), notice] { mailbox->post(notice); };
+    deviceNotice = std::make_shared<DeviceNotice>("onDeviceNews");
+    if (!notice->keep(env, info[2]) || !deviceNotice->keep(env, info[2])) return nullptr;
+    options.onSessionAlone = [mailbox, notice] { mailbox->post(notice); };
+    options.onDeviceNews = [mailbox, deviceNotice](const fabric::DeviceNews& news) {
+      deviceNotice->add(news);
+      mailbox->post(deviceNotice);
+    };
   }
   auto created = unit::Responder::create(options, over->medium);
   if (!created) {
     if (notice) notice->drop(env);
+    if (deviceNotice) deviceNotice->drop(env);
     throwError(env, created.error());
     return nullptr;
   }
@@ -137,6 +145,7 @@ std::unique_ptr<Responder> Responder::construct(const Napi::CallbackInfo& info) 
   state.service = std::make_shared<ResponderService>(std::move(created).value());
   state.medium = over;
   state.notice = std::move(notice);
+  state.deviceNotice = std::move(deviceNotice);
   ++over->responders;
   Environment& environment = Environment::of(env);
   environment.addService(state.service);
@@ -323,6 +332,7 @@ Napi::Value Responder::stop(const Napi::CallbackInfo& info) {
         state->service.reset();
         --state->medium->responders;
         if (state->notice) state->notice->drop(environment.env());
+        if (state->deviceNotice) state->deviceNotice->drop(environment.env());
         // What was settled while it stopped is answered before the stop is.
         environment.deliverLetters();
         return nullptr;

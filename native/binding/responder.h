@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "binding/device_notice.h"
 #include "binding/fabric_names.h"
 #include "binding/medium.h"
 #include "binding/notice.h"
@@ -59,7 +60,8 @@ class Responder {
   struct State {
     std::shared_ptr<ResponderService> service;  // null once stopped
     std::shared_ptr<MediumState> medium;
-    std::shared_ptr<Notice> notice;  // null without a handler
+    std::shared_ptr<Notice> notice;              // null without a handler
+    std::shared_ptr<DeviceNotice> deviceNotice;  // the same
     unit::ResponderCounters lastCounters;
     bool stopping = false;
   };

@@ -206,6 +206,13 @@ class Connection {
   // had now, and the memory is copied. Any thread.
   virtual bool prepare(const MemoryRegion& memory) { return (void)memory, false; }
 
+  // The part of a grant of all of this registration that takes long, since a device pins the memory. What is returned is
+  // called once, on a thread that may wait, and the grant is made when it has returned; an error is what the grant would have
+  // answered. The connection may end meanwhile. Empty: nothing takes long. Loop thread.
+  virtual std::function<Status()> groundwork(const std::shared_ptr<const MemoryRegion>& region, Access access) {
+    return (void)region, (void)access, nullptr;
+  }
+
   // The key is unknown from now on. Loop thread. On iwarp nothing lands under it any more; a device may still place
   // what it was receiving (a few in a thousand on rxe). Who must be sure fences the connection.
   virtual void revoke(std::uint32_t key) = 0;
@@ -253,6 +260,24 @@ struct ListenOptions {
   std::uint32_t maxWaiting = 512;
 };
 
+// What a device says by itself, of itself or of a port. What one connection's peer did is not among it.
+struct DeviceNews {
+  enum class Kind : std::uint8_t {
+    failed,       // it transfers nothing any more, and its connections end
+    removed,      // it is being taken away, or has been
+    queueFailed,  // of one connection, which ends
+    portDown,     // connections over it end if it stays so for longer than what they have under way is sent again
+    portUp,
+    addressesChanged,   // of RoCE and iWARP those of the network interface
+    identifierChanged,  // the local identifier, of InfiniBand
+    partitionsChanged,
+  };
+  Kind kind = Kind::failed;
+  std::string device;
+  std::uint8_t port = 0;  // 0: the device
+  std::string text;
+};
+
 class Fabric {
  public:
   virtual ~Fabric() = default;
@@ -275,6 +300,12 @@ class Fabric {
   // persistent: the bytes are persistent memory itself, so that what a device has written back to it is durable. Without it
   // no grant has remoteFlush.
   virtual Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty, bool persistent) = 0;
+
+  // told: what devices say that a listener or a connection of this process uses. Until what is returned is destroyed, and a
+  // call that is under way then goes on: told owns what it needs. Any thread; it may not wait, or call into the fabric.
+  virtual std::shared_ptr<void> watchDevices(std::function<void(const DeviceNews&)> told) {
+    return (void)told, nullptr;
+  }
 };
 
 // The user-space iWARP fabric; needs nothing installed.

@@ -20,8 +20,33 @@ void DataConnection::bind(std::shared_ptr<Region> region, std::shared_ptr<Region
 Status DataConnection::onHello(fabric::Connection& connection) {
   auto registration = region_->memory().registration(fabric_);
   if (!registration) return registration.error();
+  auto work = connection.groundwork(registration.value(), member_->binding.rights);
+  if (!work) return grant(connection, registration.value());
+  preparing_ = &connection;
+  const auto self = std::static_pointer_cast<DataConnection>(shared_from_this());
+  const bool taken =
+      unit().registrar.post(region_.get(), std::move(work),
+                            [self, memory = registration.value(), &loop = connection.loop()](const Status& status) {
+                              (void)loop.post([self, memory, status] { self->onPrepared(memory, status); });
+                            });
+  if (taken) return {};
+  preparing_ = nullptr;
+  return Error{ErrorCode::systemError, "no thread could be started to register the region", 0};
+}
+
+void DataConnection::onPrepared(const std::shared_ptr<const fabric::MemoryRegion>& registration,
+                                const Status& prepared) {
+  auto* const connection = std::exchange(preparing_, nullptr);
+  // Alive as seen on its loop: the connection is there.
+  if (!link()->alive()) return;
+  const auto granted = prepared ? grant(*connection, registration) : prepared;
+  if (!granted) refuse(granted.error());
+}
+
+Status DataConnection::grant(fabric::Connection& connection,
+                             const std::shared_ptr<const fabric::MemoryRegion>& registration) {
   const bool flush = peerHas(protocol::kCapabilityFlushVerb) && unit().medium->persistentMemory();
-  const auto granted = region_->grant(*member_, connection, registration.value(), flush);
+  const auto granted = region_->grant(*member_, connection, registration, flush);
   if (!granted) return granted.error();
   epoch_ = granted.value().epoch;
 
@@ -44,6 +69,7 @@ Status DataConnection::onHello(fabric::Connection& connection) {
 }
 
 Status DataConnection::onRequest(protocol::MessageType type, fabric::ConstBytes message) {
+  if (preparing_ != nullptr) return Error{ErrorCode::protocolViolation, "a message before the grant", 0};
   if (type != protocol::MessageType::flush) {
     return Error{ErrorCode::protocolViolation, "a data connection takes flush messages only", 0};
   }

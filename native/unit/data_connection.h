@@ -1,6 +1,7 @@
 // data_connection.h -- the unit's end of one open region handle: the grant, and the flushes that follow it.
 //
-// Requests run on the connection's loop, answers on flush threads. Nothing of it runs for a write or a read.
+// Requests run on the connection's loop, answers on flush threads; what takes long before a grant on a thread of the unit's, so
+// that it holds up nobody else on the loop. Nothing of it runs for a write or a read.
 #pragma once
 
 #include <atomic>
@@ -23,6 +24,8 @@ class DataConnection final : public UnitConnection {
   Status onRequest(protocol::MessageType type, fabric::ConstBytes message) override;
   void onEnd() override;
 
+  Status grant(fabric::Connection& connection, const std::shared_ptr<const fabric::MemoryRegion>& registration);
+  void onPrepared(const std::shared_ptr<const fabric::MemoryRegion>& registration, const Status& prepared);
   Status queueFlush(const protocol::Flush& flush);
   Result<std::vector<media::ByteRange>> ranges(const protocol::Flush& flush) const;
   void answer(std::uint64_t request, const Status& status);
@@ -30,7 +33,8 @@ class DataConnection final : public UnitConnection {
   fabric::Fabric& fabric_;
   std::shared_ptr<Region> region_;
   std::shared_ptr<RegionMember> member_;
-  std::uint64_t epoch_ = 0;  // of the grant
+  fabric::Connection* preparing_ = nullptr;  // while its grant is prepared; loop thread
+  std::uint64_t epoch_ = 0;                  // of the grant
   std::atomic<std::uint32_t> flushesUnderWay_{0};
 };
 

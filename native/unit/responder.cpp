@@ -75,6 +75,7 @@ class UnitResponder final : public Responder {
   std::mutex mutex_;  // listeners and fabrics
   std::vector<std::unique_ptr<fabric::Listener>> listeners_;
   std::vector<fabric::Fabric*> fabrics_;
+  std::vector<std::shared_ptr<void>> deviceWatches_;  // of the fabrics, until the stop
   std::once_flag stopped_;
 };
 
@@ -87,10 +88,13 @@ Result<fabric::SocketAddress> UnitResponder::listen(fabric::Fabric& fabric, cons
   options.connection.receiveDepth = given.credits + kSpareReceives;
   options.connection.crc = given.crc;
   options.maxConnections = given.maxConnections;
+  const bool known = std::find(fabrics_.begin(), fabrics_.end(), &fabric) != fabrics_.end();
+  auto watch = !known && given.onDeviceNews ? fabric.watchDevices(given.onDeviceNews) : nullptr;
   auto listener = fabric.listen(address, options, loopPointers_, std::make_shared<Acceptor>(state_, fabric));
   if (!listener) return listener.error();
   listeners_.push_back(std::move(listener).value());
-  if (std::find(fabrics_.begin(), fabrics_.end(), &fabric) == fabrics_.end()) fabrics_.push_back(&fabric);
+  if (!known) fabrics_.push_back(&fabric);
+  if (watch) deviceWatches_.push_back(std::move(watch));
   return listeners_.back()->address();
 }
 
@@ -227,6 +231,7 @@ void UnitResponder::stopNow() {
     {
       const std::lock_guard lock(mutex_);
       listeners.swap(listeners_);
+      deviceWatches_.clear();
     }
     listeners.clear();
     const auto patience = Clock::now() + kStopPatience;
@@ -235,6 +240,7 @@ void UnitResponder::stopNow() {
         connection->abort();
     } while (!state_->connections.waitUntilEmpty(kStopRound) && Clock::now() < patience);
     state_->flushes.stop();
+    state_->registrar.stop();
     for (const auto& loop : loops_)
       loop->stop();
   });

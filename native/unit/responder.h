@@ -32,6 +32,8 @@ struct ResponderOptions {
   // A session has lost the last connection that it had: its process has died, or the way to it has. A responder thread,
   // without a lock held; it must not block.
   std::function<void()> onSessionAlone = nullptr;
+  // A device that the unit listens on has said something of itself. One of the fabric's threads, which may not wait.
+  std::function<void(const fabric::DeviceNews&)> onDeviceNews = nullptr;
 };
 
 using RegionId = std::uint64_t;  // this process's number of a region, never reused

@@ -42,13 +42,14 @@ class UnitConnection : public fabric::ConnectionHandler, public std::enable_shar
   bool peerHas(std::uint32_t capability) const { return (peerCapabilities_ & capability) != 0; }
   // Any thread.
   Status send(std::vector<std::byte> message);
+  // On the loop, while the link is alive.
+  void refuse(const Error& why);
 
  private:
   enum class Phase { setUp, hello, open, refused };
 
   Status receive(fabric::Connection& connection, fabric::ConstBytes message);
   Status receiveHello(fabric::Connection& connection, fabric::ConstBytes message);
-  void refuse(const Error& why);
 
   const std::shared_ptr<UnitState> unit_;
   const std::shared_ptr<ConnectionLink> link_;

@@ -17,6 +17,7 @@
 
 #include "flush_queue.h"
 #include "region.h"
+#include "registrar.h"
 #include "responder.h"
 #include "session_table.h"
 #include "token_table.h"
@@ -73,6 +74,7 @@ struct UnitState {
   ConnectionRegistry connections;
   UnitCounters counters;
   FlushQueue flushes;
+  Registrar registrar;  // stopped before the loops are, which it posts to
   std::atomic<bool> stopping{false};
 
   void sessionAlone() const {

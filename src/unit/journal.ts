@@ -21,13 +21,17 @@ export interface UnitEventFacts {
   /** Who owned the region before. */
   former?: string
   state?: UnitStatus['state']
-  /** The call that was refused, or the part of the pool that was mended. */
+  /** The call that was refused, the part of the pool that was mended, or what a device did. */
   what?: string
   because?: string
   error?: CheckpointError
   /** How many times, where one event stands for several. */
   count?: number
   bytes?: bigint
+  /** Name of an RDMA device. */
+  device?: string
+  /** Number of its port. */
+  port?: number
 }
 
 /** Something that happened to a unit or a region of it. */
@@ -44,6 +48,8 @@ export class UnitEvent extends Event implements UnitEventFacts {
   readonly error?: CheckpointError
   readonly count?: number
   readonly bytes?: bigint
+  readonly device?: string
+  readonly port?: number
 
   /** @internal */
   constructor(type: UnitEventType, facts: UnitEventFacts) {
@@ -87,6 +93,11 @@ export interface UnitEvents {
   deleted: UnitEvent
   /** A call of a client, or connections of the data plane, were refused: `what`, `owner` (who asked), `error` or `because`, `count`. */
   refused: UnitEvent
+  /**
+   * An RDMA device that the unit uses said something of itself: `device`; `what`: `failed`, `removed`, `queue-failed`,
+   * `port-down`, `port-up`, `addresses-changed`, `identifier-changed` or `partitions-changed`; `port`, `because`, `count`.
+   */
+  device: UnitEvent
 }
 export type UnitEventType = keyof UnitEvents
 
@@ -106,6 +117,7 @@ const lines: Record<UnitEventType, { level: LogLevel; message: string }> = {
   cleared: { level: 'info', message: 'log cleared' },
   deleted: { level: 'info', message: 'region deleted' },
   refused: { level: 'info', message: 'refused' },
+  device: { level: 'warn', message: 'news of an RDMA device' },
 }
 
 /** Of each kind of line that clients bring about: so many at once, and then so many a second. */

@@ -11,7 +11,7 @@ import { takeCall } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
-import type { NativeResponder } from '../native.js'
+import type { NativeDeviceNews, NativeResponder } from '../native.js'
 import { fromNative } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
 import type { Pool, PoolNotices } from '../pool/pool.js'
@@ -213,7 +213,10 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     const responder = new native.Responder(
       nativeMedium,
       { maxConnections: this.#options.limits.connections, tokenLifeMs, unitGeneration: pool.starts },
-      { onSessionAlone: () => this.#regions?.lookAtOwners() },
+      {
+        onSessionAlone: () => this.#regions?.lookAtOwners(),
+        onDeviceNews: (news) => this.#onDeviceNews(news),
+      },
     )
     this.#responder = responder
     this.#openings.push(() => this.#stopResponder())
@@ -365,6 +368,18 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     if (this.#state === 'ready') {
       this.#journal.tell('state', { state: 'read-only', because: error.message }, 'warn')
     }
+  }
+
+  #onDeviceNews({ kind, device, port, text, count }: NativeDeviceNews): void {
+    const facts = {
+      device,
+      what: kind,
+      because: text,
+      ...(port !== undefined && { port }),
+      ...(count > 1 && { count }),
+    }
+    const level = kind === 'failed' || kind === 'removed' ? 'error' : kind === 'port-up' ? 'info' : 'warn'
+    this.#journal.tell('device', facts, level)
   }
 
   async #undo(): Promise<void> {

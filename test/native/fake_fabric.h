@@ -72,6 +72,9 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
     grants_.push_back({std::move(region), offset, length, access});
     return fabric::RemoteWindow{77, 0x1000, length};
   }
+  std::function<Status()> groundwork(const std::shared_ptr<const fabric::MemoryRegion>&, fabric::Access) override {
+    return beforeGrant;
+  }
   void revoke(std::uint32_t) override {}
 
   void fence(std::function<void()> done) override {
@@ -158,7 +161,8 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
   }
 
   std::atomic<bool> holdFences{false};
-  std::atomic<bool> flushes{false};  // grants the right to flush
+  std::atomic<bool> flushes{false};     // grants the right to flush
+  std::function<Status()> beforeGrant;  // what takes long; set before the hello
 
  private:
   template <class Call>
@@ -230,6 +234,18 @@ class Fabric final : public fabric::Fabric {
     return std::shared_ptr<fabric::MemoryRegion>(std::make_shared<Memory>(memory, dirty));
   }
 
+  std::shared_ptr<void> watchDevices(std::function<void(const fabric::DeviceNews&)> told) override {
+    auto watcher = std::make_shared<std::function<void(const fabric::DeviceNews&)>>(std::move(told));
+    watchers_.push_back(watcher);
+    return watcher;
+  }
+  // A device says something, on the test's thread.
+  void say(const fabric::DeviceNews& news) {
+    for (const auto& one : watchers_) {
+      if (const auto watcher = one.lock()) (*watcher)(news);
+    }
+  }
+
   // A peer asks to connect: a connection, half-open, or the private data of the reject.
   struct Asked {
     std::shared_ptr<fake::Connection> connection;
@@ -254,6 +270,7 @@ class Fabric final : public fabric::Fabric {
   std::vector<EventLoop*> loops_;
   std::shared_ptr<fabric::AcceptHandler> handler_;
   std::size_t next_ = 0;
+  std::vector<std::weak_ptr<std::function<void(const fabric::DeviceNews&)>>> watchers_;
 };
 
 }  // namespace fake

@@ -5,9 +5,13 @@
 #include <fcntl.h>
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
+#include <deque>
 #include <fstream>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -618,6 +622,174 @@ TEST(a_hello_that_races_with_a_fence_is_given_no_grant) {
   CHECK(writer->grants().empty());
 }
 
+// What it takes to register a region is played by a promise that the test keeps.
+struct LongRegistration {
+  explicit LongRegistration(fake::Connection& connection) {
+    connection.beforeGrant = [wait = ended.get_future().share(), this] {
+      began = true;
+      return wait.get();
+    };
+  }
+  std::promise<Status> ended;
+  std::atomic<bool> began{false};
+};
+
+// Asks for its grant, and has its registration begun or waiting.
+struct Registering {
+  Registering(Unit& unit, const protocol::Token& token)
+      : connection(unit.halfOpen(token)), registration(std::make_unique<LongRegistration>(*connection)) {
+    connection->establish();
+    connection->deliver(protocol::encode(protocol::Hello{}));
+  }
+  bool begun() const {
+    return eventually([this] { return registration->began.load(); });
+  }
+  void end(Status status = {}) { registration->ended.set_value(std::move(status)); }
+
+  std::shared_ptr<fake::Connection> connection;
+  std::unique_ptr<LongRegistration> registration;
+};
+
+struct TwoRegionUnit : Unit {
+  TwoRegionUnit() {
+    const media::ByteRange extent{12 * kBlock, kBlock};
+    CHECK(responder->addRegion(kOther, {&extent, 1}, kBlock, kEpoch, false).ok());
+  }
+  protocol::Token otherToken(HandleId handle) { return token(handle, fabric::Access::remoteRead, kEpoch, kOther); }
+  static constexpr RegionId kOther = 2;
+};
+
+TEST(a_long_registration_delays_neither_grants_nor_heartbeats_of_others) {
+  TwoRegionUnit unit;
+  // As many as there are loops, one on each.
+  std::array<Registering, 2> waiting{Registering(unit, unit.token(1, fabric::Access::remoteReadWrite)),
+                                     Registering(unit, unit.otherToken(2))};
+  for (const auto& one : waiting)
+    CHECK(one.begun());
+  for (HandleId handle = 11; handle <= 14; ++handle)
+    CHECK_EQ(unit.opened(handle, fabric::Access::remoteRead)->grants().size(), 1U);
+  for (SessionId session = 101; session <= 104; ++session) {
+    CHECK(unit.responder->addSession(session).ok());
+    const auto connection = unit.greeted(unit.sessionToken(session), ConnectionKind::session);
+    connection->deliver(protocol::encode(protocol::Heartbeat{1, 1, 0, 0}, protocol::MessageType::heartbeat, 1));
+    CHECK(!connection->sent(1).empty());
+  }
+  for (auto& one : waiting) {
+    CHECK_EQ(one.connection->sentCount(), 0U);
+    one.end();
+    CHECK_EQ(protocol::parseHeader(one.connection->sent(0)).value().type, protocol::MessageType::grant);
+    CHECK_EQ(one.connection->grants().size(), 1U);
+  }
+}
+
+TEST(many_opens_of_one_large_region_leave_a_thread_to_the_others) {
+  TwoRegionUnit unit;
+  std::deque<Registering> waiting;
+  for (HandleId handle = 1; handle <= 4; ++handle)
+    waiting.emplace_back(unit, unit.token(handle, fabric::Access::remoteRead));
+  CHECK(waiting.front().begun());
+  Registering other(unit, unit.otherToken(11));
+  CHECK(other.begun());
+  other.end();
+  CHECK(!other.connection->sent(0).empty());
+  for (auto& one : waiting) {
+    one.end();
+    CHECK(!one.connection->sent(0).empty());
+    CHECK_EQ(one.connection->grants().size(), 1U);
+  }
+}
+
+TEST(a_registration_that_fails_refuses_the_open_with_its_code_and_no_other) {
+  Unit unit;
+  Registering refused(unit, unit.token(1, fabric::Access::remoteReadWrite));
+  Registering next(unit, unit.token(2, fabric::Access::remoteRead));
+  CHECK(refused.begun());
+  refused.end(Error{ErrorCode::memlockLimit, "too much locked memory", ENOMEM});
+  const auto answer = protocol::parseRefuse(refused.connection->sent(0));
+  CHECK_EQ(answer.value().code, ErrorCode::memlockLimit);
+  CHECK_EQ(answer.value().text, std::string("too much locked memory"));
+  CHECK(eventually([&] { return refused.connection->closed(); }));
+  CHECK_EQ(refused.connection->grants().size(), 0U);
+  next.end();
+  CHECK_EQ(protocol::parseHeader(next.connection->sent(0)).value().type, protocol::MessageType::grant);
+}
+
+TEST(a_region_is_removed_while_it_is_registered) {
+  Unit unit;
+  Registering first(unit, unit.token(1, fabric::Access::remoteReadWrite));
+  Registering second(unit, unit.token(2, fabric::Access::remoteRead));
+  CHECK(first.begun());
+  Answer removed;
+  unit.responder->removeRegion(kRegion, removed.callback());
+  CHECK(removed.wait());
+  CHECK(first.connection->closed() && second.connection->closed());
+  first.end();
+  // Its turn comes, in vain: nobody waits for it.
+  CHECK(second.begun());
+  second.end();
+  unit.responder->stop();
+  CHECK_EQ(first.connection->grants().size() + second.connection->grants().size(), 0U);
+}
+
+TEST(a_peer_that_hangs_up_while_its_region_is_registered_costs_nothing) {
+  Unit unit;
+  Registering gone(unit, unit.token(1, fabric::Access::remoteReadWrite));
+  CHECK(gone.begun());
+  gone.connection->hangUp();
+  CHECK_EQ(unit.responder->counters().connectionsOpen, 0U);
+  gone.end();
+  CHECK_EQ(unit.opened(2, fabric::Access::remoteRead)->grants().size(), 1U);
+}
+
+TEST(whoever_is_fenced_or_speaks_while_its_grant_is_prepared_is_given_none) {
+  Unit unit;
+  for (const bool fenced : {true, false}) {
+    auto connection = unit.halfOpen(unit.token(fenced ? 1 : 2, fabric::Access::remoteReadWrite, fenced ? 3 : 4));
+    LongRegistration registration(*connection);
+    connection->establish();
+    connection->deliver(protocol::encode(protocol::Hello{}));
+    CHECK(eventually([&] { return registration.began.load(); }));
+    if (fenced) {
+      std::promise<Status> done;
+      unit.responder->fence(kRegion, 4, [&](Status status) { done.set_value(std::move(status)); });
+      CHECK(done.get_future().get().ok());
+    } else {
+      connection->deliver(flushMessage(1, {{0, 8}}));
+    }
+    CHECK(eventually([&] { return connection->closed(); }));
+    registration.ended.set_value({});
+    // One that comes later has its turn on the same threads, after the answer to the first.
+    auto later = unit.halfOpen(unit.token(fenced ? 3 : 4, fabric::Access::remoteReadWrite, 4));
+    LongRegistration short_(*later);
+    short_.ended.set_value({});
+    later->establish();
+    later->deliver(protocol::encode(protocol::Hello{}));
+    CHECK_EQ(protocol::parseHeader(later->sent(0)).value().type, protocol::MessageType::grant);
+    CHECK_EQ(connection->grants().size(), 0U);
+    CHECK_EQ(connection->sentCount(), 0U);
+  }
+  CHECK_EQ(unit.responder->counters().connectionsViolated, 1U);
+}
+
+TEST(a_stop_while_grants_are_prepared_waits_for_them) {
+  auto unit = std::make_unique<Unit>();
+  auto connection = unit->halfOpen(unit->token(1, fabric::Access::remoteRead));
+  LongRegistration registration(*connection);
+  connection->establish();
+  connection->deliver(protocol::encode(protocol::Hello{}));
+  CHECK(eventually([&] { return registration.began.load(); }));
+  std::atomic<bool> stopped{false};
+  std::thread stopping([&] {
+    unit->responder->stop();
+    stopped = true;
+  });
+  CHECK(eventually([&] { return connection->closed(); }));
+  CHECK(!stopped);
+  registration.ended.set_value({});
+  stopping.join();
+  CHECK_EQ(connection->grants().size(), 0U);
+}
+
 TEST(grants_and_fences_at_the_same_time_leave_no_writer_of_an_old_epoch) {
   Unit unit;
   std::uint64_t epoch = kEpoch;
@@ -634,6 +806,20 @@ TEST(grants_and_fences_at_the_same_time_leave_no_writer_of_an_old_epoch) {
     CHECK(!standing);
     CHECK(writer->closed() && writer->grants().empty());
   }
+}
+
+TEST(what_a_device_says_is_told_until_the_stop) {
+  ResponderOptions options;
+  std::vector<std::string> told;
+  options.onDeviceNews = [&](const fabric::DeviceNews& news) { told.push_back(news.device + ": " + news.text); };
+  Unit unit(options);
+  CHECK(unit.responder->listen(unit.fabric, {}).ok());
+  unit.fabric.say({fabric::DeviceNews::Kind::portDown, "played0", 1, "the port went down"});
+  CHECK_EQ(told.size(), 1U);
+  CHECK_EQ(told[0], std::string("played0: the port went down"));
+  unit.responder->stop();
+  unit.fabric.say({fabric::DeviceNews::Kind::portUp, "played0", 1, "the port came up"});
+  CHECK_EQ(told.size(), 1U);
 }
 
 TEST(dropping_a_handle_ends_its_connections_and_tokens_and_no_others) {

@@ -17,6 +17,14 @@ Error localEnd() {
   return Error{ErrorCode::localClosed, "closed by this side", 0};
 }
 
+int accessFlags(Access access) {
+  int flags = 0;
+  if (allows(access, Access::remoteRead)) flags |= IBV_ACCESS_REMOTE_READ;
+  if (allows(access, Access::remoteWrite)) flags |= IBV_ACCESS_REMOTE_WRITE;
+  if (allows(access, Access::remoteFlush)) flags |= flush_verb::accessFlag();
+  return flags;
+}
+
 Error noFlush() {
   return Error{ErrorCode::notSupported, "the device, its driver or the memory has no RDMA FLUSH to persistence", 0};
 }
@@ -33,7 +41,9 @@ VerbsConnection::VerbsConnection(const Library& library, std::shared_ptr<DeviceT
       options_(options),
       handler_(std::move(handler)) {}
 
-VerbsConnection::~VerbsConnection() = default;
+VerbsConnection::~VerbsConnection() {
+  if (watch_ != 0) device_->unwatch(watch_);
+}
 
 SocketAddress VerbsConnection::peer() const {
   return peer_;
@@ -114,7 +124,8 @@ void VerbsConnection::checkDeadlines(Clock::time_point watched) {
   }
   if (next == Clock::time_point::max()) return;
   if (next <= Clock::now()) {
-    return breakWith(Error{ErrorCode::timedOut, "a work request to " + peer_.text() + " passed its deadline", 0});
+    return breakWith(
+        Error{ErrorCode::timedOut, "a work request to " + peer_.text() + " passed its deadline" + lately(), 0});
   }
   watchDeadlines(next);
 }
@@ -129,10 +140,7 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
   const Bytes granted = whole.subspan(offset, length);
   const bool writes = allows(access, Access::remoteWrite);
   const bool flushes = allows(access, Access::remoteFlush);
-  int flags = 0;
-  if (allows(access, Access::remoteRead)) flags |= IBV_ACCESS_REMOTE_READ;
-  if (writes) flags |= IBV_ACCESS_REMOTE_WRITE;
-  if (flushes) flags |= flush_verb::accessFlag();
+  const int flags = accessFlags(access);
   const auto* const memory = static_cast<const VerbsMemoryRegion*>(region.get());
   if (flushes && (!device_->flushes() || !memory->persistent())) return noFlush();
 
@@ -165,9 +173,15 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
     }
     key.window->rkey = remoteKey;
   } else {
-    auto registration = registerOn(library_, ownDomain_.get(), granted, flags | IBV_ACCESS_LOCAL_WRITE);
-    if (!registration) return flushes ? noFlush() : registration.error();
-    key.registration = std::move(registration).value();
+    const auto ready = std::exchange(groundwork_, nullptr);
+    if (ready != nullptr && ready->region == region && ready->access == access && length == whole.size()) {
+      key.registration = std::move(ready->registration);
+    }
+    if (key.registration == nullptr) {
+      auto registration = registerOn(library_, ownDomain_->get(), granted, flags | IBV_ACCESS_LOCAL_WRITE);
+      if (!registration) return flushes ? noFlush() : registration.error();
+      key.registration = std::move(registration).value();
+    }
     remoteKey = key.registration->rkey;
   }
   key.region = std::move(region);
@@ -183,6 +197,38 @@ bool VerbsConnection::prepare(const MemoryRegion& memory) {
   }
   // Where each connection has a domain of its own everything is copied: TransmitQueue::mustBounce.
   return device != nullptr && device->windows() && static_cast<const VerbsMemoryRegion&>(memory).prepare(device);
+}
+
+VerbsConnection::Groundwork::~Groundwork() {
+  if (device->gone()) {
+    (void)registration.release();
+    if (domain.use_count() == 1) (void)domain->release();
+  }
+}
+
+std::function<Status()> VerbsConnection::groundwork(const std::shared_ptr<const MemoryRegion>& region, Access access) {
+  if (state_ != State::established) return {};
+  if (device_->windows()) {
+    auto memory = std::static_pointer_cast<const VerbsMemoryRegion>(region);
+    if (memory->isOn(*device_)) return {};
+    return [memory = std::move(memory), device = device_]() -> Status {
+      const auto made = memory->on(device);
+      return made ? Status{} : Status{made.error()};
+    };
+  }
+  if (allows(access, Access::remoteFlush)) return {};
+  if (allows(access, Access::remoteWrite) && region->dirty() != nullptr) region->dirty()->markUnseen();
+  groundwork_ = std::make_shared<Groundwork>();
+  groundwork_->device = device_;
+  groundwork_->domain = ownDomain_;
+  groundwork_->region = region;
+  groundwork_->access = access;
+  return [made = groundwork_, flags = accessFlags(access) | IBV_ACCESS_LOCAL_WRITE]() -> Status {
+    auto registration = registerOn(made->device->library(), made->domain->get(), made->region->memory(), flags);
+    if (!registration) return registration.error();
+    made->registration = std::move(registration).value();
+    return {};
+  };
 }
 
 void VerbsConnection::revoke(std::uint32_t key) {
@@ -237,6 +283,7 @@ void VerbsConnection::finishIfDrained() {
 
 // The design's order: error, windows, queue pair, registrations. When it returns no byte of the peer's can land.
 void VerbsConnection::releaseDevice() {
+  if (watch_ != 0) device_->unwatch(std::exchange(watch_, 0));
   if (completionChannel_ != nullptr) loop().remove(completionChannel_->fd);
   if (id_ != nullptr && id_->qp != nullptr) {
     if (state_ == State::established || state_ == State::draining) (void)library_.disconnect(id_.get());
@@ -259,6 +306,7 @@ void VerbsConnection::releaseMemory() {
   transmit_.reset();
   receiveRegistration_.reset();
   receiveMemory_ = Mapping();
+  groundwork_.reset();
   ownDomain_.reset();
 }
 

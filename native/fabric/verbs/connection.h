@@ -56,6 +56,7 @@ class VerbsConnection final : public Connection,
   Result<RemoteWindow> grant(std::shared_ptr<const MemoryRegion> region, std::uint64_t offset, std::uint64_t length,
                              Access access) override;
   bool prepare(const MemoryRegion& memory) override;
+  std::function<Status()> groundwork(const std::shared_ptr<const MemoryRegion>& region, Access access) override;
   void revoke(std::uint32_t key) override;
   void fence(std::function<void()> done) override;
   void close() override;
@@ -66,6 +67,17 @@ class VerbsConnection final : public Connection,
     std::shared_ptr<const MemoryRegion> region;
     Registration registration;  // where the device has no windows, or for a part of the region
     Window window;              // goes before the registration it is bound to
+  };
+
+  // A registration made ahead of its grant, where the device has no windows. Its maker, on another thread, is done with it
+  // before the grant, or is its last owner: the connection may end first, and then has no queue pair that could use the key.
+  struct Groundwork {
+    ~Groundwork();
+    std::shared_ptr<Device> device;
+    std::shared_ptr<ProtectionDomain> domain;
+    std::shared_ptr<const MemoryRegion> region;
+    Access access = Access::none;
+    Registration registration;
   };
 
   void onEvent(const CmEvent& event) override;
@@ -80,6 +92,7 @@ class VerbsConnection final : public Connection,
   void connectAnew();
   void establish(ConstBytes privateData);
   void endedByPeer();
+  void endedByDevice(const Error& reason);
   void nudgeSoon(std::chrono::milliseconds delay);
   // What one look into both queues has found.
   struct Look {
@@ -95,6 +108,7 @@ class VerbsConnection final : public Connection,
   Status postReceive(std::uint32_t index);
   Error failureOf(const ibv_wc& completion) const;
   Error flushedFailure() const;
+  std::string lately() const;              // what the device has said of the port
   ConnectionCounters countersNow() const;  // with the mutex
   void deliver(std::vector<Completion>& completions);
   void watchDeadlines(Clock::time_point next);
@@ -118,10 +132,12 @@ class VerbsConnection final : public Connection,
   State state_ = State::resolving;
   // Set before open_ is, and then for good: any thread that has seen open_ may read it.
   std::shared_ptr<Device> device_;
+  std::uint64_t watch_ = 0;             // what the device says of the queue pair and its queues
   std::vector<std::byte> privateData_;  // to send, with the preamble; on the unit's side what was received
   SocketAddress peer_;
   int portTries_ = kPortTries;
-  ProtectionDomain ownDomain_;
+  std::shared_ptr<ProtectionDomain> ownDomain_;  // null: the device's
+  std::shared_ptr<Groundwork> groundwork_;
   CompletionChannel completionChannel_;
   CompletionQueue sentQueue_;  // looked into under the mutex
   CompletionQueue receivedQueue_;

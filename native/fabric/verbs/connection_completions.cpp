@@ -172,8 +172,12 @@ Error VerbsConnection::failureOf(const ibv_wc& completion) const {
     case IBV_WC_WR_FLUSH_ERR:
       return flushedFailure();
     default:
-      return Error{ErrorCode::connectionBroken, text, 0};
+      return Error{ErrorCode::connectionBroken, text + lately(), 0};
   }
+}
+
+std::string VerbsConnection::lately() const {
+  return device_ != nullptr && id_ != nullptr ? device_->lately(id_->port_num) : std::string();
 }
 
 // Work was flushed though nothing of this side's failed and the connection manager has said nothing. A queue pair of

@@ -142,9 +142,10 @@ Status VerbsConnection::prepareQueuePair() {
 
   ibv_pd* domain = device_->sharedDomain();
   if (domain == nullptr) {
-    ownDomain_ = ProtectionDomain(library_.allocPd(context), {&library_});
-    if (ownDomain_ == nullptr) return verbsError("ibv_alloc_pd", errno);
-    domain = ownDomain_.get();
+    ProtectionDomain own(library_.allocPd(context), {&library_});
+    if (own == nullptr) return verbsError("ibv_alloc_pd", errno);
+    domain = own.get();
+    ownDomain_ = std::make_shared<ProtectionDomain>(std::move(own));
   }
   completionChannel_ = CompletionChannel(library_.createCompChannel(context), {&library_});
   if (completionChannel_ == nullptr) return verbsError("ibv_create_comp_channel", errno);
@@ -170,6 +171,10 @@ Status VerbsConnection::prepareQueuePair() {
   attributes.cap.max_recv_sge = 1;
   attributes.cap.max_inline_data = kInlineWanted;
   if (Status created = createQueuePair(domain, attributes); !created) return created;
+  watch_ = device_->watch({id_->qp->qp_num, sentQueue_.get(), receivedQueue_.get(), &loop(),
+                           [weak = weak_from_this()](const Error& reason) {
+                             if (const auto self = weak.lock()) self->endedByDevice(reason);
+                           }});
 
   TransmitQueue::Limits transmitLimits;
   transmitLimits.depth = sends;
@@ -289,6 +294,16 @@ void VerbsConnection::endedByPeer() {
   });
 }
 
+// The completions, and the peer's own words, say more exactly what has happened, if they come.
+void VerbsConnection::endedByDevice(const Error& reason) {
+  if (state_ == State::closed) return;
+  const auto keep = shared_from_this();
+  pollCompletions();
+  loop().after(kReasonPatience, [weak = weak_from_this(), reason] {
+    if (const auto self = weak.lock()) self->breakWith(reason);
+  });
+}
+
 void VerbsConnection::onEvent(const CmEvent& event) {
   const auto keep = shared_from_this();
   const auto refused = [&](ErrorCode code) {
@@ -331,6 +346,7 @@ void VerbsConnection::onEvent(const CmEvent& event) {
       if (state_ == State::established || state_ == State::draining) pollCompletions();
       return endedByPeer();
     case RDMA_CM_EVENT_DEVICE_REMOVAL:
+      if (device_ != nullptr) device_->departs();
       return refused(ErrorCode::connectionBroken);
     case RDMA_CM_EVENT_TIMEWAIT_EXIT:
     case RDMA_CM_EVENT_ADDR_CHANGE:

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "flush_verb.h"
@@ -14,11 +15,15 @@ namespace rdmacp::fabric::verbs {
 namespace {
 
 constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND;  // of a registration that all connections share
+// For so long what a port did may be why a connection ends.
+constexpr std::chrono::seconds kLately{30};
 
 }  // namespace
 
-Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context* context) {
-  std::shared_ptr<Device> device(new Device(library, context));
+Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context* context,
+                                             std::shared_ptr<DeviceWatchers> watchers) {
+  std::shared_ptr<Device> device(new Device(library, context, std::move(watchers)));
+  device->name_ = library.getDeviceName(context->device);
   if (const int number = library.queryDevice(context, &device->limits_); number != 0) {
     return verbsError("ibv_query_device", number);
   }
@@ -31,6 +36,12 @@ Result<std::shared_ptr<Device>> Device::make(const Library& library, ibv_context
     if (device->shared_ == nullptr) return verbsError("ibv_alloc_pd", errno);
   }
   return device;
+}
+
+Device::~Device() {
+  if (!gone_) return;
+  (void)shared_.release();
+  (void)lostKey_.release();
 }
 
 void Device::coverLostKey() {
@@ -49,22 +60,125 @@ std::size_t Device::maxMessage(std::uint8_t port) const {
 }
 
 bool Device::violated(std::uint32_t queuePair) {
+  // Looked for here, too: a completion may be seen before the thread has come to the event that was before it.
   const std::lock_guard lock(eventsMutex_);
+  (void)readEvents();
+  return violated_.erase(queuePair) > 0;
+}
+
+std::uint64_t Device::watch(Interest interest) {
+  const std::lock_guard lock(eventsMutex_);
+  interests_.emplace(nextInterest_, std::move(interest));
+  return nextInterest_++;
+}
+
+void Device::unwatch(std::uint64_t watched) {
+  const std::lock_guard lock(eventsMutex_);
+  const auto found = interests_.find(watched);
+  if (found == interests_.end()) return;
+  // The number of a queue pair is used again.
+  violated_.erase(found->second.queuePair);
+  interests_.erase(found);
+}
+
+bool Device::takeEvents() {
+  const std::lock_guard lock(eventsMutex_);
+  return readEvents();
+}
+
+void Device::departs() {
+  const std::lock_guard lock(eventsMutex_);
+  tellDeparture();
+}
+
+void Device::removed() {
+  const std::lock_guard lock(eventsMutex_);
+  gone_ = true;
+  tellDeparture();
+  tell(Error{ErrorCode::connectionBroken, "the RDMA device " + name_ + " has been removed", 0},
+       [](const Interest&) { return true; });
+}
+
+void Device::tellDeparture() {
+  if (std::exchange(departureTold_, true)) return;
+  tellNews(DeviceNews::Kind::removed, 0, "the device has been taken away");
+}
+
+void Device::tellNews(DeviceNews::Kind kind, std::uint8_t port, const char* text) {
+  if (watchers_ != nullptr) watchers_->tell({kind, name_, port, text});
+}
+
+std::string Device::lately(std::uint8_t port) {
+  const std::lock_guard lock(eventsMutex_);
+  (void)readEvents();
+  const auto found = ports_.find(port);
+  if (found == ports_.end()) return {};
+  const auto ago = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - found->second.at);
+  if (ago > kLately) return {};
+  return "; the RDMA device " + name_ + " said of port " + std::to_string(port) + ", " + std::to_string(ago.count()) +
+         " ms before: " + found->second.text;
+}
+
+bool Device::readEvents() {
   ibv_async_event event{};
   while (library_.getAsyncEvent(context_, &event) == 0) {
-    const bool ofPeer = event.event_type == IBV_EVENT_QP_ACCESS_ERR || event.event_type == IBV_EVENT_QP_REQ_ERR;
-    if (ofPeer) violated_.insert(event.element.qp->qp_num);
+    actOn(event);
+    // Only then may the queue pair or the queue that it names be destroyed.
     library_.ackAsyncEvent(&event);
   }
-  return violated_.erase(queuePair) > 0;
+  return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+void Device::actOn(const ibv_async_event& event) {
+  const EventMeaning meaning = meaningOf(event.event_type);
+  const Error reason{meaning.violation ? ErrorCode::protocolViolation : ErrorCode::connectionBroken,
+                     "the RDMA device " + name_ + " says: " + meaning.text, 0};
+  if (meaning.news) {
+    const bool ofPort = meaning.concerns == Concerns::port;
+    tellNews(*meaning.news, ofPort ? static_cast<std::uint8_t>(event.element.port_num) : std::uint8_t{0}, meaning.text);
+  }
+  switch (meaning.concerns) {
+    case Concerns::nobody:
+      return;
+    case Concerns::queuePair: {
+      const std::uint32_t number = event.element.qp->qp_num;
+      const auto concerned = [&](const Interest& interest) { return interest.queuePair == number; };
+      const bool ours =
+          std::any_of(interests_.begin(), interests_.end(), [&](const auto& entry) { return concerned(entry.second); });
+      if (meaning.violation && ours) violated_.insert(number);
+      return tell(reason, concerned);
+    }
+    case Concerns::completionQueue:
+      return tell(reason, [queue = event.element.cq](const Interest& interest) {
+        return interest.sent == queue || interest.received == queue;
+      });
+    case Concerns::port:
+      ports_[static_cast<std::uint8_t>(event.element.port_num)] = {meaning.text, Clock::now()};
+      return;
+    case Concerns::device:
+      return tell(reason, [](const Interest&) { return true; });
+  }
+}
+
+template <class Concerned>
+void Device::tell(const Error& reason, Concerned concerned) {
+  for (const auto& [watched, interest] : interests_) {
+    if (!concerned(interest)) continue;
+    (void)interest.loop->post([told = interest.told, reason] { told(reason); });
+  }
 }
 
 Result<std::shared_ptr<Device>> DeviceTable::find(ibv_context* context) {
   const std::lock_guard lock(mutex_);
-  if (const auto known = devices_.find(context); known != devices_.end()) return known->second;
-  auto made = Device::make(library_, context);
+  if (const auto known = devices_.find(context); known != devices_.end()) {
+    if (!known->second->gone()) return known->second;
+    // A later device may be opened at the address of one that librdmacm has closed.
+    devices_.erase(known);
+  }
+  auto made = Device::make(library_, context, watchers_);
   if (!made) return made;
   made.value()->coverLostKey();
+  if (Status watched = events_.add(made.value()); !watched) return watched.error();
   devices_.emplace(context, made.value());
   return made;
 }
@@ -75,11 +189,17 @@ Result<Registration> registerOn(const Library& library, ibv_pd* domain, Bytes me
   return registration;
 }
 
-Result<VerbsMemoryRegion::Registered> VerbsMemoryRegion::on(const std::shared_ptr<Device>& device) const {
-  const std::lock_guard lock(mutex_);
-  if (const auto known = registrations_.find(device.get()); known != registrations_.end()) {
-    return Registered{known->second.registration.get(), known->second.flush};
+VerbsMemoryRegion::~VerbsMemoryRegion() {
+  for (auto& [key, there] : registrations_) {
+    if (there.device->gone()) (void)there.registration.release();
   }
+}
+
+Result<VerbsMemoryRegion::Registered> VerbsMemoryRegion::on(const std::shared_ptr<Device>& device) const {
+  if (const auto before = known(*device)) return *before;
+  // One thread registers, and whoever else wants it waits here; but nobody does who only asks whether it is there.
+  const std::lock_guard making(makingMutex_);
+  if (const auto meanwhile = known(*device)) return *meanwhile;
   OnDevice made{device, {}, {}, false};
   if (persistent_ && device->flushes()) {
     auto flushed = registerOn(device->library(), device->sharedDomain(), memory_, kAccess | flush_verb::accessFlag());
@@ -93,9 +213,21 @@ Result<VerbsMemoryRegion::Registered> VerbsMemoryRegion::on(const std::shared_pt
     if (!plain) return plain.error();
     made.registration = std::move(plain).value();
   }
-  const Registered registered{made.registration.get(), made.flush};
-  registrations_.emplace(device.get(), std::move(made));
-  return registered;
+  const std::lock_guard lock(mutex_);
+  // prepare() may have been first, and then this one goes again.
+  const OnDevice& kept = registrations_.try_emplace(device.get(), std::move(made)).first->second;
+  return Registered{kept.registration.get(), kept.flush};
+}
+
+bool VerbsMemoryRegion::isOn(const Device& device) const {
+  return known(device).has_value();
+}
+
+std::optional<VerbsMemoryRegion::Registered> VerbsMemoryRegion::known(const Device& device) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = registrations_.find(&device);
+  if (found == registrations_.end()) return std::nullopt;
+  return Registered{found->second.registration.get(), found->second.flush};
 }
 
 bool VerbsMemoryRegion::prepare(const std::shared_ptr<Device>& device) const {

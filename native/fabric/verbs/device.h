@@ -4,14 +4,19 @@
 // per connection by memory windows, and the protection domain that windows share. Any thread; the table has a mutex.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <string>
+#include <utility>
 
 #include "../fabric.h"
+#include "device_events.h"
 #include "handles.h"
 #include "locked_memory.h"
 
@@ -19,7 +24,12 @@ namespace rdmacp::fabric::verbs {
 
 class Device {
  public:
-  static Result<std::shared_ptr<Device>> make(const Library& library, ibv_context* context);
+  // watchers: told what it says of itself; null for a device that is only looked at.
+  static Result<std::shared_ptr<Device>> make(const Library& library, ibv_context* context,
+                                              std::shared_ptr<DeviceWatchers> watchers = nullptr);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
 
   // Before the first queue is made, where queues are: a device that is only listed needs none of it.
   void coverLostKey();
@@ -36,21 +46,62 @@ class Device {
   ibv_pd* sharedDomain() const { return shared_.get(); }
   // The largest message of a port, in bytes.
   std::size_t maxMessage(std::uint8_t port) const;
+  // What a connection has of the device, and how it hears that this has failed: by a call of told on its loop, more than one
+  // if more than one thing fails. told owns nothing that owns a device.
+  struct Interest {
+    std::uint32_t queuePair = 0;
+    const ibv_cq* sent = nullptr;
+    const ibv_cq* received = nullptr;
+    EventLoop* loop = nullptr;
+    std::function<void(const Error& reason)> told;
+  };
+  // Until unwatch has returned the loop must be there. What was posted to it before is still told.
+  std::uint64_t watch(Interest interest);
+  void unwatch(std::uint64_t watched);
+  // Takes, acts on and acknowledges what the device has to say. false: it is not there any more.
+  bool takeEvents();
+  // The connection manager has said that the device is being taken away. Its handles are good, and are to be given back.
+  void departs();
+  // It is not there any more. Every connection is told.
+  void removed();
+  // Since then no call may be made with one of its handles: librdmacm may have closed the device. The kernel has freed all.
+  bool gone() const { return gone_; }
   // Whether the device has said that this queue pair's peer did what it may not. Some devices say it, some never do.
   bool violated(std::uint32_t queuePair);
+  // What the device has lately said about the port, to stand behind the reason of an end; empty if nothing.
+  std::string lately(std::uint8_t port);
 
  private:
-  Device(const Library& library, ibv_context* context) : library_(library), context_(context) {}
+  Device(const Library& library, ibv_context* context, std::shared_ptr<DeviceWatchers> watchers)
+      : library_(library), context_(context), watchers_(std::move(watchers)) {}
+
+  struct PortEvent {
+    const char* text = "";
+    Clock::time_point at;
+  };
+  bool readEvents();                         // with the mutex
+  void actOn(const ibv_async_event& event);  // with the mutex
+  template <class Concerned>
+  void tell(const Error& reason, Concerned concerned);  // with the mutex
+  void tellNews(DeviceNews::Kind kind, std::uint8_t port, const char* text);
+  void tellDeparture();  // with the mutex
 
   const Library& library_;
   ibv_context* context_;
+  const std::shared_ptr<DeviceWatchers> watchers_;
+  std::string name_;
   ibv_device_attr limits_{};
   bool iwarp_ = false;
   bool flushes_ = false;
   ProtectionDomain shared_;
   CompletionQueue lostKey_;  // of siw only: siw_keys.h
-  std::mutex eventsMutex_;
+  std::mutex eventsMutex_;   // taken before that of a loop
+  std::map<std::uint64_t, Interest> interests_;
+  std::uint64_t nextInterest_ = 1;
   std::set<std::uint32_t> violated_;  // queue pairs that nobody has asked about yet
+  std::map<std::uint8_t, PortEvent> ports_;
+  bool departureTold_ = false;
+  std::atomic<bool> gone_{false};
 };
 
 // Devices by their context, made at first sight.
@@ -58,11 +109,14 @@ class DeviceTable {
  public:
   explicit DeviceTable(const Library& library) : library_(library) {}
   Result<std::shared_ptr<Device>> find(ibv_context* context);
+  DeviceWatchers& watchers() { return *watchers_; }
 
  private:
   const Library& library_;
+  const std::shared_ptr<DeviceWatchers> watchers_ = std::make_shared<DeviceWatchers>();
   std::mutex mutex_;
   std::map<ibv_context*, std::shared_ptr<Device>> devices_;
+  DeviceEvents events_;
 };
 
 // Memory that connections on any device may be granted ranges of, or may transfer from and to. On a device with windows it is
@@ -73,6 +127,9 @@ class VerbsMemoryRegion final : public MemoryRegion {
   VerbsMemoryRegion(Bytes memory, DirtyMap* dirty, bool persistent)
       : memory_(memory), dirty_(dirty), persistent_(persistent) {}
   Bytes memory() const override { return memory_; }
+  ~VerbsMemoryRegion() override;
+  VerbsMemoryRegion(const VerbsMemoryRegion&) = delete;
+  VerbsMemoryRegion& operator=(const VerbsMemoryRegion&) = delete;
   DirtyMap* dirty() const override { return dirty_; }
   bool persistent() const { return persistent_; }
 
@@ -80,7 +137,10 @@ class VerbsMemoryRegion final : public MemoryRegion {
     ibv_mr* registration = nullptr;
     bool flush = false;  // windows over it may have the right to flush
   };
+  // The first call for a device takes as long as pinning all of the memory does.
   Result<Registered> on(const std::shared_ptr<Device>& device) const;
+  // Whether it is registered there already. Does not wait for a registration under way.
+  bool isOn(const Device& device) const;
   // Registers there if the limit of locked memory has room for what is no need (locked_memory.h).
   bool prepare(const std::shared_ptr<Device>& device) const;
 
@@ -91,10 +151,13 @@ class VerbsMemoryRegion final : public MemoryRegion {
     Registration registration;
     bool flush = false;
   };
+  std::optional<Registered> known(const Device& device) const;
+
   Bytes memory_;
   DirtyMap* dirty_;
   bool persistent_;
-  mutable std::mutex mutex_;
+  mutable std::mutex makingMutex_;  // held while the memory is registered, and taken before the other
+  mutable std::mutex mutex_;        // never held for long
   mutable std::map<const Device*, OnDevice> registrations_;
   mutable std::map<const Device*, std::uint64_t> refused_;  // by prepare: LockedShare::returns() then
 };

@@ -23,6 +23,9 @@ class VerbsFabric final : public Fabric {
                                               ConstBytes privateData, EventLoop& loop,
                                               std::shared_ptr<ConnectionHandler> handler) override;
   Result<std::shared_ptr<MemoryRegion>> registerMemory(Bytes memory, DirtyMap* dirty, bool persistent) override;
+  std::shared_ptr<void> watchDevices(std::function<void(const DeviceNews&)> told) override {
+    return devices_->watchers().add(std::move(told));
+  }
 
  private:
   VerbsFabric(const Library& library, std::shared_ptr<DeviceTable> devices)

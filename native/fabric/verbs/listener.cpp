@@ -36,10 +36,16 @@ struct VerbsListener::Shared final : CmHandler, std::enable_shared_from_this<Ver
       error.message += " (" + address.text() + ")";
       return error;
     }
+    // Not known with an address of any interface; then at the first connection.
+    if (id->verbs == nullptr) return {};
+    auto found = devices->find(id->verbs);
+    if (!found) return found.error();
+    device = std::move(found).value();
     return {};
   }
 
   void onEvent(const CmEvent& event) override {
+    if (event.type == RDMA_CM_EVENT_DEVICE_REMOVAL && device != nullptr) device->departs();
     if (event.type != RDMA_CM_EVENT_CONNECT_REQUEST) return;
     ConnectionId request(event.id, {&library});
     request->context = nullptr;  // until its connection takes it on its own loop, its events are nobody's
@@ -72,6 +78,7 @@ struct VerbsListener::Shared final : CmHandler, std::enable_shared_from_this<Ver
   const ListenOptions options;
   std::shared_ptr<AcceptHandler> handler;
   ConnectionId id;
+  std::shared_ptr<Device> device;  // that the address is of
   std::size_t next = 0;
   std::shared_ptr<std::atomic<std::uint32_t>> open = std::make_shared<std::atomic<std::uint32_t>>(0);
 };

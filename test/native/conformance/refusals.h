@@ -2,6 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
 
 #include "harness.h"
 
@@ -150,6 +154,63 @@ TEST(a_grant_covers_its_part_of_the_registration_only) {
   CHECK(back[999] == std::byte{0} && back[1100] == std::byte{0});
   CHECK(pair.client.post({WorkRequest::Kind::write, 3, {&one, 1}, window.base + 100, window.key}).ok());
   pair.client.handler->waitClosed();
+}
+
+TEST(a_grant_after_its_groundwork_on_another_thread_is_one_like_any_other) {
+  Server server(4096);
+  Pair pair(server);
+  CHECK(pair.client.post(pair.read(1, {}, 0)).ok());  // on iWARP the connecting end speaks first
+  pair.client.settle(1);
+  std::vector<std::byte> memory(3 * 4096);
+  std::byte note{};
+  const LocalSegment noted{&note, 1, nullptr};
+  for (const bool done : {true, false}) {
+    auto registered = fabricUnderTest().fabric->registerMemory(memory, nullptr, false);
+    CHECK(registered.ok());
+    const std::shared_ptr<MemoryRegion> region = std::move(registered).value();
+    std::function<Status()> work;
+    runOn(pair.served->connection->loop(),
+          [&] { work = pair.served->connection->groundwork(region, Access::remoteReadWrite); });
+    CHECK_EQ(work != nullptr, fabricUnderTest().fabric->transport() == Transport::verbs);
+    // Whoever does not do it has the grant do it.
+    if (work && done) std::thread([&] { CHECK(work().ok()); }).join();
+    work = nullptr;
+    RemoteWindow window;
+    runOn(pair.served->connection->loop(), [&] {
+      auto granted = pair.served->connection->grant(region, 0, memory.size(), Access::remoteReadWrite);
+      CHECK(granted.ok());
+      window = granted.value();
+      CHECK(pair.served->connection->post(std::vector<WorkRequest>{{WorkRequest::Kind::send, 1, {&noted, 1}}}).ok());
+    });
+    pair.client.handler->waitMessages(done ? 1 : 2);
+    std::vector<std::byte> bytes = pattern(memory.size(), done ? 1 : 2);
+    std::vector<std::byte> back(memory.size());
+    const LocalSegment from{bytes.data(), bytes.size(), nullptr};
+    const LocalSegment into{back.data(), back.size(), nullptr};
+    const WorkRequest batch[] = {{WorkRequest::Kind::write, 1, {&from, 1}, window.base, window.key},
+                                 {WorkRequest::Kind::read, 2, {&into, 1}, window.base, window.key}};
+    CHECK(pair.client.connection->post(batch).ok());
+    pair.client.settle(2);
+    CHECK(bytes == back && bytes == memory);
+    runOn(pair.served->connection->loop(), [&] { pair.served->connection->revoke(window.key); });
+  }
+}
+
+TEST(groundwork_outlives_its_connection) {
+  Server server(4096);
+  std::vector<std::byte> memory(4096);
+  std::function<Status()> work;
+  {
+    auto registered = fabricUnderTest().fabric->registerMemory(memory, nullptr, false);
+    CHECK(registered.ok());
+    const std::shared_ptr<MemoryRegion> region = std::move(registered).value();
+    Pair pair(server);
+    runOn(pair.served->connection->loop(),
+          [&] { work = pair.served->connection->groundwork(region, Access::remoteRead); });
+    waitFenced(*pair.client.connection);
+    pair.served->handler->waitClosed();
+  }
+  if (work) CHECK(work().ok());
 }
 
 TEST(a_grant_beyond_its_registration_is_not_given) {

@@ -14,6 +14,8 @@ const unit = await PersistentMemoryUnit.start({
   security: { mode: 'dangerously-unauthenticated' },
   log: () => undefined,
 })
+const events = []
+unit.addEventListener('device', (event) => events.push(event))
 const client = await connect(unit.address, { transport: 'verbs', retryMs: 3_000 })
 const region = await client.createRegion('r', { bytes: 4096, mode: 'raw' })
 const write = () => region.write(0, new Uint8Array(1000), { durability: 'visible', timeoutMs: 20_000 })
@@ -34,6 +36,14 @@ await claim('a write ends with a code once the device is gone', () => check(erro
 await claim('so does a later one', async () => {
   const later = await write().catch((reason) => reason)
   check(later?.code === 'CONNECTION_LOST', later)
+})
+await claim('the unit has told that the device was taken away', async () => {
+  for (const end = Date.now() + 5_000; events.length === 0 && Date.now() < end; ) await sleep(20)
+  console.log(`# ${events.map((event) => `${event.device}: ${event.what}`).join(', ')}`)
+  check(
+    events.some((event) => event.what === 'removed' && event.device === device),
+    `${events.length} events`,
+  )
 })
 await claim('the unit answers its control service', async () => {
   const { state } = await client.status()
