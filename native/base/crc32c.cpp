@@ -1,6 +1,6 @@
 // crc32c.cpp -- table-driven CRC32C (eight tables, eight bytes a step), the Arm instruction where the
 // processor has it, and the choice among the implementations. Pure functions, any thread; the tables are constants.
-#include "crc32c.h"
+#include "base/crc32c.h"
 
 #include <array>
 #include <bit>

@@ -8,7 +8,7 @@
 
 #include <cstring>
 
-#include "crc32c.h"
+#include "base/crc32c.h"
 
 namespace rdmacp::crc32c_detail {
 namespace {

@@ -1,5 +1,5 @@
 // dirty_map.cpp -- a bit a piece. Any thread; see dirty_map.h for why every change is one atomic step.
-#include "dirty_map.h"
+#include "base/dirty_map.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,12 +1,12 @@
 // sha256.cpp -- see sha256.h. Pure functions, any thread; owns nothing.
-#include "sha256.h"
+#include "base/sha256.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
 
-#include "big_endian.h"
+#include "base/big_endian.h"
 
 namespace rdmacp {
 

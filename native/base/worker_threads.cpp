@@ -1,5 +1,5 @@
 // worker_threads.cpp -- see worker_threads.h.
-#include "worker_threads.h"
+#include "base/worker_threads.h"
 
 #include <pthread.h>
 

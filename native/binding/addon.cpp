@@ -1,16 +1,16 @@
 // addon.cpp -- what the addon exports to one environment; src/native.ts documents it.
-#include "binding/data_channel.h"
+#include "binding/data_channel_class.h"
 #include "binding/engine.h"
 #include "binding/environment.h"
 #include "binding/fabric_names.h"
-#include "binding/medium.h"
+#include "binding/medium_class.h"
 #include "binding/memory.h"
 #include "binding/native_error.h"
 #include "binding/node_api.h"
-#include "binding/peer_link.h"
-#include "binding/responder.h"
-#include "binding/service_manager.h"
-#include "binding/session_channel.h"
+#include "binding/peer_link_class.h"
+#include "binding/responder_class.h"
+#include "binding/service_manager_function.h"
+#include "binding/session_channel_class.h"
 #include "binding/tcp_silence.h"
 
 #ifndef RC_VERSION

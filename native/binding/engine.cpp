@@ -5,9 +5,9 @@
 
 #include "binding/argument_reader.h"
 #include "binding/background_work.h"
-#include "binding/data_channel.h"
+#include "binding/data_channel_class.h"
 #include "binding/fabric_names.h"
-#include "binding/session_channel.h"
+#include "binding/session_channel_class.h"
 
 namespace rdmacp::binding {
 

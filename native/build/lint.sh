@@ -26,6 +26,12 @@ if $format; then
   exit
 fi
 status=0
+# One style of includes: a native header is named by its path from native/.
+own=$(grep -nE '^#include "(\.|[^/]*")' $(printf '%s\n' "${files[@]}" | grep '^native/') /dev/null || true)
+if [ -n "$own" ]; then
+  printf '%s\n' "$own" 'lint: name a native header by its path from native/' >&2
+  status=1
+fi
 clang-format --dry-run --Werror "${files[@]}" || status=1
 
 # clang-tidy sees headers through the sources that include them; what it cannot compile here it is not given.

@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "../base/turn_listener.h"
-#include "../fabric/fabric.h"
-#include "../protocol/messages.h"
+#include "base/turn_listener.h"
+#include "fabric/fabric.h"
+#include "protocol/messages.h"
 
 namespace rdmacp::client {
 

@@ -10,10 +10,10 @@
 #include <atomic>
 #include <deque>
 
-#include "flush_table.h"
-#include "handshake.h"
-#include "link.h"
-#include "operation_plan.h"
+#include "client/flush_table.h"
+#include "client/handshake.h"
+#include "client/link.h"
+#include "client/operation_plan.h"
 
 namespace rdmacp::client {
 

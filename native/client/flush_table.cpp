@@ -1,5 +1,5 @@
 // flush_table.cpp -- flush messages in flight and waiting for credits. Any thread, under the table's mutex.
-#include "flush_table.h"
+#include "client/flush_table.h"
 
 #include <algorithm>
 

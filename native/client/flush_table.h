@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "operation_plan.h"
+#include "client/operation_plan.h"
 
 namespace rdmacp::client {
 

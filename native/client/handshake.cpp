@@ -1,5 +1,5 @@
 // handshake.cpp -- hello, refusals and the checks of grant and welcome. Pure functions, any thread.
-#include "handshake.h"
+#include "client/handshake.h"
 
 namespace rdmacp::client {
 

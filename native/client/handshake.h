@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "../fabric/fabric.h"
-#include "../protocol/messages.h"
+#include "fabric/fabric.h"
+#include "protocol/messages.h"
 
 namespace rdmacp::client {
 

@@ -1,7 +1,7 @@
 // link.cpp -- connect, hello and answer of a connection to a unit. Its handler calls run on the event loop's thread.
-#include "link.h"
+#include "client/link.h"
 
-#include "handshake.h"
+#include "client/handshake.h"
 
 namespace rdmacp::client {
 

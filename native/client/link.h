@@ -8,7 +8,7 @@
 #include <mutex>
 #include <optional>
 
-#include "channel.h"
+#include "client/channel.h"
 
 namespace rdmacp::client {
 

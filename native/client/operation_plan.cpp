@@ -1,5 +1,5 @@
 // operation_plan.cpp -- operations into work requests and flush messages. Pure, on the posting thread.
-#include "operation_plan.h"
+#include "client/operation_plan.h"
 
 #include <algorithm>
 

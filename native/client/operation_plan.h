@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "channel.h"
+#include "client/channel.h"
 
 namespace rdmacp::client {
 

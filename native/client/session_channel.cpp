@@ -11,7 +11,7 @@
 #include <optional>
 #include <utility>
 
-#include "session_link.h"
+#include "client/session_link.h"
 
 namespace rdmacp::client {
 

@@ -1,10 +1,10 @@
 // session_link.cpp -- the messages of one session connection, as docs/data-protocol.md has them. The loop's thread.
-#include "session_link.h"
+#include "client/session_link.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "handshake.h"
+#include "client/handshake.h"
 
 namespace rdmacp::client {
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "link.h"
+#include "client/link.h"
 
 namespace rdmacp::client {
 

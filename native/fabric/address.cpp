@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "fabric.h"
+#include "fabric/fabric.h"
 
 namespace rdmacp::fabric {
 

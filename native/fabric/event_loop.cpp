@@ -1,6 +1,6 @@
 // event_loop.cpp -- the thread around epoll. It owns the epoll and event descriptors, the task queue and the timers.
 // Everything but post, after and stop runs on the loop's own thread.
-#include "event_loop.h"
+#include "fabric/event_loop.h"
 
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "../base/file_descriptor.h"
+#include "base/file_descriptor.h"
 
 namespace rdmacp {
 
@@ -38,7 +38,7 @@ Error systemFailure(const std::string& what, int number) {
 struct EventLoop::Impl {
   struct Registration {
     FdHandler* handler = nullptr;
-    std::uint32_t generation = 0;  // tells a stale event from one of the descriptor's next life
+    std::uint32_t life = 0;  // tells a stale event from one of the descriptor's next life
   };
   struct Timer {
     TimerId id;
@@ -59,7 +59,7 @@ struct EventLoop::Impl {
 
   std::mutex joining;
   std::vector<Registration> registrations;  // by descriptor; loop thread
-  std::uint32_t lastGeneration = 0;
+  std::uint32_t lastLife = 0;
 
   static thread_local Impl* current;
 
@@ -110,7 +110,7 @@ struct EventLoop::Impl {
 
   void dispatch(const epoll_event& event) {
     const auto fd = static_cast<std::uint32_t>(event.data.u64);
-    const auto generation = static_cast<std::uint32_t>(event.data.u64 >> 32);
+    const auto life = static_cast<std::uint32_t>(event.data.u64 >> 32);
     if (fd == static_cast<std::uint32_t>(wakeup.get())) {
       std::uint64_t count;
       [[maybe_unused]] const ssize_t got = ::read(wakeup.get(), &count, sizeof count);
@@ -118,7 +118,7 @@ struct EventLoop::Impl {
     }
     if (fd >= registrations.size()) return;
     const Registration& registration = registrations[fd];
-    if (registration.handler != nullptr && registration.generation == generation) {
+    if (registration.handler != nullptr && registration.life == life) {
       registration.handler->onReady(event.events);
     }
   }
@@ -151,12 +151,12 @@ struct EventLoop::Impl {
     const auto index = static_cast<std::size_t>(fd);
     if (fd < 0 || handler == nullptr) return Error{ErrorCode::invalidArgument, "a descriptor and a handler are needed"};
     if (index >= registrations.size()) registrations.resize(index + 1);
-    const std::uint32_t generation = operation == EPOLL_CTL_ADD ? ++lastGeneration : registrations[index].generation;
+    const std::uint32_t life = operation == EPOLL_CTL_ADD ? ++lastLife : registrations[index].life;
     epoll_event event{};
     event.events = events;
-    event.data.u64 = (static_cast<std::uint64_t>(generation) << 32) | static_cast<std::uint32_t>(fd);
+    event.data.u64 = (static_cast<std::uint64_t>(life) << 32) | static_cast<std::uint32_t>(fd);
     if (::epoll_ctl(epoll.get(), operation, fd, &event) != 0) return systemFailure("epoll_ctl", errno);
-    registrations[index] = {handler, generation};
+    registrations[index] = {handler, life};
     return {};
   }
 };

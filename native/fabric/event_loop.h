@@ -10,7 +10,7 @@
 #include <memory>
 #include <string>
 
-#include "../base/result.h"
+#include "base/result.h"
 
 namespace rdmacp {
 

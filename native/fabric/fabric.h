@@ -47,9 +47,9 @@
 #include <string>
 #include <vector>
 
-#include "../base/dirty_map.h"
-#include "../base/result.h"
-#include "event_loop.h"
+#include "base/dirty_map.h"
+#include "base/result.h"
+#include "fabric/event_loop.h"
 
 namespace rdmacp::fabric {
 
@@ -157,7 +157,7 @@ class ConnectionHandler {
   // The peer rejected the set-up with this private data (without the preamble; may be empty). Valid for the call only;
   // onClosed (connectionRefused) follows.
   virtual void onRejected(Connection& connection, ConstBytes privateData) { (void)connection, (void)privateData; }
-  // reason.code: connectionClosed (peer, in order), localClosed, connectionRefused, connectionBroken, timedOut,
+  // reason.code: connectionClosed (the peer, gracefully), localClosed, connectionRefused, connectionBroken, timedOut,
   // remoteAccess (the peer refused what we did), protocolViolation (the peer's fault), ...
   virtual void onClosed(Connection& connection, const Error& reason) = 0;
 };

@@ -7,7 +7,7 @@
 #include <array>
 #include <vector>
 
-#include "fabric.h"
+#include "fabric/fabric.h"
 
 namespace rdmacp::fabric::preamble {
 

@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "fabric.h"
+#include "fabric/fabric.h"
 
 namespace rdmacp::fabric::siw {
 

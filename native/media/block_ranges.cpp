@@ -1,5 +1,5 @@
 // block_ranges.cpp -- rounding and merging of pool ranges.
-#include "block_ranges.h"
+#include "media/block_ranges.h"
 
 #include <algorithm>
 #include <string>

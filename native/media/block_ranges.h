@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "medium.h"
+#include "media/medium.h"
 
 namespace rdmacp::media {
 

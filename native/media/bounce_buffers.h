@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "pool_memory.h"
+#include "media/pool_memory.h"
 
 namespace rdmacp::media {
 

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <utility>
 
-#include "../base/result.h"
+#include "base/result.h"
 
 namespace rdmacp::media {
 

@@ -1,5 +1,5 @@
 // file_io.cpp -- the plain file-system calls. Any thread; nothing is owned.
-#include "file_io.h"
+#include "media/file_io.h"
 
 #include <fcntl.h>
 #include <sys/statvfs.h>
@@ -8,7 +8,7 @@
 #include <cerrno>
 
 #if RC_SHADOW_FILE_IO
-#include "shadow_file_io.h"
+#include "media/shadow_file_io.h"
 #endif
 
 namespace rdmacp::media {

@@ -7,21 +7,21 @@
 // once anything has failed, or was found not to be so, nothing is durable any more (failure_latch.h).
 // A flush: per piece of a range, under the range lock, a stable copy into a bounce buffer and from there to the file;
 // then one sync, shared with the flushes that wait at the same time.
-#include "file_medium.h"
+#include "media/file_medium.h"
 
 #include <algorithm>
 #include <cstring>
 #include <functional>
 #include <utility>
 
-#include "block_ranges.h"
-#include "bounce_buffers.h"
-#include "failure_latch.h"
-#include "group_sync.h"
-#include "medium_watch.h"
-#include "pool_file.h"
-#include "pool_memory.h"
-#include "range_lock.h"
+#include "media/block_ranges.h"
+#include "media/bounce_buffers.h"
+#include "media/failure_latch.h"
+#include "media/group_sync.h"
+#include "media/medium_watch.h"
+#include "media/pool_file.h"
+#include "media/pool_memory.h"
+#include "media/range_lock.h"
 
 namespace rdmacp::media {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "file_io.h"
-#include "medium.h"
+#include "media/file_io.h"
+#include "media/medium.h"
 
 namespace rdmacp::media {
 

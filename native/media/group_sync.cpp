@@ -1,5 +1,5 @@
 // group_sync.cpp -- group commit; see group_sync.h.
-#include "group_sync.h"
+#include "media/group_sync.h"
 
 namespace rdmacp::media {
 

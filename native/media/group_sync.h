@@ -9,7 +9,7 @@
 #include <functional>
 #include <mutex>
 
-#include "../base/result.h"
+#include "base/result.h"
 
 namespace rdmacp::media {
 

@@ -1,5 +1,5 @@
 // lock_holder.cpp -- looks through /proc/<pid>/fd and fdinfo. Only on the way to an error message.
-#include "lock_holder.h"
+#include "media/lock_holder.h"
 
 #include <algorithm>
 #include <cctype>

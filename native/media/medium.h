@@ -14,7 +14,7 @@
 #include <span>
 #include <string>
 
-#include "../base/result.h"
+#include "base/result.h"
 
 namespace rdmacp::media {
 

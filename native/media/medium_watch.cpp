@@ -1,5 +1,5 @@
 // medium_watch.cpp -- see medium_watch.h.
-#include "medium_watch.h"
+#include "media/medium_watch.h"
 
 #include <pthread.h>
 

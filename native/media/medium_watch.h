@@ -9,7 +9,7 @@
 #include <mutex>
 #include <thread>
 
-#include "../base/result.h"
+#include "base/result.h"
 
 namespace rdmacp::media {
 

@@ -1,9 +1,9 @@
 // memory_medium.cpp -- a pool that lives in memory only and is gone with its process. Any thread.
 #include <memory>
 
-#include "block_ranges.h"
-#include "medium.h"
-#include "pool_memory.h"
+#include "media/block_ranges.h"
+#include "media/medium.h"
+#include "media/pool_memory.h"
 
 namespace rdmacp::media {
 namespace {

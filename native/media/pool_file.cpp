@@ -1,5 +1,5 @@
 // pool_file.cpp -- system calls on the pool's file, with short transfers and interruptions taken care of.
-#include "pool_file.h"
+#include "media/pool_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -10,8 +10,8 @@
 #include <filesystem>
 #include <limits>
 
-#include "lock_holder.h"
-#include "pool_memory.h"
+#include "media/lock_holder.h"
+#include "media/pool_memory.h"
 
 namespace rdmacp::media {
 namespace {

@@ -14,10 +14,10 @@
 #include <span>
 #include <string>
 
-#include "../base/file_descriptor.h"
-#include "file_io.h"
-#include "medium.h"
-#include "pool_memory.h"
+#include "base/file_descriptor.h"
+#include "media/file_io.h"
+#include "media/medium.h"
+#include "media/pool_memory.h"
 
 namespace rdmacp::media {
 

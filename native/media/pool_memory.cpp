@@ -1,5 +1,5 @@
 // pool_memory.cpp -- memfd and mapping of a pool.
-#include "pool_memory.h"
+#include "media/pool_memory.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <span>
 
-#include "../base/file_descriptor.h"
-#include "medium.h"
+#include "base/file_descriptor.h"
+#include "media/medium.h"
 
 namespace rdmacp::media {
 

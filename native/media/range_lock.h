@@ -10,7 +10,7 @@
 #include <list>
 #include <mutex>
 
-#include "medium.h"
+#include "media/medium.h"
 
 namespace rdmacp::media {
 

@@ -1,5 +1,5 @@
 // shadow_file_io.cpp -- test builds only; see shadow_file_io.h.
-#include "shadow_file_io.h"
+#include "media/shadow_file_io.h"
 
 #if RC_SHADOW_FILE_IO
 

@@ -18,7 +18,7 @@
 #include <mutex>
 #include <vector>
 
-#include "file_io.h"
+#include "media/file_io.h"
 
 namespace rdmacp::media {
 

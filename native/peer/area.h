@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <memory>
 
-#include "../fabric/fabric.h"
+#include "fabric/fabric.h"
 
 namespace rdmacp::peer {
 

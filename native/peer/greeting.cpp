@@ -1,9 +1,9 @@
 // greeting.cpp -- see greeting.h. Pure functions, any thread.
-#include "greeting.h"
+#include "peer/greeting.h"
 
 #include <algorithm>
 
-#include "../protocol/wire_bytes.h"
+#include "protocol/wire_bytes.h"
 
 namespace rdmacp::peer {
 

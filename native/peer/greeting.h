@@ -11,10 +11,10 @@
 #include <span>
 #include <vector>
 
-#include "../base/result.h"
-#include "../base/sha256.h"
-#include "../fabric/fabric.h"
-#include "identity.h"
+#include "base/result.h"
+#include "base/sha256.h"
+#include "fabric/fabric.h"
+#include "peer/identity.h"
 
 namespace rdmacp::peer {
 

@@ -1,11 +1,11 @@
 // mailbox_record.cpp -- see mailbox_record.h. Pure functions, any thread.
-#include "mailbox_record.h"
+#include "peer/mailbox_record.h"
 
 #include <algorithm>
 
-#include "../base/crc32c.h"
-#include "../protocol/wire_bytes.h"
-#include "status_block.h"
+#include "base/crc32c.h"
+#include "peer/status_block.h"
+#include "protocol/wire_bytes.h"
 
 namespace rdmacp::peer {
 

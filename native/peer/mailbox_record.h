@@ -9,9 +9,9 @@
 #include <optional>
 #include <span>
 
-#include "../base/result.h"
-#include "../fabric/fabric.h"
-#include "identity.h"
+#include "base/result.h"
+#include "fabric/fabric.h"
+#include "peer/identity.h"
 
 namespace rdmacp::peer {
 

@@ -1,10 +1,10 @@
 // peer_connection.cpp -- set-up, proofs, the life and the end of a connection. The steps: peer_handshake.cpp. Loop thread.
-#include "peer_connection.h"
+#include "peer/peer_connection.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "../protocol/messages.h"
+#include "protocol/messages.h"
 
 namespace rdmacp::peer {
 

@@ -18,11 +18,11 @@
 #include <optional>
 #include <vector>
 
-#include "../fabric/fabric.h"
-#include "area.h"
-#include "greeting.h"
-#include "mailbox_record.h"
-#include "status_block.h"
+#include "fabric/fabric.h"
+#include "peer/area.h"
+#include "peer/greeting.h"
+#include "peer/mailbox_record.h"
+#include "peer/status_block.h"
 
 namespace rdmacp::peer {
 

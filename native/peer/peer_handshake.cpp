@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "peer_connection.h"
+#include "peer/peer_connection.h"
 
 namespace rdmacp::peer {
 

@@ -1,6 +1,6 @@
 // peer_link.cpp -- listening, retrying, settling on one connection, and the status block. The loop's thread, but for what
 // the header says. It owns the loop, the listener and, with the fabric, the connections.
-#include "peer_link.h"
+#include "peer/peer_link.h"
 
 #include <algorithm>
 #include <atomic>
@@ -10,7 +10,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "../protocol/messages.h"
+#include "protocol/messages.h"
 
 namespace rdmacp::peer {
 

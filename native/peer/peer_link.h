@@ -12,11 +12,11 @@
 #include <string>
 #include <vector>
 
-#include "../base/turn_listener.h"
-#include "../fabric/fabric.h"
-#include "greeting.h"
-#include "peer_connection.h"
-#include "status_block.h"
+#include "base/turn_listener.h"
+#include "fabric/fabric.h"
+#include "peer/greeting.h"
+#include "peer/peer_connection.h"
+#include "peer/status_block.h"
 
 namespace rdmacp::peer {
 

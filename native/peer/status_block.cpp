@@ -1,10 +1,10 @@
 // status_block.cpp -- see status_block.h. Pure functions, any thread.
-#include "status_block.h"
+#include "peer/status_block.h"
 
 #include <algorithm>
 
-#include "../base/crc32c.h"
-#include "../protocol/wire_bytes.h"
+#include "base/crc32c.h"
+#include "protocol/wire_bytes.h"
 
 namespace rdmacp::peer {
 

@@ -11,8 +11,8 @@
 #include <span>
 #include <string>
 
-#include "../base/result.h"
-#include "identity.h"
+#include "base/result.h"
+#include "peer/identity.h"
 
 namespace rdmacp::peer {
 

@@ -1,11 +1,11 @@
 // messages.cpp -- encoders and parsers of the data protocol (docs/data-protocol.md). Any thread; nothing is owned.
 //
 // Lengths are checked before anything is read, counts before anything is allocated.
-#include "messages.h"
+#include "protocol/messages.h"
 
 #include <algorithm>
 
-#include "wire_bytes.h"
+#include "protocol/wire_bytes.h"
 
 namespace rdmacp::protocol {
 namespace {

@@ -1,10 +1,10 @@
 // acceptor.cpp -- token checks on the connect path; no JavaScript and no callback upwards is on it.
-#include "acceptor.h"
+#include "unit/acceptor.h"
 
 #include <utility>
 
-#include "data_connection.h"
-#include "session_connection.h"
+#include "unit/data_connection.h"
+#include "unit/session_connection.h"
 
 namespace rdmacp::unit {
 namespace {

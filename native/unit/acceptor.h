@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "../fabric/fabric.h"
-#include "unit_state.h"
+#include "fabric/fabric.h"
+#include "unit/unit_state.h"
 
 namespace rdmacp::unit {
 

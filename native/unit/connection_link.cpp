@@ -1,5 +1,5 @@
 // connection_link.cpp -- calls into a connection from threads that do not own it.
-#include "connection_link.h"
+#include "unit/connection_link.h"
 
 #include <utility>
 

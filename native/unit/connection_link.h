@@ -10,7 +10,7 @@
 #include <mutex>
 #include <vector>
 
-#include "../fabric/fabric.h"
+#include "fabric/fabric.h"
 
 namespace rdmacp::unit {
 

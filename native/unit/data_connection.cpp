@@ -1,5 +1,5 @@
 // data_connection.cpp -- grant and flush; the messages are those of docs/data-protocol.md.
-#include "data_connection.h"
+#include "unit/data_connection.h"
 
 #include <string>
 #include <utility>

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <memory>
 
-#include "unit_connection.h"
+#include "unit/unit_connection.h"
 
 namespace rdmacp::unit {
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "connection_link.h"
+#include "unit/connection_link.h"
 
 namespace rdmacp::unit {
 

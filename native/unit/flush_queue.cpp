@@ -1,5 +1,5 @@
 // flush_queue.cpp -- flushes by lanes and slices; runs on the queue's own threads.
-#include "flush_queue.h"
+#include "unit/flush_queue.h"
 
 #include <pthread.h>
 #include <sys/resource.h>

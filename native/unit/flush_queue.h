@@ -19,8 +19,8 @@
 #include <thread>
 #include <vector>
 
-#include "../media/medium.h"
-#include "region.h"
+#include "media/medium.h"
+#include "unit/region.h"
 
 namespace rdmacp::unit {
 

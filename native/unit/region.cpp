@@ -1,9 +1,9 @@
 // region.cpp -- admission, grants and revocation, each under the region's one mutex.
-#include "region.h"
+#include "unit/region.h"
 
 #include <string>
 
-#include "skipped_fence.h"
+#include "unit/skipped_fence.h"
 
 namespace rdmacp::unit {
 namespace {

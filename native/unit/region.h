@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include "connection_link.h"
-#include "region_flushes.h"
-#include "region_memory.h"
-#include "session_table.h"
-#include "token_table.h"
+#include "unit/connection_link.h"
+#include "unit/region_flushes.h"
+#include "unit/region_memory.h"
+#include "unit/session_table.h"
+#include "unit/token_table.h"
 
 namespace rdmacp::unit {
 

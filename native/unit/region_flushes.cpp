@@ -1,5 +1,5 @@
 // region_flushes.cpp -- see region_flushes.h. Flush threads.
-#include "region_flushes.h"
+#include "unit/region_flushes.h"
 
 #include <algorithm>
 

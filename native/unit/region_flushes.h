@@ -12,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "region_memory.h"
+#include "unit/region_memory.h"
 
 namespace rdmacp::unit {
 

@@ -1,5 +1,5 @@
 // region_memory.cpp -- mapping, translation and registration of a region's extents. Any thread.
-#include "region_memory.h"
+#include "unit/region_memory.h"
 
 #include <sys/mman.h>
 

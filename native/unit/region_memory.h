@@ -10,8 +10,8 @@
 #include <span>
 #include <vector>
 
-#include "../fabric/fabric.h"
-#include "../media/medium.h"
+#include "fabric/fabric.h"
+#include "media/medium.h"
 
 namespace rdmacp::unit {
 

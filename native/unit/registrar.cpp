@@ -1,5 +1,5 @@
 // registrar.cpp -- see registrar.h.
-#include "registrar.h"
+#include "unit/registrar.h"
 
 #include <utility>
 

@@ -9,8 +9,8 @@
 #include <map>
 #include <mutex>
 
-#include "../base/result.h"
-#include "../base/worker_threads.h"
+#include "base/result.h"
+#include "base/worker_threads.h"
 
 namespace rdmacp::unit {
 

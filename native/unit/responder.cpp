@@ -1,17 +1,17 @@
 // responder.cpp -- the unit's data plane put together: loops, listeners, and what the control plane may ask.
 //
 // Every method may be called from any thread. Owns the event loops, the listeners and, with its connections, the state.
-#include "responder.h"
+#include "unit/responder.h"
 
 #include <algorithm>
 #include <mutex>
 #include <utility>
 
-#include "acceptor.h"
-#include "end_barrier.h"
-#include "session_connection.h"
-#include "unit_connection.h"
-#include "unit_state.h"
+#include "unit/acceptor.h"
+#include "unit/end_barrier.h"
+#include "unit/session_connection.h"
+#include "unit/unit_connection.h"
+#include "unit/unit_state.h"
 
 namespace rdmacp::unit {
 namespace {

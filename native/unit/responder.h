@@ -13,32 +13,14 @@
 #include <string>
 #include <vector>
 
-#include "../fabric/fabric.h"
-#include "../media/medium.h"
-#include "../protocol/messages.h"
+#include "fabric/fabric.h"
+#include "media/medium.h"
+#include "protocol/messages.h"
+#include "unit/ids.h"
+#include "unit/responder_options.h"
+#include "unit/session_state.h"
 
 namespace rdmacp::unit {
-
-struct ResponderOptions {
-  std::uint32_t loops = 2;         // event-loop threads
-  std::uint32_t flushThreads = 2;  // of the lane for bulk: flush_queue.h
-  std::uint32_t maxConnections = 4096;
-  std::uint32_t credits = 16;  // flush messages in flight a connection
-  std::uint32_t heartbeatMs = 100;
-  std::uint32_t tokenLifeMs = 10000;    // default life of a token
-  std::uint32_t helloTimeoutMs = 5000;  // from the connect to the hello
-  std::uint64_t unitGeneration = 0;
-  bool crc = true;
-  // A session has lost the last connection that it had: its process has died, or the way to it has. A responder thread,
-  // without a lock held; it must not block.
-  std::function<void()> onSessionAlone = nullptr;
-  // A device that the unit listens on has said something of itself. One of the fabric's threads, which may not wait.
-  std::function<void(const fabric::DeviceNews&)> onDeviceNews = nullptr;
-};
-
-using RegionId = std::uint64_t;  // this process's number of a region, never reused
-using SessionId = std::uint64_t;
-using HandleId = std::uint64_t;  // one open of a region
 
 struct TokenRequest {
   protocol::ConnectionKind kind = protocol::ConnectionKind::data;
@@ -48,15 +30,6 @@ struct TokenRequest {
   fabric::Access rights = fabric::Access::none;  // data
   std::uint64_t epoch = 0;                       // data; a write token below the region's epoch is refused (fenced)
   std::uint32_t lifeMs = 0;                      // 0: the default
-};
-
-struct SessionState {
-  SessionId session = 0;
-  bool connected = false;  // the session connection stands
-  bool everConnected = false;
-  std::uint32_t dataConnections = 0;
-  std::uint64_t heardMsAgo = 0;  // since the last heartbeat, or since addSession; on the lease clock
-  std::uint32_t loopAgeMs = 0;   // in the last heartbeat, plus the time since
 };
 
 struct ResponderCounters {

@@ -1,5 +1,5 @@
 // session_connection.cpp -- welcome, heartbeat and fenced; the messages are those of docs/data-protocol.md.
-#include "session_connection.h"
+#include "unit/session_connection.h"
 
 namespace rdmacp::unit {
 namespace {

@@ -9,7 +9,7 @@
 #include <map>
 #include <mutex>
 
-#include "unit_connection.h"
+#include "unit/unit_connection.h"
 
 namespace rdmacp::unit {
 

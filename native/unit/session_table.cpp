@@ -1,5 +1,5 @@
 // session_table.cpp -- bookkeeping of sessions, on the lease clocks. Any thread.
-#include "session_table.h"
+#include "unit/session_table.h"
 
 #include <algorithm>
 #include <limits>

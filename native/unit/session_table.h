@@ -12,10 +12,11 @@
 #include <set>
 #include <vector>
 
-#include "../fabric/event_loop.h"
-#include "connection_link.h"
-#include "lease_clock.h"
-#include "responder.h"
+#include "fabric/event_loop.h"
+#include "unit/connection_link.h"
+#include "unit/ids.h"
+#include "unit/lease_clock.h"
+#include "unit/session_state.h"
 
 namespace rdmacp::unit {
 

@@ -1,5 +1,5 @@
 // token_table.cpp -- issue, use and revocation of one-time tokens. Any thread.
-#include "token_table.h"
+#include "unit/token_table.h"
 
 #include <sys/random.h>
 

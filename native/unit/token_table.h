@@ -12,7 +12,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "responder.h"
+#include "fabric/fabric.h"
+#include "protocol/messages.h"
+#include "unit/ids.h"
 
 namespace rdmacp::unit {
 

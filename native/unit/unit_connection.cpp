@@ -1,5 +1,5 @@
 // unit_connection.cpp -- the part that data and session connections have in common; see docs/data-protocol.md.
-#include "unit_connection.h"
+#include "unit/unit_connection.h"
 
 #include <string>
 #include <utility>

@@ -11,8 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "connection_link.h"
-#include "unit_state.h"
+#include "unit/connection_link.h"
+#include "unit/unit_state.h"
 
 namespace rdmacp::unit {
 

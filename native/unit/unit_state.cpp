@@ -1,7 +1,7 @@
 // unit_state.cpp -- the shared tables' bookkeeping. Any thread.
-#include "unit_state.h"
+#include "unit/unit_state.h"
 
-#include "unit_connection.h"
+#include "unit/unit_connection.h"
 
 namespace rdmacp::unit {
 

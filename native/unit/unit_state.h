@@ -15,12 +15,12 @@
 #include <unordered_set>
 #include <vector>
 
-#include "flush_queue.h"
-#include "region.h"
-#include "registrar.h"
-#include "responder.h"
-#include "session_table.h"
-#include "token_table.h"
+#include "unit/flush_queue.h"
+#include "unit/region.h"
+#include "unit/registrar.h"
+#include "unit/responder_options.h"
+#include "unit/session_table.h"
+#include "unit/token_table.h"
 
 namespace rdmacp::unit {
 

@@ -1,6 +1,6 @@
 // connection.cpp -- an established connection: posting, receiving, completions, deadlines and the end.
 // See connection.h for the threads and for what it owns.
-#include "connection.h"
+#include "fabric/iwarp/connection.h"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -9,8 +9,8 @@
 #include <system_error>
 #include <utility>
 
-#include "linger.h"
-#include "vigil.h"
+#include "fabric/iwarp/linger.h"
+#include "fabric/iwarp/vigil.h"
 
 namespace rdmacp::fabric::iwarp {
 namespace {

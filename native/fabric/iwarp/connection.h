@@ -11,13 +11,13 @@
 #include <optional>
 #include <vector>
 
-#include "../../base/file_descriptor.h"
-#include "../fabric.h"
-#include "inbound.h"
-#include "key_table.h"
-#include "mpa.h"
-#include "receiver.h"
-#include "transmitter.h"
+#include "base/file_descriptor.h"
+#include "fabric/fabric.h"
+#include "fabric/iwarp/inbound.h"
+#include "fabric/iwarp/key_table.h"
+#include "fabric/iwarp/mpa.h"
+#include "fabric/iwarp/receiver.h"
+#include "fabric/iwarp/transmitter.h"
 
 namespace rdmacp::fabric::iwarp {
 

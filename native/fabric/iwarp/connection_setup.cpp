@@ -11,9 +11,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
-#include "../preamble.h"
-#include "connection.h"
-#include "vigil.h"
+#include "fabric/iwarp/connection.h"
+#include "fabric/iwarp/vigil.h"
+#include "fabric/preamble.h"
 
 namespace rdmacp::fabric::iwarp {
 namespace {

@@ -1,7 +1,7 @@
 // ddp.cpp -- see ddp.h. Pure functions, any thread; owns nothing.
-#include "ddp.h"
+#include "fabric/iwarp/ddp.h"
 
-#include "../../base/big_endian.h"
+#include "base/big_endian.h"
 
 namespace rdmacp::fabric::iwarp::ddp {
 namespace {

@@ -1,5 +1,5 @@
 // inbound.cpp -- see inbound.h. Loop thread of the connection.
-#include "inbound.h"
+#include "fabric/iwarp/inbound.h"
 
 #include <algorithm>
 #include <utility>

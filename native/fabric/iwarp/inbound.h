@@ -9,9 +9,9 @@
 #include <array>
 #include <vector>
 
-#include "key_table.h"
-#include "receiver.h"
-#include "work_item.h"
+#include "fabric/iwarp/key_table.h"
+#include "fabric/iwarp/receiver.h"
+#include "fabric/iwarp/work_item.h"
 
 namespace rdmacp::fabric::iwarp {
 

@@ -1,6 +1,6 @@
 // iwarp_fabric.cpp -- the user-space iWARP fabric: where connections, listeners and registrations come from.
 // Any thread; has no state but the MPA revision that it connects with.
-#include "iwarp_fabric.h"
+#include "fabric/iwarp/iwarp_fabric.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -8,9 +8,9 @@
 #include <cerrno>
 #include <system_error>
 
-#include "../../base/file_descriptor.h"
-#include "connection.h"
-#include "listener.h"
+#include "base/file_descriptor.h"
+#include "fabric/iwarp/connection.h"
+#include "fabric/iwarp/listener.h"
 
 namespace rdmacp::fabric {
 namespace iwarp {

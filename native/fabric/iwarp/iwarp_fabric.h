@@ -1,7 +1,7 @@
 // iwarp_fabric.h -- what tests of this fabric ask for beyond fabric.h. Any thread.
 #pragma once
 
-#include "../fabric.h"
+#include "fabric/fabric.h"
 
 namespace rdmacp::fabric::iwarp {
 

@@ -1,5 +1,5 @@
 // key_table.cpp -- see key_table.h. Loop thread of the connection.
-#include "key_table.h"
+#include "fabric/iwarp/key_table.h"
 
 #include <random>
 

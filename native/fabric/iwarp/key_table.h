@@ -7,7 +7,7 @@
 #include <memory>
 #include <unordered_map>
 
-#include "../fabric.h"
+#include "fabric/fabric.h"
 
 namespace rdmacp::fabric::iwarp {
 

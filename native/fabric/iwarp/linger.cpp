@@ -1,5 +1,5 @@
 // linger.cpp -- see linger.h. Loop thread; the timer that bounds it keeps it alive.
-#include "linger.h"
+#include "fabric/iwarp/linger.h"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>

@@ -8,8 +8,8 @@
 #include <memory>
 #include <vector>
 
-#include "../../base/file_descriptor.h"
-#include "../event_loop.h"
+#include "base/file_descriptor.h"
+#include "fabric/event_loop.h"
 
 namespace rdmacp::fabric::iwarp {
 

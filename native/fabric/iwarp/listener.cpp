@@ -1,6 +1,6 @@
 // listener.cpp -- see listener.h. Acceptor runs on the first loop; a timer of that loop keeps it alive until the
 // listener ends.
-#include "listener.h"
+#include "fabric/iwarp/listener.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "../../base/file_descriptor.h"
-#include "pending_accept.h"
+#include "base/file_descriptor.h"
+#include "fabric/iwarp/pending_accept.h"
 
 namespace rdmacp::fabric::iwarp {
 namespace {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <span>
 
-#include "../fabric.h"
+#include "fabric/fabric.h"
 
 namespace rdmacp::fabric::iwarp {
 

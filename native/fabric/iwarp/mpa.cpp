@@ -1,10 +1,10 @@
 // mpa.cpp -- see mpa.h. Pure functions, any thread; owns nothing.
-#include "mpa.h"
+#include "fabric/iwarp/mpa.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "../../base/big_endian.h"
+#include "base/big_endian.h"
 
 namespace rdmacp::fabric::iwarp::mpa {
 namespace {

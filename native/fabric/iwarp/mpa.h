@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "../../base/result.h"
+#include "base/result.h"
 
 namespace rdmacp::fabric::iwarp::mpa {
 

@@ -1,5 +1,5 @@
 // pending_accept.cpp -- see pending_accept.h. Loop thread; the set-up timer keeps it alive.
-#include "pending_accept.h"
+#include "fabric/iwarp/pending_accept.h"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -8,9 +8,9 @@
 #include <cerrno>
 #include <utility>
 
-#include "../preamble.h"
-#include "connection.h"
-#include "linger.h"
+#include "fabric/iwarp/connection.h"
+#include "fabric/iwarp/linger.h"
+#include "fabric/preamble.h"
 
 namespace rdmacp::fabric::iwarp {
 

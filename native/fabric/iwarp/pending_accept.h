@@ -9,10 +9,10 @@
 #include <memory>
 #include <vector>
 
-#include "../../base/file_descriptor.h"
-#include "../fabric.h"
-#include "mpa.h"
-#include "waiting_room.h"
+#include "base/file_descriptor.h"
+#include "fabric/fabric.h"
+#include "fabric/iwarp/mpa.h"
+#include "fabric/iwarp/waiting_room.h"
 
 namespace rdmacp::fabric::iwarp {
 

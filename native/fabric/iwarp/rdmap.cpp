@@ -1,9 +1,9 @@
 // rdmap.cpp -- see rdmap.h. Pure functions, any thread; owns nothing.
-#include "rdmap.h"
+#include "fabric/iwarp/rdmap.h"
 
 #include <cstdio>
 
-#include "../../base/big_endian.h"
+#include "base/big_endian.h"
 
 namespace rdmacp::fabric::iwarp::rdmap {
 namespace {

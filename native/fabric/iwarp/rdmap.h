@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "../../base/result.h"
-#include "ddp.h"
+#include "base/result.h"
+#include "fabric/iwarp/ddp.h"
 
 namespace rdmacp::fabric::iwarp::rdmap {
 

@@ -1,5 +1,5 @@
 // receiver.cpp -- see receiver.h. Loop thread of the connection.
-#include "receiver.h"
+#include "fabric/iwarp/receiver.h"
 
 #include <sys/socket.h>
 
@@ -8,9 +8,9 @@
 #include <cerrno>
 #include <cstring>
 
-#include "../../base/big_endian.h"
-#include "../../base/crc32c.h"
-#include "mpa.h"
+#include "base/big_endian.h"
+#include "base/crc32c.h"
+#include "fabric/iwarp/mpa.h"
 
 namespace rdmacp::fabric::iwarp {
 namespace {

@@ -11,8 +11,8 @@
 #include <span>
 #include <vector>
 
-#include "ddp.h"
-#include "rdmap.h"
+#include "fabric/iwarp/ddp.h"
+#include "fabric/iwarp/rdmap.h"
 
 namespace rdmacp::fabric::iwarp {
 

@@ -1,5 +1,5 @@
 // transmitter.cpp -- see transmitter.h. Under the connection's mutex.
-#include "transmitter.h"
+#include "fabric/iwarp/transmitter.h"
 
 #include <sys/socket.h>
 
@@ -8,10 +8,10 @@
 #include <cstring>
 #include <random>
 
-#include "../../base/big_endian.h"
-#include "../../base/crc32c.h"
-#include "../siw_reads.h"
-#include "mpa.h"
+#include "base/big_endian.h"
+#include "base/crc32c.h"
+#include "fabric/iwarp/mpa.h"
+#include "fabric/siw_reads.h"
 
 namespace rdmacp::fabric::iwarp {
 namespace {

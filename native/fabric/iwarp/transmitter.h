@@ -12,8 +12,8 @@
 #include <memory>
 #include <vector>
 
-#include "rdmap.h"
-#include "work_item.h"
+#include "fabric/iwarp/rdmap.h"
+#include "fabric/iwarp/work_item.h"
 
 namespace rdmacp::fabric::iwarp {
 

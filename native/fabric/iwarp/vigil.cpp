@@ -1,5 +1,5 @@
 // vigil.cpp -- see vigil.h.
-#include "vigil.h"
+#include "fabric/iwarp/vigil.h"
 
 #include <linux/tcp.h>
 #include <netinet/in.h>

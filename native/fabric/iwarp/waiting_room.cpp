@@ -1,5 +1,5 @@
 // waiting_room.cpp -- see waiting_room.h.
-#include "waiting_room.h"
+#include "fabric/iwarp/waiting_room.h"
 
 #include <algorithm>
 #include <utility>

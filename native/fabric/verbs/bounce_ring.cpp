@@ -1,12 +1,12 @@
 // bounce_ring.cpp -- see bounce_ring.h; no locks of its own.
-#include "bounce_ring.h"
+#include "fabric/verbs/bounce_ring.h"
 
 #include <sys/mman.h>
 
 #include <cerrno>
 #include <utility>
 
-#include "device.h"
+#include "fabric/verbs/device.h"
 
 namespace rdmacp::fabric::verbs {
 

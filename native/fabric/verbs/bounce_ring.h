@@ -7,8 +7,8 @@
 #include <cstddef>
 #include <memory>
 
-#include "../fabric.h"
-#include "handles.h"
+#include "fabric/fabric.h"
+#include "fabric/verbs/handles.h"
 
 namespace rdmacp::fabric::verbs {
 

@@ -1,5 +1,5 @@
 // cm_channel.cpp -- events of the connection manager on an event loop. Loop thread, but for creation.
-#include "cm_channel.h"
+#include "fabric/verbs/cm_channel.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>

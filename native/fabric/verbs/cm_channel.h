@@ -8,8 +8,8 @@
 #include <memory>
 #include <vector>
 
-#include "../fabric.h"
-#include "handles.h"
+#include "fabric/fabric.h"
+#include "fabric/verbs/handles.h"
 
 namespace rdmacp::fabric::verbs {
 

@@ -1,11 +1,11 @@
 // connection.cpp -- what a verbs connection posts and grants, its deadlines, and its end. Threads: see connection.h.
-#include "connection.h"
+#include "fabric/verbs/connection.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
-#include "flush_verb.h"
+#include "fabric/verbs/flush_verb.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {

@@ -12,11 +12,11 @@
 #include <optional>
 #include <vector>
 
-#include "../fabric.h"
-#include "bounce_ring.h"
-#include "cm_channel.h"
-#include "device.h"
-#include "transmit_queue.h"
+#include "fabric/fabric.h"
+#include "fabric/verbs/bounce_ring.h"
+#include "fabric/verbs/cm_channel.h"
+#include "fabric/verbs/device.h"
+#include "fabric/verbs/transmit_queue.h"
 
 namespace rdmacp::fabric::verbs {
 
@@ -89,7 +89,7 @@ class VerbsConnection final : public Connection,
   rdma_conn_param parameters(ConstBytes privateData) const;
   void resolve();
   void startConnect();
-  void connectAnew();
+  void connectAgain();
   void establish(ConstBytes privateData);
   void endedByPeer();
   void endedByDevice(const Error& reason);

@@ -1,5 +1,5 @@
 // connection_completions.cpp -- what a verbs connection finds in its completion queues, and who is told. Threads: see connection.h.
-#include "connection.h"
+#include "fabric/verbs/connection.h"
 
 #include <algorithm>
 #include <array>

@@ -1,5 +1,5 @@
 // connection_setup.cpp -- how a verbs connection comes to stand, on either side, and its connection manager's events.
-#include "connection.h"
+#include "fabric/verbs/connection.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -9,9 +9,9 @@
 #include <cstring>
 #include <utility>
 
-#include "../preamble.h"
-#include "flush_verb.h"
-#include "read_depths.h"
+#include "fabric/preamble.h"
+#include "fabric/verbs/flush_verb.h"
+#include "fabric/verbs/read_depths.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {
@@ -64,7 +64,7 @@ void VerbsConnection::resolve() {
 }
 
 // From the start, with another identifier, which is given another local port.
-void VerbsConnection::connectAnew() {
+void VerbsConnection::connectAgain() {
   auto id = channel_->createId(*this);
   if (!id) return breakWith(id.error());
   {
@@ -244,7 +244,7 @@ void VerbsConnection::startConnect() {
   const int number = errno;
   // Of TCP's ports: taken, or used with the same peer a moment ago.
   const bool portTaken = number == EADDRINUSE || number == EADDRNOTAVAIL;
-  if (portTaken && --portTries_ > 0) return connectAnew();
+  if (portTaken && --portTries_ > 0) return connectAgain();
   Error error = verbsError("rdma_connect", number);
   const bool refused = number == ECONNREFUSED || number == EHOSTUNREACH || number == ENETUNREACH ||
                        number == ECONNRESET || number == ETIMEDOUT;

@@ -1,5 +1,5 @@
 // device.cpp -- limits and abilities of a device, and registrations on it. Any thread.
-#include "device.h"
+#include "fabric/verbs/device.h"
 
 #include <fcntl.h>
 
@@ -8,8 +8,8 @@
 #include <chrono>
 #include <utility>
 
-#include "flush_verb.h"
-#include "siw_keys.h"
+#include "fabric/verbs/flush_verb.h"
+#include "fabric/verbs/siw_keys.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {

@@ -15,10 +15,10 @@
 #include <string>
 #include <utility>
 
-#include "../fabric.h"
-#include "device_events.h"
-#include "handles.h"
-#include "locked_memory.h"
+#include "fabric/fabric.h"
+#include "fabric/verbs/device_events.h"
+#include "fabric/verbs/handles.h"
+#include "fabric/verbs/locked_memory.h"
 
 namespace rdmacp::fabric::verbs {
 

@@ -1,5 +1,5 @@
 // device_events.cpp -- see device_events.h.
-#include "device_events.h"
+#include "fabric/verbs/device_events.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -14,7 +14,7 @@
 #include <system_error>
 #include <utility>
 
-#include "device.h"
+#include "fabric/verbs/device.h"
 
 namespace rdmacp::fabric::verbs {
 

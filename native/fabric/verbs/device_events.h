@@ -10,10 +10,10 @@
 #include <thread>
 #include <vector>
 
-#include "../../base/file_descriptor.h"
-#include "../../base/result.h"
-#include "../fabric.h"
-#include "rdma_core.h"
+#include "base/file_descriptor.h"
+#include "base/result.h"
+#include "fabric/fabric.h"
+#include "fabric/verbs/rdma_core.h"
 
 namespace rdmacp::fabric::verbs {
 

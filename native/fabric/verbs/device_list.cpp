@@ -2,8 +2,8 @@
 #include <cerrno>
 #include <memory>
 
-#include "../fabric.h"
-#include "device.h"
+#include "fabric/fabric.h"
+#include "fabric/verbs/device.h"
 
 namespace rdmacp::fabric {
 

@@ -1,11 +1,11 @@
 // fabric.cpp -- the verbs fabric's door. Any thread.
-#include "fabric.h"
+#include "fabric/verbs/fabric.h"
 
 #include <utility>
 #include <vector>
 
-#include "connection.h"
-#include "listener.h"
+#include "fabric/verbs/connection.h"
+#include "fabric/verbs/listener.h"
 
 namespace rdmacp::fabric {
 

@@ -5,9 +5,9 @@
 #include <memory>
 #include <mutex>
 
-#include "../fabric.h"
-#include "cm_channel.h"
-#include "device.h"
+#include "fabric/fabric.h"
+#include "fabric/verbs/cm_channel.h"
+#include "fabric/verbs/device.h"
 
 namespace rdmacp::fabric::verbs {
 

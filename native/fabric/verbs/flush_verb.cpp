@@ -1,5 +1,5 @@
 // flush_verb.cpp -- see flush_verb.h.
-#include "flush_verb.h"
+#include "fabric/verbs/flush_verb.h"
 
 #include <cerrno>
 

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "library.h"
+#include "fabric/verbs/library.h"
 
 namespace rdmacp::fabric::verbs::flush_verb {
 

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "library.h"
+#include "fabric/verbs/library.h"
 
 namespace rdmacp::fabric::verbs {
 

@@ -1,5 +1,5 @@
 // library.cpp -- loads libibverbs and librdmacm by name, once, on the first use of the verbs fabric.
-#include "library.h"
+#include "fabric/verbs/library.h"
 
 #include <dlfcn.h>
 #include <sys/resource.h>

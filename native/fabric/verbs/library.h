@@ -4,8 +4,8 @@
 // goes through the device's own table. Loaded once for the process, never unloaded. Any thread.
 #pragma once
 
-#include "../../base/result.h"
-#include "rdma_core.h"
+#include "base/result.h"
+#include "fabric/verbs/rdma_core.h"
 
 namespace rdmacp::fabric::verbs {
 

@@ -1,5 +1,5 @@
 // listener.cpp -- connection requests. Events come on the first loop's thread; decisions are made on the owning loop's.
-#include "listener.h"
+#include "fabric/verbs/listener.h"
 
 #include <cerrno>
 #include <cstring>

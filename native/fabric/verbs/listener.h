@@ -8,8 +8,8 @@
 #include <memory>
 #include <vector>
 
-#include "cm_channel.h"
-#include "connection.h"
+#include "fabric/verbs/cm_channel.h"
+#include "fabric/verbs/connection.h"
 
 namespace rdmacp::fabric::verbs {
 

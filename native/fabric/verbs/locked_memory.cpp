@@ -1,5 +1,5 @@
 // locked_memory.cpp -- what the kernel allows this process to lock, and how much of it is shared out. Any thread.
-#include "locked_memory.h"
+#include "fabric/verbs/locked_memory.h"
 
 #include <linux/capability.h>
 #include <sys/resource.h>

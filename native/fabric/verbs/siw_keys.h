@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "handles.h"
+#include "fabric/verbs/handles.h"
 
 namespace rdmacp::fabric::verbs {
 

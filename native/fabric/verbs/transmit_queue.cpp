@@ -1,13 +1,13 @@
 // transmit_queue.cpp -- cuts work requests into send work requests and keeps their order. Under the connection's mutex.
-#include "transmit_queue.h"
+#include "fabric/verbs/transmit_queue.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
 
-#include "../siw_reads.h"
-#include "flush_verb.h"
+#include "fabric/siw_reads.h"
+#include "fabric/verbs/flush_verb.h"
 
 namespace rdmacp::fabric::verbs {
 namespace {

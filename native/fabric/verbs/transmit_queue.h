@@ -19,9 +19,9 @@
 #include <optional>
 #include <vector>
 
-#include "../fabric.h"
-#include "bounce_ring.h"
-#include "device.h"
+#include "fabric/fabric.h"
+#include "fabric/verbs/bounce_ring.h"
+#include "fabric/verbs/device.h"
 
 namespace rdmacp::fabric::verbs {
 

@@ -1,6 +1,6 @@
 // cache_lines.cpp -- CLWB, CLFLUSHOPT or CLFLUSH with a fence, by what CPUID says (Intel SDM volume 2, "CLWB",
 // "CLFLUSHOPT", "CLFLUSH"; volume 1, 19.1 "Processor identification"). Any thread.
-#include "cache_lines.h"
+#include "media/devdax/cache_lines.h"
 
 #include <cstdint>
 

@@ -15,11 +15,11 @@
 #include <memory>
 #include <system_error>
 
-#include "../../base/file_descriptor.h"
-#include "../block_ranges.h"
-#include "../medium.h"
-#include "../pool_memory.h"
-#include "cache_lines.h"
+#include "base/file_descriptor.h"
+#include "media/block_ranges.h"
+#include "media/devdax/cache_lines.h"
+#include "media/medium.h"
+#include "media/pool_memory.h"
 
 namespace rdmacp::media {
 namespace {

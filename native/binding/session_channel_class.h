@@ -1,4 +1,4 @@
-// session_channel.h -- the SessionChannel class: one heartbeating connection, and what it tells JavaScript.
+// session_channel_class.h -- the SessionChannel class: one heartbeating connection, and what it tells JavaScript.
 #pragma once
 
 #include <memory>

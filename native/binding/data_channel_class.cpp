@@ -1,5 +1,5 @@
-// data_channel.cpp -- operations of JavaScript on a client::DataChannel. Each function says in the header which thread.
-#include "binding/data_channel.h"
+// data_channel_class.cpp -- operations of JavaScript on a client::DataChannel. Each function says in the header which thread.
+#include "binding/data_channel_class.h"
 
 #include <cstring>
 #include <utility>

@@ -1,4 +1,4 @@
-// responder.h -- the Responder class: a unit's data plane for JavaScript. Its methods run on the JavaScript thread; the
+// responder_class.h -- the Responder class: a unit's data plane for JavaScript. Its methods run on the JavaScript thread; the
 // data plane itself has threads of its own and needs none of JavaScript's.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 #include "binding/device_notice.h"
 #include "binding/fabric_names.h"
-#include "binding/medium.h"
+#include "binding/medium_class.h"
 #include "binding/notice.h"
 #include "binding/wrapped.h"
 #include "fabric/fabric.h"

@@ -1,4 +1,4 @@
-// service_manager.h -- notifyServiceManager() of src/native.ts. The JavaScript thread.
+// service_manager_function.h -- notifyServiceManager() of src/native.ts. The JavaScript thread.
 #pragma once
 
 #include "binding/node_api.h"

@@ -1,4 +1,4 @@
-// medium.h -- the Medium class: a pool's memory, with its blocking calls on threads of its own. The JavaScript thread.
+// medium_class.h -- the Medium class: a pool's memory, with its blocking calls on threads of its own. The JavaScript thread.
 //
 // The threads that flush are others than those that zero and load: a change of the pool's tables does not wait until a
 // region of many gigabytes has been zeroed.

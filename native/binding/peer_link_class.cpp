@@ -1,6 +1,6 @@
-// peer_link.cpp -- the PeerLink class. The JavaScript thread, but for onChange (the link's) and the execute part of
+// peer_link_class.cpp -- the PeerLink class. The JavaScript thread, but for onChange (the link's) and the execute part of
 // close() (libuv's pool).
-#include "binding/peer_link.h"
+#include "binding/peer_link_class.h"
 
 #include <utility>
 #include <vector>

@@ -1,4 +1,4 @@
-// data_channel.h -- the DataChannel class: operations in from JavaScript, outcomes back to it in batches.
+// data_channel_class.h -- the DataChannel class: operations in from JavaScript, outcomes back to it in batches.
 #pragma once
 
 #include <chrono>

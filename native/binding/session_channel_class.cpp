@@ -1,5 +1,5 @@
-// session_channel.cpp -- a client::SessionChannel for JavaScript. Each function says in the header which thread.
-#include "binding/session_channel.h"
+// session_channel_class.cpp -- a client::SessionChannel for JavaScript. Each function says in the header which thread.
+#include "binding/session_channel_class.h"
 
 namespace rdmacp::binding {
 

@@ -1,4 +1,4 @@
-// peer_link.h -- the PeerLink class: the link to the partner process for JavaScript. Its methods run on the JavaScript
+// peer_link_class.h -- the PeerLink class: the link to the partner process for JavaScript. Its methods run on the JavaScript
 // thread; the link has a thread of its own and needs none of JavaScript's.
 #pragma once
 

@@ -1,5 +1,5 @@
-// medium.cpp -- the Medium class. Methods run on the JavaScript thread, work() lambdas on the medium's own threads.
-#include "binding/medium.h"
+// medium_class.cpp -- the Medium class. Methods run on the JavaScript thread, work() lambdas on the medium's own threads.
+#include "binding/medium_class.h"
 
 #include <chrono>
 #include <cstring>

@@ -1,5 +1,5 @@
-// responder.cpp -- the Responder class. The JavaScript thread, but for the execute part of stop(): libuv's pool.
-#include "binding/responder.h"
+// responder_class.cpp -- the Responder class. The JavaScript thread, but for the execute part of stop(): libuv's pool.
+#include "binding/responder_class.h"
 
 #include <utility>
 
@@ -80,9 +80,13 @@ Napi::Object toObject(Napi::Env env, const unit::ResponderCounters& counters) {
   return object;
 }
 
-// What the native part calls when it is done.
-std::function<void(Status)> settler(const PromisedSettlement& settlement) {
-  return [ticket = settlement.ticket](Status status) { ticket->settle(std::move(status)); };
+// A call that has its answer later: start gets what the native part calls when it is done.
+template <class Start>
+Napi::Value settledLater(const Napi::CallbackInfo& info, const ArgumentReader& read, Start start) {
+  if (!read.ok()) return read.fail();
+  const PromisedSettlement settlement = promiseSettlement(Environment::of(info.Env()));
+  if (settlement.ticket) start([ticket = settlement.ticket](Status status) { ticket->settle(std::move(status)); });
+  return settlement.promise;
 }
 
 }  // namespace
@@ -200,10 +204,7 @@ Napi::Value Responder::removeRegion(const Napi::CallbackInfo& info) {
   if (responder == nullptr) return {};
   ArgumentReader read(info.Env());
   const std::uint64_t id = read.bigint(info[0], "id");
-  if (!read.ok()) return read.fail();
-  const PromisedSettlement settlement = promiseSettlement(Environment::of(info.Env()));
-  if (settlement.ticket) responder->removeRegion(id, settler(settlement));
-  return settlement.promise;
+  return settledLater(info, read, [&](auto done) { responder->removeRegion(id, std::move(done)); });
 }
 
 Napi::Value Responder::fence(const Napi::CallbackInfo& info) {
@@ -212,10 +213,7 @@ Napi::Value Responder::fence(const Napi::CallbackInfo& info) {
   ArgumentReader read(info.Env());
   const std::uint64_t id = read.bigint(info[0], "id");
   const std::uint64_t epoch = read.bigint(info[1], "epoch");
-  if (!read.ok()) return read.fail();
-  const PromisedSettlement settlement = promiseSettlement(Environment::of(info.Env()));
-  if (settlement.ticket) responder->fence(id, epoch, settler(settlement));
-  return settlement.promise;
+  return settledLater(info, read, [&](auto done) { responder->fence(id, epoch, std::move(done)); });
 }
 
 Napi::Value Responder::dropHandle(const Napi::CallbackInfo& info) {
@@ -224,10 +222,7 @@ Napi::Value Responder::dropHandle(const Napi::CallbackInfo& info) {
   ArgumentReader read(info.Env());
   const std::uint64_t id = read.bigint(info[0], "id");
   const std::uint64_t handle = read.bigint(info[1], "handle");
-  if (!read.ok()) return read.fail();
-  const PromisedSettlement settlement = promiseSettlement(Environment::of(info.Env()));
-  if (settlement.ticket) responder->dropHandle(id, handle, settler(settlement));
-  return settlement.promise;
+  return settledLater(info, read, [&](auto done) { responder->dropHandle(id, handle, std::move(done)); });
 }
 
 Napi::Value Responder::makeDurable(const Napi::CallbackInfo& info) {
@@ -235,10 +230,7 @@ Napi::Value Responder::makeDurable(const Napi::CallbackInfo& info) {
   if (responder == nullptr) return {};
   ArgumentReader read(info.Env());
   const std::uint64_t id = read.bigint(info[0], "id");
-  if (!read.ok()) return read.fail();
-  const PromisedSettlement settlement = promiseSettlement(Environment::of(info.Env()));
-  if (settlement.ticket) responder->makeDurable(id, settler(settlement));
-  return settlement.promise;
+  return settledLater(info, read, [&](auto done) { responder->makeDurable(id, std::move(done)); });
 }
 
 Napi::Value Responder::addSession(const Napi::CallbackInfo& info) {

@@ -1,5 +1,5 @@
-// service_manager.cpp -- sd_notify(3) for `serve`. The JavaScript thread, which it never keeps waiting.
-#include "binding/service_manager.h"
+// service_manager_function.cpp -- sd_notify(3) for `serve`. The JavaScript thread, which it never keeps waiting.
+#include "binding/service_manager_function.h"
 
 #include <string>
 
