@@ -72,7 +72,10 @@ class VerbsConnection final : public Connection,
   // A registration made ahead of its grant, where the device has no windows. Its maker, on another thread, is done with it
   // before the grant, or is its last owner: the connection may end first, and then has no queue pair that could use the key.
   struct Groundwork {
+    Groundwork() = default;
     ~Groundwork();
+    Groundwork(const Groundwork&) = delete;
+    Groundwork& operator=(const Groundwork&) = delete;
     std::shared_ptr<Device> device;
     std::shared_ptr<ProtectionDomain> domain;
     std::shared_ptr<const MemoryRegion> region;

@@ -592,6 +592,7 @@ struct verbs_context {
 
 // The extended context that has query_device_ex, or null. (verbs_get_ctx_op of verbs.h.)
 inline verbs_context* extendedContext(ibv_context* context) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the mark that the library sets
   if (context->abi_compat != reinterpret_cast<void*>(~std::uintptr_t{0})) return nullptr;
   auto* const extended =
       reinterpret_cast<verbs_context*>(reinterpret_cast<std::byte*>(context) - offsetof(verbs_context, context));
