@@ -353,7 +353,9 @@ Status PoolFile::beginsAsWritten() {
     if (count < 0 && fallBackToBuffered(static_cast<int>(-count), direct)) count = untilNotInterrupted(again);
     return count;
   };
-  const auto count = readBlock(0);
+  auto count = readBlock(0);
+  // Once more, as wherever a pool is read: a read may go wrong.
+  if (count < 0 || found->bytes != first_->bytes) count = readBlock(0);
   if (count < 0) {
     const auto last = readBlock(size_ - kBlockSize);
     return last < 0 ? Status{failure("could not read any more", static_cast<int>(-last))} : Status{};

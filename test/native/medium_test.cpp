@@ -485,7 +485,25 @@ TEST(a_file_system_that_turned_read_only_is_noticed_also_where_its_calls_go_on_t
   }
 }
 
-TEST(a_device_that_has_gone_is_noticed_and_one_bad_block_is_no_such_thing) {
+TEST(a_device_that_has_gone_is_noticed_and_one_bad_block_or_read_is_no_such_thing) {
+  struct WrongOnce : SystemFileIo {
+    ssize_t readBack(int fd, std::span<std::byte> into, std::uint64_t offset) override {
+      const ssize_t count = SystemFileIo::readBack(fd, into, offset);
+      if (!std::exchange(done, true)) into[0] ^= std::byte{1};
+      return count;
+    }
+    bool done = false;
+  };
+  {
+    const ScratchDirectory place;
+    auto once = openFileMedium({place.file("pool"), true, kPool}, std::make_unique<WrongOnce>());
+    CHECK(once.ok());
+    put(*once.value(), 0, "first");
+    CHECK(flushOne(*once.value(), 0, 1).ok());
+    CHECK(once.value()->watch(std::chrono::milliseconds(5)).ok());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    CHECK(once.value()->failure().ok());
+  }
   struct Unreadable : SystemFileIo {
     explicit Unreadable(std::shared_ptr<std::atomic<std::uint64_t>> below) : below_(std::move(below)) {}
     ssize_t readBack(int fd, std::span<std::byte> into, std::uint64_t offset) override {
