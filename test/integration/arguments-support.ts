@@ -2,6 +2,7 @@
  * Values that callers hand in by mistake, and every public function with what it takes, for tests of what becomes of the one in the
  * other. Values have names, since many of them cannot be printed.
  */
+import { rm } from 'node:fs/promises'
 import fc from 'fast-check'
 import {
   CheckpointError,
@@ -427,7 +428,14 @@ export const publicCalls: readonly PublicCall[] = [
     promises: true,
     call: ({ log }, given) => (log.clear as Any)(...given),
   },
-  ...(['latest', 'newest', 'all', 'list', 'durableSequence'] as const).map(
+  {
+    name: 'checkpoints.latest',
+    parameters: [{ ...call, beforeDamage: is(true) }],
+    codes: readCodes,
+    promises: true,
+    call: ({ checkpoints }, given) => (checkpoints.latest as Any)(...given),
+  },
+  ...(['newest', 'all', 'list', 'durableSequence'] as const).map(
     (method): PublicCall => ({
       name: `checkpoints.${method}`,
       parameters: [call],
@@ -554,6 +562,30 @@ export const publicCalls: readonly PublicCall[] = [
     promises: true,
     call: (_, given) => (PersistentMemoryUnit.start as Any)(...given),
     undo: (_, unit) => (unit as PersistentMemoryUnit).close(),
+  },
+  {
+    name: 'PersistentMemoryUnit.createPool',
+    // In the folder of the test.
+    parameters: [is({ medium: 'file', path: 'made', bytes: 1 << 20 }), { signal: call.signal as Given }],
+    codes: ['POOL_FULL', 'SYSTEM', 'POOL_EXISTS', 'NOT_SUPPORTED'],
+    promises: true,
+    call: (_, given) => (PersistentMemoryUnit.createPool as Any)(...given),
+    undo: () => rm('made', { force: true }),
+  },
+  {
+    name: 'client.openRegion for writing',
+    parameters: [
+      is('owned'),
+      { ...call, mode: is('write'), lease: is({ silenceMs: 1000 }), create: is({ bytes: 65_536, mode: 'raw' }) },
+    ],
+    codes: ['REGION_NOT_FOUND', 'REGION_BUSY', 'REGION_TOO_SMALL', 'POOL_FULL', 'LIMIT_REACHED', 'CONNECTION_LOST'],
+    promises: true,
+    call: ({ client }, given) => (client.openRegion as Any)(...given),
+    async undo({ client }, region) {
+      await (region as RegionReader).close()
+      const { name } = region as RegionReader
+      if (name !== 'raw' && name !== 'log') await client.deleteRegion(name)
+    },
   },
   {
     name: 'unit.close',
