@@ -62,10 +62,11 @@ const kinds = {
     return async () => {
       await sleep(droppedMs)
       // Whether it was made is not known when its flow is gone: it says so, and leaves the rest to its caller.
-      const failed = await client.createRegion('later', { bytes: 64 * 1024, timeoutMs }).catch((error) => error)
-      if (failed?.code !== 'CONNECTION_LOST' || failed.outcome !== 'unknown') throw failed
-      await client.createRegion('later', { bytes: 64 * 1024, timeoutMs }).catch((error) => {
-        if (error.code !== 'REGION_EXISTS') throw error
+      await client.createRegion('later', { bytes: 64 * 1024, timeoutMs }).catch(async (failed) => {
+        if (failed.code !== 'CONNECTION_LOST' || failed.outcome !== 'unknown') throw failed
+        await client.createRegion('later', { bytes: 64 * 1024, timeoutMs }).catch((error) => {
+          if (error.code !== 'REGION_EXISTS') throw error
+        })
       })
       await next
     }
