@@ -20,7 +20,7 @@ export {
   v8Codec,
 } from './checkpoint/index.js'
 export type { Appended } from './checkpoint/writer/jobs.js'
-export { Client, connect } from './client/client.js'
+export { Client } from './client/client.js'
 export {
   type ClientEvents,
   ConnectionEvent,
@@ -28,6 +28,7 @@ export {
   LogEvent,
   OwnershipEvent,
 } from './client/client-events.js'
+export { connect } from './client/connect.js'
 export { Region, RegionReader } from './client/region.js'
 export { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes, type Outcome } from './errors.js'
 export {

@@ -15,7 +15,7 @@ export async function withClient<T>(
   options: OutputOptions,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const { connect } = await import('../client/client.js')
+  const { connect } = await import('../client/connect.js')
   const client = await connect(address, { timeoutMs: options.timeout })
   try {
     return await work(client)

@@ -31,6 +31,7 @@ interface Position {
   readonly flushed: boolean
 }
 const start: Position = { range: 0, byte: 0, flushed: false }
+const everything: Position = { range: Number.POSITIVE_INFINITY, byte: 0, flushed: true }
 
 /** Ranges of one piece of a call that is cut up; keeps single operations from becoming arbitrarily large lists. */
 const maxPieceRanges = 1024
@@ -40,6 +41,8 @@ export class Passage {
   piecesInFlight = 0
   /** Connections that broke in a way that this transfer may be the cause of. */
   suspicions = 0
+  /** All of it has been cut into pieces. */
+  cut = false
   #position: Position = start
   /** Everything before it has been answered. */
   #donePosition: Position = start
@@ -48,32 +51,23 @@ export class Passage {
 
   constructor(readonly transfer: Transfer) {}
 
-  /** All of it has been cut into pieces. */
-  get cut(): boolean {
-    const { transfer } = this
-    const { range, flushed } = this.#position
-    return transfer.kind === operationKind.flush
-      ? flushed
-      : range >= transfer.lengths.length && (flushed || !this.#needsOwnFlush)
-  }
-
   /** The next piece, of at most so many bytes. It is taken by {@link take}, or cut again. */
   nextPiece(pieceBytes: number): Piece {
     const { transfer } = this
     const { kind, until, offsets, buffers, flushRanges, bytes } = transfer
     if (kind === operationKind.flush) {
-      return new Piece(this, kind, operationUntil.placed, [], [], flushRanges, operationOverhead, behind(0))
+      return new Piece(this, kind, operationUntil.placed, [], [], flushRanges, operationOverhead, everything)
     }
     if (this.#position === start && bytes <= pieceBytes && buffers.length <= maxPieceRanges) {
       const charge = bytes + operationOverhead
-      return new Piece(this, kind, until, offsets, buffers, flushRanges, charge, behind(buffers.length))
+      return new Piece(this, kind, until, offsets, buffers, flushRanges, charge, everything)
     }
     return this.#position.range < buffers.length ? this.#dataPiece(pieceBytes) : this.#flushPiece()
   }
 
   /** The piece goes out. */
   take(piece: Piece): void {
-    this.#position = piece.end
+    this.#goTo(piece.end)
     this.transfer.posted = true
     this.transfer.piecesInFlight++
     this.piecesInFlight++
@@ -91,14 +85,18 @@ export class Passage {
   /** The connection is gone: back to what has been answered, or to the very beginning. */
   rewind(toStart: boolean): void {
     if (toStart) this.#donePosition = start
-    this.#position = this.#donePosition
+    this.#goTo(this.#donePosition)
     this.transfer.piecesInFlight -= this.piecesInFlight
     this.piecesInFlight = 0
     this.#line = []
   }
 
-  get #needsOwnFlush(): boolean {
-    return this.transfer.isWrite && this.transfer.until === operationUntil.durable
+  #goTo(position: Position): void {
+    const { kind, until, lengths } = this.transfer
+    const ownFlush = kind === operationKind.write && until === operationUntil.durable
+    const moved = position.range >= lengths.length
+    this.#position = position
+    this.cut = position.flushed || (moved && kind !== operationKind.flush && !ownFlush)
   }
 
   #dataPiece(pieceBytes: number): Piece {
@@ -129,11 +127,6 @@ export class Passage {
     const { transfer } = this
     const ranges = [...(transfer.flushRanges ?? [])]
     for (const [index, length] of transfer.lengths.entries()) ranges.push(transfer.offsets[index] as number, length)
-    const end = behind(transfer.buffers.length)
-    return new Piece(this, operationKind.flush, operationUntil.placed, [], [], ranges, operationOverhead, end)
+    return new Piece(this, operationKind.flush, operationUntil.placed, [], [], ranges, operationOverhead, everything)
   }
-}
-
-function behind(range: number): Position {
-  return { range, byte: 0, flushed: true }
 }

@@ -135,20 +135,9 @@ export class RegionReader implements AsyncDisposable {
 
   /** Where the region lies for the data plane, on the connection that stands now. */
   async addressContext(options?: CallOptions): Promise<AddressContext> {
-    const call = takeCall(options)
-    const { connection } = this.#open
-    // A read of nothing waits for a connection, if there is none yet, and tells why there is none any more.
-    if (connection.endpoint === undefined || connection.failure !== undefined) {
-      await this.#open.read({
-        offsets: nothing,
-        buffers: nothing,
-        options: call,
-        use: 'call',
-        ours: true,
-        result: () => undefined,
-      })
-    }
-    const { grant, endpoint } = connection
+    takeCall(options)
+    this.#open.requireOpen()
+    const { grant, endpoint } = this.#open.connection
     if (grant === undefined || endpoint === undefined) throw this.#open.closedError()
     const { transport, host, port } = endpoint
     return loggable({

@@ -87,8 +87,14 @@ export class Transfer extends QueuedCall<unknown> {
     this.until = request.until ?? operationUntil.placed
     this.offsets = request.offsets
     this.buffers = buffers
-    this.lengths = buffers.map((buffer) => buffer.byteLength)
-    this.bytes = this.lengths.reduce((sum, length) => sum + length, 0)
+    const lengths: number[] = []
+    let bytes = 0
+    for (const { byteLength } of buffers) {
+      lengths.push(byteLength)
+      bytes += byteLength
+    }
+    this.lengths = lengths
+    this.bytes = bytes
     this.flushRanges = request.flushRanges
     this.use = use
     this.ours = request.ours ?? false
@@ -97,7 +103,11 @@ export class Transfer extends QueuedCall<unknown> {
 
   /** Some of its memory is gone: it was transferred to a worker, or cloned away. */
   get bereft(): boolean {
-    return !this.ours && this.buffers.some((buffer, index) => buffer.byteLength !== this.lengths[index])
+    if (this.ours) return false
+    for (let index = 0; index < this.buffers.length; index++) {
+      if (this.buffers[index]?.byteLength !== this.lengths[index]) return true
+    }
+    return false
   }
 
   get isWrite(): boolean {

@@ -15,7 +15,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { connect } from '../../src/client/client.js'
+import { connect } from '../../src/client/connect.js'
 import { PersistentMemoryUnit } from '../../src/unit/unit.js'
 import { temporaryFolder } from '../fault/support/unit-process.js'
 

@@ -1,7 +1,7 @@
 // What a unit tells: each takeover, fence, loss, mended copy, refusal and failure, as an event and as a line of its log.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, it } from 'vitest'
-import { connect } from '../../src/client/client.js'
+import { connect } from '../../src/client/connect.js'
 import type { UnitEvent } from '../../src/unit/journal.js'
 import type { UnitLog } from '../../src/unit/options.js'
 import { PersistentMemoryUnit } from '../../src/unit/unit.js'

@@ -2,7 +2,7 @@
 import { readdirSync, readlinkSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { expect, it } from 'vitest'
-import { connect } from '../../src/client/client.js'
+import { connect } from '../../src/client/connect.js'
 import { temporaryFolder, UnitProcess } from '../fault/support/unit-process.js'
 
 const MiB = 1 << 20

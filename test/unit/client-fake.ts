@@ -3,7 +3,7 @@
  * things break. Operations complete when a test says so, or at once with `auto`.
  */
 
-import { connectWith } from '../../src/client/client.js'
+import { connectWith } from '../../src/client/connect.js'
 import type { Control } from '../../src/client/unit-session.js'
 import { CheckpointError } from '../../src/errors.js'
 import type {
