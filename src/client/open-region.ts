@@ -81,6 +81,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
   onFull: OnFull = 'drop-oldest'
   readonly durableWhenOpened = true
   readonly forReaders: RegionReadAccess
+  readonly connection: DataConnection<OpenedRegion>
   readonly verified: VerifiedCheckpoints
   readonly crc32c: NativeModule['crc32c']
   readonly copyCrc32c: NativeModule['copyCrc32c']
@@ -114,6 +115,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
     this.takeChanges = core.native.takeChanges
     const opener = new RegionOpener(core.session, request, (epoch) => this.connection.fence(epoch))
     this.#queue = new TransferQueue(core.shared, opener, this.#notDurable, this)
+    this.connection = this.#queue.connection
     this.#control = new RegionControl(core)
     this.#closing = new RegionClosing({
       access: this,
@@ -145,10 +147,6 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
   }
 
   // What it is
-
-  get connection(): DataConnection<OpenedRegion> {
-    return this.#queue.connection
-  }
 
   /** Of the newest open. */
   get #opened(): OpenedRegion {
