@@ -52,6 +52,8 @@ export interface Placement {
    * @param durable the checkpoint ends here, and the batch is to be made durable
    */
   advance(header: RecordHeader, durable: boolean): RegionWrite[]
+  /** What a clear writes besides the log header, which it repeats. */
+  cleared(header: LogHeader): RegionWrite[]
   /** Says where the log ends, for a pause: with what has become durable since the last record was sent. Nothing if that is said. */
   restingTip(durableSequence: bigint): RegionWrite[]
   /** What was written and is not known to be durable; whoever takes it makes it durable, or loads again. */

@@ -233,6 +233,7 @@ function* structures({ memory }: Written) {
       for (const offset of geometry.metadata.offsets) bytes.fill(0, offset + from, offset + to)
     },
   })
+  yield lose('the log header', 0, 128)
   yield lose('the tip', 128, 256)
   if (geometry.mode === 'overwrite') return
   const entries = geometry.segments + geometry.marks
@@ -294,6 +295,71 @@ test.each(Object.keys(logs).filter((name) => name !== 'streams'))('%s: both copi
   console.log(`${name}: of structures of which both copies are lost ${text(counts)}`)
   // Any two of records, directory and tips say it.
   expect([...counts.keys()]).toEqual(['as it was'])
+})
+
+test.each(['append', 'overwrite'] as const)(
+  '%s: a log of which headers and tips are lost in both copies is damaged, and its clear does not come undone',
+  async (mode) => {
+    const memory = new MemoryRegion({ bytes: 32 * kib, mode })
+    const log = openLog(memory.owner())
+    for (let count = 0; count < 5; count++) await log.append(new Uint8Array(300).fill(count))
+    await log.clear()
+    await atRest(memory)
+    const { offsets } = geometryOf(mode, memory.visible.length).metadata
+    for (const [what, bytes] of [
+      ['headers and tips', 256],
+      ['all metadata', 4096],
+    ] as const) {
+      const damaged = memory.copy()
+      for (const offset of offsets) damaged.visible.fill(0, offset, offset + bytes)
+      damaged.medium.set(damaged.visible)
+      const reader = openReader(damaged.reader())
+      const cursor = { region: memory.id, epoch: 0n, sequence: 0n }
+      const unread = async () => {
+        for await (const { sequence } of reader.unread(cursor)) throw new Error(`${sequence} is back`)
+      }
+      const follow = async () => {
+        const signal = AbortSignal.timeout(10_000)
+        for await (const { sequence } of reader.follow({ from: 'oldest', signal }))
+          throw new Error(`${sequence} is back`)
+      }
+      const calls: Promise<unknown>[] = [
+        reader.latest(),
+        reader.all(),
+        reader.list(),
+        reader.newest(),
+        unread(),
+        follow(),
+      ]
+      calls.push(openLog(damaged.owner()).append(new Uint8Array(1)))
+      for (const call of calls) await expect(call, what).rejects.toMatchObject({ code: 'CHECKPOINT_DAMAGED' })
+    }
+  },
+)
+
+test.each(['visible', 'durable'] as const)('a clear outlives both log headers (%s pool)', async (strongest) => {
+  const memory = new MemoryRegion({ bytes: 32 * kib, strongest })
+  const log = openLog(memory.owner())
+  for (let count = 0; count < 5; count++) await log.append(new Uint8Array(300))
+  await log.clear({ before: 4n })
+  const zeroed = () => {
+    const copy = memory.copy()
+    for (const offset of geometryOf('append', copy.visible.length).metadata.offsets)
+      copy.visible.fill(0, offset, offset + 128)
+    copy.medium.set(copy.visible)
+    return copy
+  }
+  for (let count = 0; count < 3; count++) {
+    const first = zeroed()
+    const kept = (await openReader(first.reader()).all()).map(({ sequence }) => sequence)
+    expect(kept[0]).toBe(4n)
+    const { sequence } = await openLog(first.owner()).append(new Uint8Array(1))
+    expect((await openReader(first.reader()).all()).map(({ sequence }) => sequence)).toEqual([...kept, sequence])
+    // The owner has written both anew.
+    const bytes = Buffer.from(first.visible.buffer)
+    expect(bytes.toString('latin1', 0, 4)).toBe('RCKL')
+    await log.append(new Uint8Array(300))
+  }
 })
 
 test.each(['all', 'unread', 'list', 'follow'] as const)(

@@ -11,6 +11,7 @@ import {
   type RegionWrite,
 } from '../geometry.js'
 import { opens, writeEntry } from '../metadata/directory.js'
+import type { LogHeader } from '../metadata/log-header.js'
 import { mendMetadata } from '../metadata/mending.js'
 import { TipWriter } from '../metadata/tip-writer.js'
 import type { Loaded, Placement } from '../placement.js'
@@ -69,7 +70,7 @@ export class AppendPlacement implements Placement {
     this.#next = newest === undefined ? header.position : newest.last.position + newest.last.cells
     const { durableSequence } = metadata
     const unbrokenFrom = await findUnbroken(this.#view.ring, survey, deadline)
-    this.#tips.load(metadata, newest?.last, unbrokenFrom, durable)
+    this.#tips.load(metadata, newest?.last, header, unbrokenFrom, durable)
     const loaded = { header, newest, durableSequence, unbrokenFrom, damaged, missing, mended }
     let greatestSequence = greater(newest?.sequence ?? 0n, metadata.greatestSequence)
     for (const entry of survey.entriesBeyond) {
@@ -210,6 +211,10 @@ export class AppendPlacement implements Placement {
     if (durable)
       writes.push(...this.#tips.promise(header, this.#reach(this.#next, Math.max(cells, this.#geometry.segmentCells))))
     return writes
+  }
+
+  cleared(header: LogHeader): RegionWrite[] {
+    return this.#tips.clear(header)
   }
 
   restingTip(durableSequence: bigint): RegionWrite[] {

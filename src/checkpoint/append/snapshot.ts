@@ -28,7 +28,10 @@ export async function readSnapshot(ring: Ring, deadline: Deadline, writing: bool
     metadata,
     rebuilt: false,
     entries: orderAnchors(metadata.entries, geometry),
-    anchors: orderAnchors<Anchor>([...metadata.entries, ...metadata.tips], geometry),
+    anchors: orderAnchors<Anchor>(
+      [...metadata.entries, ...metadata.tips.filter(({ sequence }) => sequence > 0n)],
+      geometry,
+    ),
   }
 }
 

@@ -2,7 +2,8 @@
 import type { Deadline } from '../deadline.js'
 import { type AppendGeometry, cellBytes, physicalRanges, recordHeaderBytes } from '../geometry.js'
 import type { Item, Survey, Tail } from '../log-view.js'
-import { type LogHeader, logHeaderUsedBytes, readLogHeader } from '../metadata/log-header.js'
+import { headersBytes, readHeaders } from '../metadata/copies.js'
+import type { LogHeader } from '../metadata/log-header.js'
 import { type Crc32c, continues, isLast, parseRecordHeader, type RecordHeader } from '../record/header.js'
 import { type StoredCheckpoint, storedOf } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
@@ -19,8 +20,9 @@ export class AppendTail implements Tail {
   readonly #access: RegionReadAccess
   readonly #geometry: AppendGeometry
   readonly #instance: Uint8Array
+  readonly #instanceCrc: number
   readonly #crc32c: Crc32c
-  readonly #copies: [Uint8Array, Uint8Array] = [new Uint8Array(logHeaderUsedBytes), new Uint8Array(logHeaderUsedBytes)]
+  readonly #copies: [Uint8Array, Uint8Array] = [new Uint8Array(headersBytes), new Uint8Array(headersBytes)]
   /** The last record that belongs to a whole checkpoint; undefined in an empty log. */
   #anchor: RecordHeader | undefined
   /** Parts behind it of a stream that has no end yet. */
@@ -33,6 +35,7 @@ export class AppendTail implements Tail {
     this.#access = access
     this.#geometry = geometry
     this.#instance = instance
+    this.#instanceCrc = access.crc32c(instance)
     this.#crc32c = (bytes, seed) => access.crc32c(bytes, seed)
     this.header = survey.header
     this.#anchor = survey.newest?.last
@@ -74,7 +77,14 @@ export class AppendTail implements Tail {
       ],
       deadline.rest(),
     )
-    this.header = readLogHeader(this.#copies, this.#geometry, this.#instance, false, this.#crc32c).header
+    this.header = readHeaders(
+      this.#copies,
+      this.#geometry,
+      this.#instance,
+      this.#instanceCrc,
+      false,
+      this.#crc32c,
+    ).header
     const window = new RecordWindow(this.#access, area, this.#instance, deadline)
     window.adopt(place, ahead)
     if (anchor === undefined || tip === undefined) {

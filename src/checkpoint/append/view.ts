@@ -13,8 +13,9 @@ import {
   type SurveyOptions,
   type Verdict,
 } from '../log-view.js'
-import { sameMetadata } from '../metadata/copies.js'
+import { isHeaderLost, sameMetadata } from '../metadata/copies.js'
 import { durableThrough } from '../metadata/directory.js'
+import { headerLost } from '../metadata/log-header.js'
 import { outrun } from '../missing.js'
 import { continues, isLast, type RecordHeader } from '../record/header.js'
 import { compareOrder, greater, type LogOrder, lesser } from '../record/order.js'
@@ -48,8 +49,9 @@ export class AppendView implements LogView<AppendSurvey> {
     for (let attempt = 0; ; attempt++) {
       const { newest, certain } = await findNewest(this.ring, snapshot, deadline, accept)
       const { damaged } = lostBehind(newest, snapshot.metadata.header, snapshot.metadata)
+      const unheaded = isHeaderLost(snapshot.metadata, newest?.last)
       // It was where the directory says. Else the log may have moved on under this reader's hands.
-      if (certain && damaged === undefined && (newestOnly || fits(this.ring, snapshot, newest))) {
+      if (certain && damaged === undefined && !unheaded && (newestOnly || fits(this.ring, snapshot, newest))) {
         return surveyOf(
           this.ring,
           newestOnly ? snapshot : await withOldest(this.ring, snapshot, newest, deadline),
@@ -58,11 +60,12 @@ export class AppendView implements LogView<AppendSurvey> {
       }
       const again = await readSnapshot(this.ring, deadline, writing)
       if (sameMetadata(again.metadata, snapshot.metadata)) {
+        if (unheaded) throw headerLost()
         const behind = damaged === undefined ? newest : await findBeyond(this.ring, snapshot, newest, deadline, accept)
         const end = behind ?? newest
         return surveyOf(this.ring, newestOnly ? snapshot : await withOldest(this.ring, snapshot, end, deadline), end)
       }
-      if (newest !== undefined && attempt >= mostAttemptsForDirectory) {
+      if (newest !== undefined && !unheaded && attempt >= mostAttemptsForDirectory) {
         return { ...surveyOf(this.ring, snapshot, newest), damaged: undefined, missing: undefined }
       }
       if (attempt >= mostAttempts) throw outrun()

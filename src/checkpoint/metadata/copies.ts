@@ -3,7 +3,7 @@
  * has to be looked for in the log itself.
  */
 import { entriesOffset, entryBytes, type Geometry, tipBytes, tipOffset } from '../geometry.js'
-import type { Crc32c } from '../record/header.js'
+import { type Crc32c, headerDurableFlag, type RecordHeader } from '../record/header.js'
 import { compareOrder, greater } from '../record/order.js'
 import { type DirectoryEntry, parseEntry, parseTip, type Tip } from './directory.js'
 import { type LogHeaders, logHeaderUsedBytes, readLogHeader } from './log-header.js'
@@ -38,6 +38,37 @@ export function metadataRanges({ metadata: { offsets, bytes } }: Geometry): {
   return { copies, ranges: copies.map((copy, index) => ({ offset: offsets[index as 0 | 1], bytes: copy })) }
 }
 
+/** In each copy of the metadata, what {@link readHeaders} reads: log header and tip. */
+export const headersBytes = tipOffset + tipBytes
+
+/** The log header by all that says it. Errors as of `readLogHeader`. */
+export function readHeaders(
+  copies: readonly [Uint8Array, Uint8Array],
+  geometry: Geometry,
+  instance: Uint8Array,
+  instanceCrc: number,
+  writing: boolean,
+  crc32c: Crc32c,
+): LogHeaders & { tipCopies: readonly (Tip | undefined)[] } {
+  const headers: [Uint8Array, Uint8Array] = [
+    copies[0].subarray(0, logHeaderUsedBytes),
+    copies[1].subarray(0, logHeaderUsedBytes),
+  ]
+  const tipCopies = copies.map((copy) => parseTip(copy.subarray(tipOffset, headersBytes), instanceCrc, crc32c))
+  const repeated = tipCopies.filter((tip) => tip !== undefined).map(({ header }) => header)
+  return { ...readLogHeader(headers, geometry, instance, writing, crc32c, repeated), tipCopies }
+}
+
+/**
+ * A log without a header has none because nothing was ever written, or because it was lost. (Or both were written since the
+ * metadata was read: whoever calls looks again.)
+ * @param newest the newest record that was found
+ */
+export function isHeaderLost({ header, durableSequence }: LogMetadata, newest: RecordHeader | undefined): boolean {
+  if (header.generation > 0n) return false
+  return durableSequence > 0n || (newest !== undefined && (newest.flags & headerDurableFlag) !== 0)
+}
+
 /** Errors as of `readLogHeader`. */
 export function parseMetadata(
   copies: readonly [Uint8Array, Uint8Array],
@@ -47,15 +78,12 @@ export function parseMetadata(
   writing: boolean,
   crc32c: Crc32c,
 ): LogMetadata {
-  const headers = copies.map((copy) => copy.subarray(0, logHeaderUsedBytes))
-  const found = readLogHeader(headers as [Uint8Array, Uint8Array], geometry, instance, writing, crc32c)
-  const tipCopies: (Tip | undefined)[] = []
+  const found = readHeaders(copies, geometry, instance, instanceCrc, writing, crc32c)
+  const { tipCopies } = found
   const entries: DirectoryEntry[] = []
   let damaged = 0
-  for (const copy of copies) {
-    const bytes = copy.subarray(tipOffset, tipOffset + tipBytes)
-    const tip = parseTip(bytes, instanceCrc, crc32c)
-    tipCopies.push(tip)
+  for (const [index, tip] of tipCopies.entries()) {
+    const bytes = copies[index as 0 | 1].subarray(tipOffset, tipOffset + tipBytes)
     if (tip === undefined && !isZero(bytes)) damaged++
   }
   const tips = tipCopies.filter((tip) => tip !== undefined)
@@ -85,7 +113,6 @@ export function parseMetadata(
     ...found,
     copies,
     tips,
-    tipCopies,
     entries,
     durableSequence,
     promisedSequence,

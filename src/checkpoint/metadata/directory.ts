@@ -7,6 +7,8 @@ import { type AppendGeometry, entryBytes, tipBytes } from '../geometry.js'
 import { type Crc32c, safeNumber } from '../record/header.js'
 import { compareOrder } from '../record/order.js'
 
+import type { LogHeader } from './log-header.js'
+
 const entryMagic = 0x444b4352 // "RCKD"
 const tipMagic = 0x544b4352 // "RCKT"
 
@@ -36,6 +38,8 @@ export interface Tip extends Anchor {
   readonly promisedSequence: bigint
   /** In cells: no record reaches up to here before a tip that says so is durable. */
   readonly reserved: number
+  /** The log header, once more; of generation 0 in tips of a log that had none. */
+  readonly header: LogHeader
 }
 
 /** The entry's checksum continues from that of the instance id, so that it is good for one region only. */
@@ -98,6 +102,9 @@ export function writeTip(target: Uint8Array, tip: Tip, instanceCrc: number, crc3
   view.setUint32(48, tip.headerCrc, true)
   view.setBigUint64(56, BigInt(tip.reserved), true)
   view.setBigUint64(64, tip.unbrokenFrom, true)
+  view.setBigUint64(72, tip.header.generation, true)
+  view.setBigUint64(80, tip.header.firstSequence, true)
+  view.setBigUint64(88, BigInt(tip.header.position), true)
   view.setUint32(124, crc32c(target.subarray(0, 124), instanceCrc), true)
 }
 
@@ -107,7 +114,8 @@ export function parseTip(bytes: Uint8Array, instanceCrc: number, crc32c: Crc32c)
   if (crc32c(bytes.subarray(0, 124), instanceCrc) !== view.getUint32(124, true)) return undefined
   const position = safeNumber(view.getBigUint64(32, true))
   const reserved = safeNumber(view.getBigUint64(56, true))
-  if (position === undefined || reserved === undefined) return undefined
+  const logPosition = safeNumber(view.getBigUint64(88, true))
+  if (position === undefined || reserved === undefined || logPosition === undefined) return undefined
   return {
     part: view.getUint32(4, true),
     sequence: view.getBigUint64(8, true),
@@ -118,6 +126,11 @@ export function parseTip(bytes: Uint8Array, instanceCrc: number, crc32c: Crc32c)
     headerCrc: view.getUint32(48, true),
     reserved,
     unbrokenFrom: view.getBigUint64(64, true),
+    header: {
+      generation: view.getBigUint64(72, true),
+      firstSequence: view.getBigUint64(80, true),
+      position: logPosition,
+    },
   }
 }
 

@@ -1,5 +1,9 @@
 /**
- * The log header, kept in both copies of the metadata: what a clear leaves behind. A region that was never cleared has none.
+ * The log header: what a clear leaves behind. It is kept in both copies of the metadata, and the tips repeat it.
+ *
+ * - On a pool that keeps something durable it is durable before the first record is sent. So a log with records and without a
+ *   header has lost it: nobody knows what was cleared, and such a log is damaged.
+ * - Its generation never falls. The greatest of all that is sound counts, so that a clear never comes undone.
  */
 import { CheckpointError } from '../../errors.js'
 import { cellBytes, type Geometry } from '../geometry.js'
@@ -10,7 +14,7 @@ const headerVersion = 2
 export const logHeaderUsedBytes = 128
 
 export interface LogHeader {
-  /** Grows by one with each clear; 0 when there was none. */
+  /** 1 in a log that was never cleared; grows by one with each clear. 0 where no header was ever written. */
   readonly generation: bigint
   /** Records below it are cleared. */
   readonly firstSequence: bigint
@@ -19,6 +23,8 @@ export interface LogHeader {
 }
 
 const emptyHeader: LogHeader = { generation: 0n, firstSequence: 1n, position: 0 }
+/** The first that an owner writes. */
+export const firstHeader: LogHeader = { ...emptyHeader, generation: 1n }
 
 export function writeLogHeader(
   target: Uint8Array,
@@ -45,16 +51,17 @@ export function writeLogHeader(
   view.setUint32(124, crc32c(target.subarray(0, 124)), true)
 }
 
-/** What the two copies say. */
+/** What the two copies and the tips say. */
 export interface LogHeaders {
   readonly header: LogHeader
-  /** Whether each copy is what was written last: the owner writes the others anew. */
+  /** Whether each copy is what was written last: the owner writes the others again. */
   readonly sound: readonly [boolean, boolean]
 }
 
 /**
- * The newer of the two copies that is whole. A clear writes one after the other, so that at most one of them is torn.
+ * The newest of all that is sound.
  * @param copies the first 128 bytes of each
+ * @param repeated as the sound tips say
  * @throws CheckpointError `CHECKPOINT_DAMAGED` when copies were written and none is whole; `NOT_SUPPORTED` when a later
  * version's feature forbids it
  */
@@ -64,21 +71,33 @@ export function readLogHeader(
   instance: Uint8Array,
   writing: boolean,
   crc32c: Crc32c,
+  repeated: readonly LogHeader[] = [],
 ): LogHeaders {
   const a = parseCopy(copies[0], geometry, instance, writing, crc32c)
   const b = parseCopy(copies[1], geometry, instance, writing, crc32c)
-  const whole = [a, b].filter((copy) => typeof copy === 'object')
-  const [first, second] = whole
-  if (first !== undefined) {
-    const header = second !== undefined && second.generation > first.generation ? second : first
+  let header = emptyHeader
+  for (const sound of [a, b, ...repeated]) {
+    if (typeof sound === 'object' && sound.generation > header.generation) header = sound
+  }
+  if (header.generation > 0n) {
     const isNewest = (copy: typeof a) => typeof copy === 'object' && copy.generation === header.generation
     return { header, sound: [isNewest(a), isNewest(b)] }
   }
-  // The first clear was torn in the one before it came to the other, or a bit of nothing was flipped.
+  // The first header was torn in one copy before it came to the other, or there is none.
   if (a === 'empty' || b === 'empty') return { header: emptyHeader, sound: [a === 'empty', b === 'empty'] }
-  throw new CheckpointError('CHECKPOINT_DAMAGED', 'Both copies of the log header are damaged.', {
-    help: 'The region was written by something else than this package, or its medium is damaged.',
-  })
+  throw headerLost()
+}
+
+export function headerLost(): CheckpointError {
+  return new CheckpointError(
+    'CHECKPOINT_DAMAGED',
+    'Both copies of the log header are damaged, and so are the tips that repeat it: what was cleared is not known.',
+    {
+      help:
+        'Something other than this package wrote to the region, or its medium is damaged. Delete the region and create it ' +
+        'again; what its records held cannot be told from what was cleared.',
+    },
+  )
 }
 
 function parseCopy(

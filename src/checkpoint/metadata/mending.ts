@@ -1,19 +1,24 @@
-/** What an owner writes so that both copies of a log's metadata are whole and say the same, before it goes on. */
+/**
+ * What an owner writes before it goes on, so that both copies of a log's metadata are whole and say the same: at first the log
+ * header of a new log, later what was damaged in one copy or differs from the other.
+ */
 import { entriesOffset, entryBytes, type Geometry, type RegionWrite, tipBytes, tipOffset } from '../geometry.js'
 import type { Crc32c } from '../record/header.js'
 import { entryIn, equal, isZero, type LogMetadata } from './copies.js'
 import { parseEntry, writeTip } from './directory.js'
-import { logHeaderUsedBytes, writeLogHeader } from './log-header.js'
+import { firstHeader, type LogHeader, logHeaderUsedBytes, writeLogHeader } from './log-header.js'
 
 export interface Mending {
   readonly writes: RegionWrite[]
+  /** As it is then. */
+  readonly header: LogHeader
   readonly headers: number
   readonly entries: number
 }
 
 /** @param directory the entries as they are to be; in overwrite mode there are none */
 export function mendMetadata(
-  { copies, header, sound, tips, tipCopies }: LogMetadata,
+  { copies, header: found, sound, tips, tipCopies }: LogMetadata,
   geometry: Geometry,
   instance: Uint8Array,
   instanceCrc: number,
@@ -22,24 +27,28 @@ export function mendMetadata(
 ): Mending {
   const { offsets } = geometry.metadata
   const writes: RegionWrite[] = []
+  const header = found.generation > 0n ? found : firstHeader
   let headers = 0
   let entries = 0
   for (const [copy, isSound] of sound.entries()) {
-    if (isSound) continue
+    if (isSound && found.generation > 0n) continue
     const bytes = new Uint8Array(logHeaderUsedBytes)
-    if (header.generation > 0n) writeLogHeader(bytes, header, geometry, instance, crc32c)
+    writeLogHeader(bytes, header, geometry, instance, crc32c)
     writes.push({ offset: offsets[copy as 0 | 1], bytes })
-    headers++
+    if (!isSound) headers++
   }
   for (const [copy, tip] of tipCopies.entries()) {
     const offset = offsets[copy as 0 | 1] + tipOffset
-    if (tip !== undefined || isZero(copies[copy as 0 | 1].subarray(tipOffset, tipOffset + tipBytes))) continue
+    const outOfDate = tip !== undefined && tip.header.generation < header.generation
+    const lost = tip === undefined && !isZero(copies[copy as 0 | 1].subarray(tipOffset, tipOffset + tipBytes))
+    if (!outOfDate && !lost) continue
     const bytes = new Uint8Array(tipBytes)
-    if (tips[0] !== undefined) writeTip(bytes, tips[0], instanceCrc, crc32c)
+    const said = tip ?? tips[0]
+    if (said !== undefined) writeTip(bytes, { ...said, header }, instanceCrc, crc32c)
     writes.push({ offset, bytes })
-    entries++
+    if (lost) entries++
   }
-  if (geometry.mode === 'overwrite') return { writes, headers, entries }
+  if (geometry.mode === 'overwrite') return { writes, header, headers, entries }
   for (let index = 0; index * entryBytes < directory.length; index++) {
     const wanted = directory.subarray(index * entryBytes, (index + 1) * entryBytes)
     const wrong = offsets.filter((_, copy) => !equal(entryIn(copies[copy as 0 | 1], index), wanted))
@@ -51,5 +60,5 @@ export function mendMetadata(
     for (const offset of wrong) writes.push({ offset: offset + entriesOffset + index * entryBytes, bytes })
     entries++
   }
-  return { writes, headers, entries }
+  return { writes, header, headers, entries }
 }

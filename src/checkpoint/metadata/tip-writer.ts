@@ -6,6 +6,9 @@ import { type Geometry, type RegionWrite, tipBytes, tipOffset } from '../geometr
 import { type Crc32c, isLast, type RecordHeader } from '../record/header.js'
 import type { LogMetadata } from './copies.js'
 import { writeTip } from './directory.js'
+import { firstHeader, type LogHeader } from './log-header.js'
+
+const noRecord = { sequence: 0n, epoch: 0n, part: 0, position: 0, headerCrc: 0 }
 
 export class TipWriter {
   readonly #geometry: Geometry
@@ -21,6 +24,7 @@ export class TipWriter {
   #proposed = 0
   /** Reserved by batches on their way. */
   #underWay: { sequence: bigint; reserved: number }[] = []
+  #header: LogHeader = firstHeader
   #said = { sequence: 0n, durableSequence: 0n }
 
   constructor(geometry: Geometry, instanceCrc: number, crc32c: Crc32c) {
@@ -38,11 +42,13 @@ export class TipWriter {
   load(
     { tips, tipCopies, reserved, durableSequence }: LogMetadata,
     newest: RecordHeader | undefined,
+    header: LogHeader,
     unbrokenFrom: bigint,
     durable: boolean,
   ): void {
     const [newer] = tips
     this.#named = newest
+    this.#header = header
     this.#unbrokenFrom = unbrokenFrom
     this.#promised = durableSequence
     this.#reserved = durable ? reserved : 0
@@ -93,18 +99,32 @@ export class TipWriter {
     return this.#tip(durableSequence)
   }
 
+  /** Repeats the log header that a clear writes, in both copies. */
+  clear(header: LogHeader): RegionWrite[] {
+    this.#header = header
+    const bytes = this.#image(this.#said.durableSequence)
+    return this.#geometry.metadata.offsets.map((offset) => ({ offset: offset + tipOffset, bytes }))
+  }
+
   #tip(durableSequence: bigint): RegionWrite[] {
     const record = this.#named
     if (record === undefined) return []
-    const bytes = new Uint8Array(tipBytes)
-    const promisedSequence = this.#promised
-    const { sequence, epoch, part, position, headerCrc } = record
-    const [unbrokenFrom, reserved] = [this.#unbrokenFrom, this.#proposed]
-    const anchor = { sequence, epoch, part, position, headerCrc, durableSequence, unbrokenFrom }
-    writeTip(bytes, { ...anchor, promisedSequence, reserved }, this.#instanceCrc, this.#crc32c)
+    const bytes = this.#image(durableSequence)
     this.#said = { sequence: record.sequence, durableSequence }
     const offset = this.#geometry.metadata.offsets[this.#copy] + tipOffset
     this.#copy = this.#copy === 0 ? 1 : 0
     return [{ offset, bytes }]
+  }
+
+  /** Names no record (sequence 0) where there is none. */
+  #image(durableSequence: bigint): Uint8Array {
+    const bytes = new Uint8Array(tipBytes)
+    const promisedSequence = this.#promised
+    const { sequence, epoch, part, position, headerCrc } = this.#named ?? noRecord
+    const [unbrokenFrom, reserved] = [this.#unbrokenFrom, this.#proposed]
+    const anchor = { sequence, epoch, part, position, headerCrc, durableSequence, unbrokenFrom }
+    const tip = { ...anchor, promisedSequence, reserved, header: this.#header }
+    writeTip(bytes, tip, this.#instanceCrc, this.#crc32c)
+    return bytes
   }
 }

@@ -1,6 +1,7 @@
 /** The writing end of an overwrite region: whichever slot does not hold the newest checkpoint. */
 import type { Deadline } from '../deadline.js'
 import { cellBytes, type OverwriteGeometry, physicalRanges, type RegionRange, type RegionWrite } from '../geometry.js'
+import type { LogHeader } from '../metadata/log-header.js'
 import { mendMetadata } from '../metadata/mending.js'
 import { TipWriter } from '../metadata/tip-writer.js'
 import type { Loaded, Placement } from '../placement.js'
@@ -38,15 +39,15 @@ export class OverwritePlacement implements Placement {
   }
 
   async load(deadline: Deadline, durable: boolean): Promise<Loaded> {
-    const { header, newest, greatestSequence, metadata, damaged, missing } = await this.#view.survey(deadline, {
+    const { newest, greatestSequence, metadata, damaged, missing } = await this.#view.survey(deadline, {
       writing: true,
     })
     const mending = mendMetadata(metadata, this.#geometry, this.#instance, this.#instanceCrc, this.#crc32c)
-    const { writes, headers, entries } = mending
+    const { writes, header, headers, entries } = mending
     if (writes.length > 0) {
       await this.#access.writeAll(writes, { ...deadline.rest(), durability: this.#access.strongest })
     }
-    this.#tips.load(metadata, newest?.last, 0n, durable)
+    this.#tips.load(metadata, newest?.last, header, 0n, durable)
     this.#writing = false
     this.#previous = undefined
     this.#pending = undefined
@@ -64,7 +65,7 @@ export class OverwritePlacement implements Placement {
       unbrokenFrom: 0n,
       damaged,
       missing,
-      mended: writes.length > 0 ? { headers, entries, rebuilt: false } : undefined,
+      mended: headers + entries > 0 ? { headers, entries, rebuilt: false } : undefined,
     }
   }
 
@@ -90,6 +91,10 @@ export class OverwritePlacement implements Placement {
 
   reservation(): { writes: RegionWrite[]; reserved: () => void } {
     return { writes: [], reserved: () => {} }
+  }
+
+  cleared(header: LogHeader): RegionWrite[] {
+    return this.#tips.clear(header)
   }
 
   restingTip(durableSequence: bigint): RegionWrite[] {

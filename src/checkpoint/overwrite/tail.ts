@@ -2,7 +2,8 @@
 import type { Deadline } from '../deadline.js'
 import { cellBytes, type OverwriteGeometry, recordHeaderBytes } from '../geometry.js'
 import type { Survey, Tail } from '../log-view.js'
-import { type LogHeader, logHeaderUsedBytes, readLogHeader } from '../metadata/log-header.js'
+import { headersBytes, readHeaders } from '../metadata/copies.js'
+import type { LogHeader } from '../metadata/log-header.js'
 import { type Crc32c, parseRecordHeader } from '../record/header.js'
 import { compareOrder, type LogOrder } from '../record/order.js'
 import type { RegionReadAccess } from '../region-access.js'
@@ -12,6 +13,7 @@ export class OverwriteTail implements Tail {
   readonly #access: RegionReadAccess
   readonly #geometry: OverwriteGeometry
   readonly #instance: Uint8Array
+  readonly #instanceCrc: number
   readonly #crc32c: Crc32c
   readonly #newest: LogOrder | undefined
 
@@ -19,6 +21,7 @@ export class OverwriteTail implements Tail {
     this.#access = access
     this.#geometry = geometry
     this.#instance = instance
+    this.#instanceCrc = access.crc32c(instance)
     this.#crc32c = (bytes, seed) => access.crc32c(bytes, seed)
     this.header = survey.header
     this.#newest = survey.newest
@@ -26,7 +29,7 @@ export class OverwriteTail implements Tail {
 
   async poll(deadline: Deadline): Promise<'moved' | undefined> {
     const { area, slotCells } = this.#geometry
-    const copies: [Uint8Array, Uint8Array] = [new Uint8Array(logHeaderUsedBytes), new Uint8Array(logHeaderUsedBytes)]
+    const copies: [Uint8Array, Uint8Array] = [new Uint8Array(headersBytes), new Uint8Array(headersBytes)]
     const slots = [0, slotCells].map((position) => ({ position, bytes: new Uint8Array(recordHeaderBytes) }))
     await this.#access.readInto(
       [
@@ -35,7 +38,7 @@ export class OverwriteTail implements Tail {
       ],
       deadline.rest(),
     )
-    this.header = readLogHeader(copies, this.#geometry, this.#instance, false, this.#crc32c).header
+    this.header = readHeaders(copies, this.#geometry, this.#instance, this.#instanceCrc, false, this.#crc32c).header
     for (const { position, bytes } of slots) {
       const record = parseRecordHeader(bytes, position, area, this.#instance, this.#crc32c)
       if (record === undefined) continue

@@ -11,7 +11,8 @@ import {
   type SurveyOptions,
   type Verdict,
 } from '../log-view.js'
-import { type LogMetadata, metadataRanges, parseMetadata } from '../metadata/copies.js'
+import { isHeaderLost, type LogMetadata, metadataRanges, parseMetadata } from '../metadata/copies.js'
+import { headerLost } from '../metadata/log-header.js'
 import { outrun } from '../missing.js'
 import type { RecordHeader } from '../record/header.js'
 import { compareOrder, greater, type LogOrder } from '../record/order.js'
@@ -54,7 +55,7 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
       const { metadata, items, greatestSequence } = await this.#slots(deadline, writing)
       const { header } = metadata
       const stamp = (stored: StoredCheckpoint) => `${stored.epoch}/${stored.sequence}/${stored.last.headerCrc}`
-      const now = [metadata.durableSequence, ...items.map(({ stored }) => stamp(stored))].join()
+      const now = [header.generation, metadata.durableSequence, ...items.map(({ stored }) => stamp(stored))].join()
       const survey = (newest: StoredCheckpoint | undefined, window: RecordWindow | undefined): OverwriteSurvey => {
         const durable = metadata.durableSequence
         const lost = lostBehind(newest, header, { ...metadata, durableSequence: greatestDurable(items, durable) })
@@ -67,7 +68,9 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
       for (const [index, { stored, window }] of items.entries()) {
         if (!(await accept(stored, window))) continue
         const result = survey(stored, window)
-        if (result.damaged !== undefined && !still) break
+        const unheaded = isHeaderLost(metadata, stored.last)
+        if ((result.damaged !== undefined || unheaded) && !still) break
+        if (unheaded) throw headerLost()
         // The other slot holds no older checkpoint, so it was being written, and more than once if this slot was read
         // first. Only while this slot stays as it is can no newer checkpoint have been whole before.
         const newest = index === 0 && items.length === 2
@@ -76,6 +79,7 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
       }
       // Both torn: a writer went round while this was reading.
       if (still) {
+        if (isHeaderLost(metadata, undefined)) throw headerLost()
         const result = survey(undefined, undefined)
         // A writer that never rests: what it made durable is not damaged.
         if (result.damaged !== undefined && attempt >= mostAttempts) throw outrun()

@@ -9,6 +9,8 @@ export const recordMagic = 0x524b4352 // "RCKR"
 export const recordVersion = 2
 export const recordKind = { full: 1, delta: 2, part: 3 } as const
 export const lastPartFlag = 0x0001
+/** The log header was durable before this record was sent. Readers may ignore it. */
+export const headerDurableFlag = 0x0100
 /** Flag bits that a reader must know to read the record; the other eight may be ignored. */
 const incompatibleFlags = 0x00ff
 /** Total length of a stream whose length was not known when the part was written. */

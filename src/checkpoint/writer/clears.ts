@@ -81,7 +81,7 @@ export class Clears {
       const options = { ...deadline.rest(), durability: access.strongest }
       answer.sent = true
       const ack = await access.writeAll(
-        geometry.metadata.offsets.map((offset) => ({ offset, bytes })),
+        [...geometry.metadata.offsets.map((offset) => ({ offset, bytes })), ...placement.cleared(header)],
         options,
       )
       this.#end.header = header

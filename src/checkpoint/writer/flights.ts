@@ -12,7 +12,14 @@ import type { Ack, Durability } from '../../types.js'
 import { cellBytes, cellsOf, type Geometry, recordHeaderBytes } from '../geometry.js'
 import type { WritingLayout } from '../layout.js'
 import type { Placement } from '../placement.js'
-import { type Crc32c, lastPartFlag, type RecordFields, type RecordHeader, writeRecordHeader } from '../record/header.js'
+import {
+  type Crc32c,
+  headerDurableFlag,
+  lastPartFlag,
+  type RecordFields,
+  type RecordHeader,
+  writeRecordHeader,
+} from '../record/header.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import type { Answer, RecordContent, RecordJob, Staging } from './jobs.js'
 import type { LogEnd } from './log-end.js'
@@ -117,6 +124,7 @@ export class Flights {
     const alsoFlush = durability === 'durable' ? placement.takePending() : []
     const fields: RecordFields = {
       ...content,
+      flags: content.flags | (access.strongest === 'durable' ? headerDurableFlag : 0),
       ...placement.next(content.part === 0),
       unbrokenFrom: this.#end.unbrokenFrom,
       epoch: access.epoch,
