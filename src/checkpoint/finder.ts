@@ -4,7 +4,7 @@ import type { CheckpointError } from '../errors.js'
 import type { Deadline } from './deadline.js'
 import { isCut, Restorer, type Unrestorable } from './delta/restore.js'
 import type { SequenceRange } from './findings.js'
-import { type Item, type LogView, newestKept, type Survey, type Verdict } from './log-view.js'
+import { type Item, type LogView, newestKept, type Survey, settledSurvey, type Verdict } from './log-view.js'
 import { damaged, lapped, notFound } from './missing.js'
 import type { LogOrder } from './record/order.js'
 import type { StoredCheckpoint } from './record/stored.js'
@@ -25,7 +25,7 @@ export class Finder {
       throw invalid(`A sequence number must be a bigint from 1 to 2^64-1; it is ${show(sequence)}.`)
     }
     const item = await this.#view.find(sequence, deadline)
-    const survey = await this.#view.survey(deadline)
+    const survey = await settledSurvey(this.#view, deadline)
     const { newest, header, droppedThrough } = survey
     if (sequence < header.firstSequence) throw notFound(sequence, survey, 'was cleared')
     const { damaged: end, missing } = survey

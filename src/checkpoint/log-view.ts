@@ -1,4 +1,5 @@
 /** What the append and the overwrite format have in common for those who read them. */
+import { pause } from '../call/timer.js'
 import type { Deadline } from './deadline.js'
 import type { SequenceRange } from './findings.js'
 import type { Witness } from './metadata/directory.js'
@@ -63,6 +64,23 @@ export interface Gap {
   readonly epoch: bigint
 }
 
+/** A living owner that appends nothing has written down by then what is durable; see writer/rest.ts. */
+const settlingMs = 100
+const lookAgainMs = 10
+
+/** A survey; where something is missing at the end, it looks again for a while, in case the owner says that it was durable. */
+export async function settledSurvey<S extends Survey>(
+  view: LogView<S>,
+  deadline: Deadline,
+  options?: SurveyOptions,
+): Promise<S> {
+  for (const end = performance.now() + settlingMs; ; ) {
+    const survey = await view.survey(deadline, options)
+    if (survey.missing === undefined || performance.now() >= end) return survey
+    await pause(lookAgainMs, deadline.signal)
+  }
+}
+
 /** Whether a checkpoint's payload holds. */
 export type Accept = (stored: StoredCheckpoint, window: RecordWindow) => Promise<boolean>
 
@@ -89,6 +107,8 @@ export interface Tail {
 }
 
 export interface LogView<S extends Survey = Survey> {
+  /** From now on the view relies on this, too: everything up to what it gives is durable. Of an owner, who knows more than is written down. */
+  relyOn(durableSequence: () => bigint): void
   survey(deadline: Deadline, options?: SurveyOptions): Promise<S>
   /** The checkpoint of that number, if all of it is there. */
   find(sequence: bigint, deadline: Deadline): Promise<Item | undefined>

@@ -42,6 +42,7 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
     }
     this.#access = access
     this.#writer = writer
+    this.view.relyOn(() => writer.durableSequence)
     this.#schema = schema
     this.#chain = delta === undefined ? undefined : openChain(access, delta.fullEvery)
   }

@@ -56,6 +56,8 @@ export interface Placement {
   cleared(header: LogHeader): RegionWrite[]
   /** Says where the log ends, for a pause: with what has become durable since the last record was sent. Nothing if that is said. */
   restingTip(durableSequence: bigint): RegionWrite[]
+  /** Where the tips are. */
+  readonly tips: readonly RegionRange[]
   /** What was written and is not known to be durable; whoever takes it makes it durable, or loads again. */
   takePending(): RegionRange[]
   /** The checkpoint that begins at start was acknowledged. */

@@ -12,7 +12,7 @@ import { isCut, leadsPastDamage } from './delta/restore.js'
 import { Finder, rangeOf } from './finder.js'
 import { Follow } from './follow.js'
 import { layoutForReading } from './layout.js'
-import { type Gap, type LogView, newestKept, type Survey } from './log-view.js'
+import { type Gap, type LogView, newestKept, type Survey, settledSurvey } from './log-view.js'
 import { outrun } from './missing.js'
 import {
   cursorName,
@@ -81,7 +81,7 @@ export class CheckpointReader<T> {
     const { beforeDamage = false, ...call } = take(latestOptions, options)
     const deadline = new Deadline(call)
     let whole: { stored: StoredCheckpoint; payload: Uint8Array } | undefined
-    const survey = await this.view.survey(deadline, {
+    const survey = await settledSurvey(this.view, deadline, {
       newestOnly: true,
       accept: async (stored, window) => {
         requireAssemblable(stored)
@@ -108,7 +108,7 @@ export class CheckpointReader<T> {
    * @throws CheckpointError `CHECKPOINT_DAMAGED` as of {@link latest}
    */
   async newest(options?: CallOptions): Promise<CheckpointInfo | undefined> {
-    const survey = await this.view.survey(new Deadline(options), { newestOnly: true })
+    const survey = await settledSurvey(this.view, new Deadline(options), { newestOnly: true })
     if (survey.damaged !== undefined) throw this.#finder.damagedEnd(survey)
     const newest = newestKept(survey)
     return newest === undefined ? undefined : infoOf(newest, this.access.id)
@@ -218,7 +218,7 @@ export class CheckpointReader<T> {
     const deadline = new Deadline(options)
     const after =
       typeof since === 'string' ? await savedPlace(this.access, since, deadline) : cursorPlace(this.access, since)
-    const survey = await this.view.survey(deadline)
+    const survey = await settledSurvey(this.view, deadline)
     const { droppedThrough, header } = survey
     const newest = newestKept(survey)
     if (newest === undefined) {
@@ -327,7 +327,7 @@ export class CheckpointReader<T> {
   /** Again, if the newest is gone before it is read: without it what was found might be nothing, and look like an empty log. */
   async #throughNewest<I extends LogOrder>(deadline: Deadline, gather: (survey: Survey) => Promise<I[]>): Promise<I[]> {
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
-      const survey = await this.view.survey(deadline)
+      const survey = await settledSurvey(this.view, deadline)
       const newest = newestKept(survey)
       const found = newest === undefined && survey.damaged === undefined ? [] : await gather(survey)
       if (newest === undefined) return found

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { geometryOf } from '../../src/checkpoint/geometry.js'
 import { type CheckpointLog, type CheckpointReader, openLog, openReader } from '../../src/checkpoint/index.js'
+import { closeLogs } from '../../src/checkpoint/log.js'
 import { CheckpointError } from '../../src/errors.js'
 import type { Cursor } from '../../src/types.js'
 import { MemoryRegion } from './memory-region.js'
@@ -336,6 +337,75 @@ test.each(['append', 'overwrite'] as const)(
     }
   },
 )
+
+/** The newest loses a bit of its payload, in memory and on the medium. */
+function damageNewest(memory: MemoryRegion, sequence: bigint): void {
+  const at = headerOf(memory, sequence) + 128
+  memory.visible[at] = (memory.visible[at] as number) ^ 1
+  memory.medium[at] = memory.visible[at] as number
+}
+
+test.each(['append', 'overwrite'] as const)('%s: an owner knows at once what it made durable', async (mode) => {
+  const memory = new MemoryRegion({ bytes: 32 * kib, mode })
+  const log = openLog(memory.owner())
+  for (let count = 0; count < 3; count++) await log.append(new Uint8Array(300))
+  damageNewest(memory, 3n)
+  const damaged = { code: 'CHECKPOINT_DAMAGED', details: { from: 3n, to: 3n, newest: 2n } }
+  await expect(log.latest()).rejects.toMatchObject(damaged)
+  await expect(log.newest()).rejects.toMatchObject(damaged)
+  await expect(log.at(3n)).rejects.toMatchObject(damaged)
+})
+
+test.each(['latest', 'newest', 'at', 'all'] as const)(
+  '%s() of another process waits until a living owner has said what was durable',
+  async (how) => {
+    const memory = new MemoryRegion({ bytes: 32 * kib })
+    const log = openLog(memory.owner())
+    for (let count = 0; count < 3; count++) await log.append(new Uint8Array(300))
+    damageNewest(memory, 3n)
+    const reader = openReader(memory.reader())
+    const read = how === 'at' ? reader.at(3n) : reader[how]()
+    await expect(read).rejects.toMatchObject({ code: 'CHECKPOINT_DAMAGED', details: { from: 3n, to: 3n } })
+  },
+)
+
+test('what was durable is named after a crash that took what was not flushed, once the log has rested or was closed', async () => {
+  for (const how of ['rested', 'closed'] as const) {
+    const memory = new MemoryRegion({ bytes: 32 * kib })
+    const access = memory.owner()
+    const log = openLog(access)
+    for (let count = 0; count < 3; count++) await log.append(new Uint8Array(300))
+    if (how === 'rested') await sleep(1300)
+    else await closeLogs(access, new CheckpointError('CLOSED', 'closed'), 1000)
+    memory.kill()
+    memory.crash(0)
+    damageNewest(memory, 3n)
+    await expect(openReader(memory.reader()).latest(), how).rejects.toMatchObject({
+      code: 'CHECKPOINT_DAMAGED',
+      details: { from: 3n, to: 3n },
+    })
+  }
+})
+
+test('an owner that has only looked at the log says that what it found is durable', async () => {
+  const memory = new MemoryRegion({ bytes: 32 * kib, durableWhenOpened: true })
+  await openLog(memory.owner()).append(new Uint8Array(300))
+  memory.kill()
+  await openLog(memory.owner()).end()
+  await atRest(memory)
+  damageNewest(memory, 1n)
+  await expect(openReader(memory.reader()).latest()).rejects.toMatchObject({ details: { from: 1n, to: 1n } })
+})
+
+test('the newest of an owner that died before it had said what was durable is named as missing', async () => {
+  const memory = new MemoryRegion({ bytes: 32 * kib })
+  const log = openLog(memory.owner())
+  for (let count = 0; count < 3; count++) await log.append(new Uint8Array(300))
+  memory.kill()
+  damageNewest(memory, 3n)
+  const reader = openReader(memory.reader())
+  expect(await reader.latest()).toMatchObject({ sequence: 2n, missing: { from: 3n, to: 3n } })
+})
 
 test.each(['visible', 'durable'] as const)('a clear outlives both log headers (%s pool)', async (strongest) => {
   const memory = new MemoryRegion({ bytes: 32 * kib, strongest })

@@ -217,6 +217,10 @@ export class AppendPlacement implements Placement {
     return this.#tips.clear(header)
   }
 
+  get tips(): readonly RegionRange[] {
+    return this.#tips.ranges
+  }
+
   restingTip(durableSequence: bigint): RegionWrite[] {
     return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : []
   }

@@ -24,6 +24,8 @@ export class Ring {
   readonly instance: Uint8Array
   readonly instanceCrc: number
   readonly crc32c: Crc32c
+  /** Everything up to here is durable, whatever the log says. */
+  durableSequence: () => bigint = () => 0n
 
   constructor(access: RegionReadAccess, geometry: AppendGeometry, instance: Uint8Array) {
     this.access = access

@@ -1,6 +1,6 @@
 /** The metadata of an append log as read at one moment, and the records that it names. */
 import type { Deadline } from '../deadline.js'
-import { isZero, type LogMetadata, metadataRanges, parseMetadata } from '../metadata/copies.js'
+import { isZero, type LogMetadata, metadataRanges, parseMetadata, withDurable } from '../metadata/copies.js'
 import { type Anchor, type DirectoryEntry, orderAnchors } from '../metadata/directory.js'
 import type { Ring } from './ring.js'
 
@@ -18,8 +18,10 @@ const ringStartBytes = 4096
 export async function readSnapshot(ring: Ring, deadline: Deadline, writing: boolean): Promise<Snapshot> {
   const geometry = ring.geometry
   const { copies, ranges } = metadataRanges(geometry)
+  const durableSequence = ring.durableSequence()
   await ring.access.readInto(ranges, deadline.rest())
-  const metadata = parseMetadata(copies, geometry, ring.instance, ring.instanceCrc, writing, ring.crc32c)
+  const read = parseMetadata(copies, geometry, ring.instance, ring.instanceCrc, writing, ring.crc32c)
+  const metadata = withDurable(read, durableSequence)
   // A tip alone leads to the newest and says nothing of what is kept before it; what was durable had its entries.
   if (metadata.entries.length === 0 && (metadata.tips.length === 0 || metadata.durableSequence > 0n)) {
     return fromRecords(ring, metadata, deadline)

@@ -41,6 +41,10 @@ export class AppendView implements LogView<AppendSurvey> {
     this.ring = new Ring(access, geometry, instance)
   }
 
+  relyOn(durableSequence: () => bigint): void {
+    this.ring.durableSequence = durableSequence
+  }
+
   async survey(
     deadline: Deadline,
     { writing = false, newestOnly = false, accept = this.#holds(deadline) }: SurveyOptions = {},

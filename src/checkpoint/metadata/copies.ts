@@ -122,6 +122,12 @@ export function parseMetadata(
   }
 }
 
+/** With what is known to be durable from elsewhere. */
+export function withDurable(metadata: LogMetadata, durableSequence: bigint): LogMetadata {
+  if (durableSequence <= metadata.durableSequence) return metadata
+  return { ...metadata, durableSequence, greatestSequence: greater(metadata.greatestSequence, durableSequence) }
+}
+
 /** The bytes of an entry in a copy of the metadata. */
 export function entryIn(copy: Uint8Array, index: number): Uint8Array {
   return copy.subarray(entriesOffset + index * entryBytes, entriesOffset + (index + 1) * entryBytes)

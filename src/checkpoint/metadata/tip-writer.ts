@@ -2,7 +2,7 @@
  * The tips that an owner writes, by turns into the two copies of the metadata: with each durable append, in its batch, and
  * when the log comes to rest. With them it says what was durable, and how far it may have overwritten.
  */
-import { type Geometry, type RegionWrite, tipBytes, tipOffset } from '../geometry.js'
+import { type Geometry, type RegionRange, type RegionWrite, tipBytes, tipOffset } from '../geometry.js'
 import { type Crc32c, isLast, type RecordHeader } from '../record/header.js'
 import type { LogMetadata } from './copies.js'
 import { writeTip } from './directory.js'
@@ -31,6 +31,10 @@ export class TipWriter {
     this.#geometry = geometry
     this.#instanceCrc = instanceCrc
     this.#crc32c = crc32c
+  }
+
+  get ranges(): RegionRange[] {
+    return this.#geometry.metadata.offsets.map((offset) => ({ offset: offset + tipOffset, length: tipBytes }))
   }
 
   /** In cells: nothing that is written up to here needs another reservation. */

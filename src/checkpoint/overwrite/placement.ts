@@ -97,6 +97,10 @@ export class OverwritePlacement implements Placement {
     return this.#tips.clear(header)
   }
 
+  get tips(): readonly RegionRange[] {
+    return this.#tips.ranges
+  }
+
   restingTip(durableSequence: bigint): RegionWrite[] {
     return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : []
   }

@@ -11,7 +11,7 @@ import {
   type SurveyOptions,
   type Verdict,
 } from '../log-view.js'
-import { isHeaderLost, type LogMetadata, metadataRanges, parseMetadata } from '../metadata/copies.js'
+import { isHeaderLost, type LogMetadata, metadataRanges, parseMetadata, withDurable } from '../metadata/copies.js'
 import { headerLost } from '../metadata/log-header.js'
 import { outrun } from '../missing.js'
 import type { RecordHeader } from '../record/header.js'
@@ -38,12 +38,17 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
   readonly #geometry: OverwriteGeometry
   readonly #instance: Uint8Array
   readonly #instanceCrc: number
+  #durableSequence: () => bigint = () => 0n
 
   constructor(access: RegionReadAccess, geometry: OverwriteGeometry, instance: Uint8Array) {
     this.#access = access
     this.#geometry = geometry
     this.#instance = instance
     this.#instanceCrc = access.crc32c(instance)
+  }
+
+  relyOn(durableSequence: () => bigint): void {
+    this.#durableSequence = durableSequence
   }
 
   async survey(
@@ -141,13 +146,15 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
     const { area, slotCells } = this.#geometry
     const { copies, ranges } = metadataRanges(this.#geometry)
     const starts = [0, 1].map(() => new Uint8Array(Math.min(slotStartBytes, slotCells * cellBytes)))
+    const durableSequence = this.#durableSequence()
     await this.#access.readInto(
       [...ranges, ...starts.map((bytes, slot) => ({ offset: area.offset + slot * slotCells * cellBytes, bytes }))],
       deadline.rest(),
     )
-    const metadata = parseMetadata(copies, this.#geometry, this.#instance, this.#instanceCrc, writing, (bytes, seed) =>
+    const read = parseMetadata(copies, this.#geometry, this.#instance, this.#instanceCrc, writing, (bytes, seed) =>
       this.#access.crc32c(bytes, seed),
     )
+    const metadata = withDurable(read, durableSequence)
     const items: { stored: StoredCheckpoint; window: RecordWindow }[] = []
     let { greatestSequence } = metadata
     for (const [slot, bytes] of starts.entries()) {

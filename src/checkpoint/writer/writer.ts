@@ -67,6 +67,7 @@ export class LogWriter {
       landing: ({ answer }) => this.#onLanding(answer),
       acknowledged: () => this.#rest.soon(),
     })
+    view.relyOn(() => end.durableSequence)
     this.#calls = calls
     this.#end = end
     this.#flights = flights
@@ -185,7 +186,7 @@ export class LogWriter {
       if (looks >= mostIdleLooks) this.#streaming?.job.answer.reject(withOutcome(closing, 'none'))
       await this.#changes.next(Math.min(end - now, this.#streaming === undefined ? longestTimerMs : lookMs))
     }
-    if (calls.failure === undefined && end > performance.now()) await this.#rest.now(end - performance.now())
+    if (calls.failure === undefined && end > performance.now()) await this.#rest.last(end - performance.now())
     this.fail(closing)
   }
 
@@ -257,6 +258,8 @@ export class LogWriter {
       while (calls.failure === undefined && (queue.length > 0 || flights.troubled)) {
         if (flights.troubled || !this.#end.known) {
           await this.#recovery.run()
+          // What it found may be durable without being written down anywhere.
+          if (calls.failure === undefined) this.#rest.soon()
           continue
         }
         const job = queue.first as Job
