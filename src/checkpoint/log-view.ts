@@ -64,8 +64,11 @@ export interface Gap {
   readonly epoch: bigint
 }
 
-/** A living owner that appends nothing has written down by then what is durable; see writer/rest.ts. */
-const settlingMs = 100
+/**
+ * A living owner that appends nothing writes down what is durable within 25 ms; see writer/rest.ts. Looks, not time: an event
+ * loop that was blocked may have kept an owner in this process from it, too.
+ */
+const mostLooks = 7
 const lookAgainMs = 10
 
 /** A survey; where something is missing at the end, it looks again for a while, in case the owner says that it was durable. */
@@ -74,9 +77,9 @@ export async function settledSurvey<S extends Survey>(
   deadline: Deadline,
   options?: SurveyOptions,
 ): Promise<S> {
-  for (const end = performance.now() + settlingMs; ; ) {
+  for (let looks = 1; ; looks++) {
     const survey = await view.survey(deadline, options)
-    if (survey.missing === undefined || performance.now() >= end) return survey
+    if (survey.missing === undefined || looks === mostLooks) return survey
     await pause(lookAgainMs, deadline.signal)
   }
 }
