@@ -114,6 +114,7 @@ export interface NativeResponderOptions {
   credits?: number
   heartbeatMs?: number
   tokenLifeMs?: number
+  tokensPerSession?: number
   helloTimeoutMs?: number
   unitGeneration: bigint
   crc?: boolean

@@ -28,6 +28,7 @@ unit::ResponderOptions readOptions(ArgumentReader& read, napi_value value) {
   readUint32(read, object, "credits", 1, options.credits);
   readUint32(read, object, "heartbeatMs", 1, options.heartbeatMs);
   readUint32(read, object, "tokenLifeMs", 1, options.tokenLifeMs);
+  readUint32(read, object, "tokensPerSession", 1, options.tokensPerSession);
   readUint32(read, object, "helloTimeoutMs", 1, options.helloTimeoutMs);
   options.unitGeneration = read.bigint(read.required(object, "unitGeneration"), "unitGeneration");
   if (const auto crc = read.field(object, "crc")) options.crc = read.boolean(*crc, "crc");
@@ -68,6 +69,8 @@ Napi::Object toObject(Napi::Env env, const unit::ResponderCounters& counters) {
   setBigint(env, object, "connectionsAccepted", counters.connectionsAccepted);
   setBigint(env, object, "connectionsRefused", counters.connectionsRefused);
   setBigint(env, object, "connectionsViolated", counters.connectionsViolated);
+  setBigint(env, object, "connectionsUnheard", counters.connectionsUnheard);
+  setBigint(env, object, "connectionsYielded", counters.connectionsYielded);
   setBigint(env, object, "sessionsOpen", counters.sessionsOpen);
   setBigint(env, object, "tokensOutstanding", counters.tokensOutstanding);
   setBigint(env, object, "flushes", counters.flushes);

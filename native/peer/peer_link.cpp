@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <random>
+#include <set>
 #include <unordered_set>
 #include <utility>
 
+#include "fabric/unheard.h"
 #include "protocol/messages.h"
 
 namespace rdmacp::peer {
@@ -24,6 +27,9 @@ constexpr milliseconds kLongestBackOff{500};
 constexpr milliseconds kTick{20};
 constexpr milliseconds kStopPatience{1000};
 constexpr std::uint32_t kMaxSockets = 64;
+// Connections that have not asked for anything yet. Strangers that say nothing and come back at once push out whoever has waited
+// longest; among so many a partner has milliseconds for its one frame, however fast they are.
+constexpr std::uint32_t kMaxSilent = 512;
 // Accepted and not proved yet. Whoever has heard a ticket of the partner's can hold some; the oldest gives way.
 constexpr std::size_t kMaxUnproved = 16;
 constexpr std::uint32_t kMessagesOnTheWay = 8;
@@ -60,6 +66,27 @@ bool isSettling(ErrorCode code) {
 bool sameText(const std::optional<Error>& a, const Error& b) {
   return a && a->code == b.code && a->message == b.message;
 }
+
+// Nonces of the requests that a ticket was good for: who has heard one and says it again takes no place with it. A partner makes
+// no more than two requests a second for long, so that what falls out again is an hour old.
+class AskedBefore {
+ public:
+  bool firstTime(const Nonce& nonce) {
+    if (!known_.insert(nonce).second) return false;
+    order_.push_back(nonce);
+    if (order_.size() > kMost) {
+      known_.erase(order_.front());
+      order_.pop_front();
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t kMost = 8192;
+
+  std::set<Nonce> known_;
+  std::deque<Nonce> order_;  // the oldest first
+};
 
 class Link final : public PeerLink, public ConnectionOwner {
  public:
@@ -135,11 +162,13 @@ class Link final : public PeerLink, public ConnectionOwner {
   const std::shared_ptr<PeerLinkHandler> handler_;
   const Clock::time_point startedAt_;
   std::atomic<std::uint64_t> turnedMs_{0};
+  std::atomic<std::uint32_t> unheard_{0};
   fabric::SocketAddress address_;  // set by listen, before anybody else knows the link
 
   // Loop thread
   StatusBlock block_;
   std::unordered_set<Connection> connections_;
+  AskedBefore asking_;
   Connection outgoing_;  // this process's attempt
   Connection taken_;     // the partner's, whose introduction was taken
   Connection linked_;
@@ -163,10 +192,11 @@ class Link final : public PeerLink, public ConnectionOwner {
   std::unique_ptr<fabric::Listener> listener_;  // of start and stop
 };
 
-class Link::Gate final : public fabric::AcceptHandler {
+class Link::Gate final : public fabric::AcceptHandler, public fabric::UnheardListener {
  public:
   explicit Gate(Link& link) : link_(link) {}
   fabric::AcceptDecision onRequest(const fabric::ConnectionRequest& request) override { return link_.decide(request); }
+  void onUnheard() override { ++link_.unheard_; }
 
  private:
   Link& link_;  // it stops the loop, and with it these calls, before it ends
@@ -179,7 +209,7 @@ Status Link::listen() {
   options.connection.receiveDepth = kMessagesOnTheWay;
   options.connection.setupTimeout = context_.handshakeTimeout;
   options.maxConnections = kMaxSockets;
-  options.maxWaiting = kMaxSockets;
+  options.maxWaiting = kMaxSilent;
   EventLoop* const loops[] = {&context_.loop};
   auto listener = fabric_->listen(options_.listen, options, loops, std::make_shared<Gate>(*this));
   if (!listener) return listener.error();
@@ -205,10 +235,8 @@ fabric::AcceptDecision Link::decide(const fabric::ConnectionRequest& request) {
   reject.versionMin = context_.versionMin;
   reject.versionMax = context_.versionMax;
   decision.privateData = protocol::encode(reject);
-  if (!isSettling(received.error().code)) {
-    noteProblem({received.error().code, "a request from " + request.peer.host() + ": " + received.error().message, 0},
-                true);
-  }
+  noteProblem({received.error().code, "a request from " + request.peer.host() + ": " + received.error().message, 0},
+              true);
   return decision;
 }
 
@@ -234,13 +262,12 @@ Result<Connection> Link::receive(const fabric::ConnectionRequest& request) {
   if (!sameBytes(ticket, asked.ticket)) {
     return Error{ErrorCode::unauthenticated, "it does not know the secret and the name of this pair", 0};
   }
+  if (!asking_.firstTime(asked.nonce)) {
+    return Error{ErrorCode::exists, "the same request came before: somebody repeats what a partner has said", 0};
+  }
   std::vector<Connection> unproved;
   for (const Connection& other : connections_) {
-    if (other->connecting() || other->proved()) continue;
-    if (other->partner() == asked.bootId && other->connectData().nonce == asked.nonce) {
-      return Error{ErrorCode::exists, "the same request is being dealt with already", 0};
-    }
-    unproved.push_back(other);
+    if (!other->connecting() && !other->proved()) unproved.push_back(other);
   }
   if (unproved.size() >= kMaxUnproved) {
     const auto oldest = std::ranges::min_element(unproved, {}, [](const Connection& one) { return one->begunAt(); });
@@ -431,7 +458,9 @@ Status Link::publish(const Published& published) {
 
 PeerReport Link::report() const {
   const std::lock_guard lock(mutex_);
-  return report_;
+  PeerReport report = report_;
+  report.refusals += unheard_;
+  return report;
 }
 
 void Link::readPartner(Answer answer) {

@@ -55,7 +55,7 @@ struct PeerReport {
   BootId partner{};              // of the link that stands, or stood last
   std::uint32_t attempts = 0;    // connects begun
   std::uint32_t links = 0;       // handshakes that came to a link
-  std::uint32_t refusals = 0;    // connection requests turned away, and connections ended before they were a link
+  std::uint32_t refusals = 0;    // connections turned away, with or without a request, or ended before they were a link
   std::optional<Error> problem;  // why there is no link, of the last attempt; of a link that stands nothing
   // System clock, milliseconds since 1970.
   double startedAtMs = 0;

@@ -47,11 +47,21 @@ Result<std::shared_ptr<UnitConnection>> Acceptor::admit(const fabric::Connection
   return binding->kind == protocol::ConnectionKind::data ? admitData(token, binding->region) : admitSession(token);
 }
 
+// A token alone proves little: whoever may open a session gets as many as there are connections.
+bool Acceptor::makeRoom(const std::shared_ptr<UnitConnection>& connection) {
+  const auto entry = unit_->connections.add(connection, unit_->options.maxConnections);
+  if (entry.yielding) {
+    ++unit_->counters.yielded;
+    entry.yielding->abort();
+  }
+  return entry.added;
+}
+
 Result<std::shared_ptr<UnitConnection>> Acceptor::admitData(const protocol::Token& token, RegionId id) {
   auto region = unit_->regions.find(id);
   if (!region) return invalidToken();
   auto connection = std::make_shared<DataConnection>(unit_, fabric_);
-  if (!unit_->connections.add(connection, unit_->options.maxConnections)) return tooMany();
+  if (!makeRoom(connection)) return tooMany();
   auto member = region->admit(token, unit_->tokens, unit_->sessions, connection->link());
   if (!member) {
     unit_->connections.remove(connection, {});
@@ -66,7 +76,7 @@ Result<std::shared_ptr<UnitConnection>> Acceptor::admitSession(const protocol::T
   if (!binding) binding = unit_->spares.take(token);
   if (!binding || !unit_->sessions.has(binding->session)) return invalidToken();
   auto connection = std::make_shared<SessionConnection>(unit_, binding->session);
-  if (!unit_->connections.add(connection, unit_->options.maxConnections)) return tooMany();
+  if (!makeRoom(connection)) return tooMany();
   return std::shared_ptr<UnitConnection>(std::move(connection));
 }
 

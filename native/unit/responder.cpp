@@ -20,6 +20,7 @@ using Done = std::function<void(Status)>;
 
 // Receives beyond the flush credits: the hello, and heartbeats that come close together.
 constexpr std::uint32_t kSpareReceives = 16;
+constexpr std::uint32_t kLeavingAtOnce = 1024;
 // A connection that is still in its set-up ends by the set-up's own timeout; longer than this nobody waits for one.
 constexpr std::chrono::milliseconds kStopPatience{10000};
 constexpr std::chrono::milliseconds kStopRound{50};
@@ -87,7 +88,8 @@ Result<fabric::SocketAddress> UnitResponder::listen(fabric::Fabric& fabric, cons
   options.connection.maxMessage = protocol::kMaxMessage;
   options.connection.receiveDepth = given.credits + kSpareReceives;
   options.connection.crc = given.crc;
-  options.maxConnections = given.maxConnections;
+  // The limit is kept by the registry, where those without a hello give way. One that does is gone a moment later.
+  options.maxConnections = given.maxConnections + std::min(kLeavingAtOnce, UINT32_MAX - given.maxConnections);
   const bool known = std::find(fabrics_.begin(), fabrics_.end(), &fabric) != fabrics_.end();
   auto watch = !known && given.onDeviceNews ? fabric.watchDevices(given.onDeviceNews) : nullptr;
   auto listener = fabric.listen(address, options, loopPointers_, std::make_shared<Acceptor>(state_, fabric));
@@ -194,6 +196,8 @@ ResponderCounters UnitResponder::counters() const {
   counters.connectionsAccepted = counted.accepted;
   counters.connectionsRefused = counted.refused;
   counters.connectionsViolated = counted.violated;
+  counters.connectionsUnheard = counted.unheard;
+  counters.connectionsYielded = counted.yielded;
   counters.sessionsOpen = state_->sessions.size();
   counters.tokensOutstanding = state_->tokens.outstanding();
   counters.flushes = counted.flushes;
@@ -252,7 +256,8 @@ Result<std::unique_ptr<Responder>> Responder::create(const ResponderOptions& opt
                                                      std::shared_ptr<media::Medium> medium) {
   if (!medium) return Error{ErrorCode::invalidArgument, "a responder needs a medium", 0};
   if (options.loops == 0 || options.flushThreads == 0 || options.credits == 0 || options.heartbeatMs == 0 ||
-      options.tokenLifeMs == 0 || options.helloTimeoutMs == 0 || options.maxConnections == 0) {
+      options.tokenLifeMs == 0 || options.tokensPerSession == 0 || options.helloTimeoutMs == 0 ||
+      options.maxConnections == 0) {
     return Error{ErrorCode::invalidArgument,
                  "loops, flush threads, credits, connections and times of a responder cannot be 0", 0};
   }

@@ -34,6 +34,8 @@ struct TokenRequest {
 
 struct ResponderCounters {
   std::uint64_t connectionsOpen = 0, connectionsAccepted = 0, connectionsRefused = 0, connectionsViolated = 0;
+  // Ended for others: closed before they had asked for anything (silent, no MPA, no room); had a token, said no hello, and gave way.
+  std::uint64_t connectionsUnheard = 0, connectionsYielded = 0;
   std::uint64_t sessionsOpen = 0, tokensOutstanding = 0, flushes = 0, flushesFailed = 0, fences = 0;
   // Of connections past and present, as in fabric::ConnectionCounters.
   std::uint64_t bytesIn = 0, bytesOut = 0, segmentsIn = 0, segmentsOut = 0;

@@ -14,8 +14,9 @@ struct ResponderOptions {
   std::uint32_t maxConnections = 4096;
   std::uint32_t credits = 16;  // flush messages in flight a connection
   std::uint32_t heartbeatMs = 100;
-  std::uint32_t tokenLifeMs = 10000;    // default life of a token
-  std::uint32_t helloTimeoutMs = 5000;  // from the connect to the hello
+  std::uint32_t tokenLifeMs = 10000;      // default life of a token
+  std::uint32_t tokensPerSession = 4097;  // that nobody has used yet
+  std::uint32_t helloTimeoutMs = 5000;    // from the connect to the hello
   std::uint64_t unitGeneration = 0;
   bool crc = true;
   // A session has lost the last connection that it had: its process has died, or the way to it has. A responder thread,

@@ -61,14 +61,34 @@ Result<protocol::Token> TokenTable::issue(const TokenBinding& binding, std::chro
   }
   const std::lock_guard lock(mutex_);
   dropExpired(now);
-  if (entries_.size() >= kCapacity) {
-    return Error{ErrorCode::limitReached,
-                 "there are " + std::to_string(kCapacity) + " unused tokens already; try again when they expire", 0};
+  if (const auto own = bySession_.find(binding.session); own != bySession_.end() && own->second.size() >= perSession_) {
+    return Error{
+        ErrorCode::limitReached,
+        "the session has " + std::to_string(perSession_) +
+            " tokens that it has not used, and that is its limit; connect with them, or wait until they expire",
+        0};
   }
+  if (entries_.size() >= kCapacity) dropOfMost();
   const auto [key, proof] = halves<kHalf>(token);
   const auto expiry = byExpiry_.emplace(now + life, key);
-  entries_.insert_or_assign(key, Entry{proof, binding, expiry});
+  auto& own = bySession_[binding.session];
+  entries_.insert_or_assign(key, Entry{proof, binding, expiry, own.insert(own.end(), key)});
   return token;
+}
+
+// With the mutex held, as everything that follows.
+TokenTable::Entries::iterator TokenTable::drop(Entries::const_iterator entry) {
+  byExpiry_.erase(entry->second.expiry);
+  const auto own = bySession_.find(entry->second.binding.session);
+  own->second.erase(entry->second.place);
+  if (own->second.empty()) bySession_.erase(own);
+  return entries_.erase(entry);
+}
+
+void TokenTable::dropOfMost() {
+  const auto most = std::max_element(bySession_.begin(), bySession_.end(),
+                                     [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  if (most != bySession_.end()) drop(entries_.find(most->second.front()));
 }
 
 std::optional<TokenBinding> TokenTable::find(const protocol::Token& token, Clock::time_point now) const {
@@ -83,8 +103,7 @@ std::optional<TokenBinding> TokenTable::take(const protocol::Token& token, Clock
   const auto found = locate(token, now);
   if (found == entries_.end()) return std::nullopt;
   const auto binding = found->second.binding;
-  byExpiry_.erase(found->second.expiry);
-  entries_.erase(found);
+  drop(found);
   return binding;
 }
 
@@ -98,8 +117,7 @@ TokenTable::Entries::const_iterator TokenTable::locate(const protocol::Token& to
 
 void TokenTable::dropExpired(Clock::time_point now) {
   while (!byExpiry_.empty() && byExpiry_.begin()->first <= now) {
-    entries_.erase(byExpiry_.begin()->second);
-    byExpiry_.erase(byExpiry_.begin());
+    drop(entries_.find(byExpiry_.begin()->second));
   }
 }
 
@@ -113,8 +131,7 @@ std::vector<TokenBinding> TokenTable::revokeIf(Predicate predicate) {
       continue;
     }
     revoked.push_back(entry->second.binding);
-    byExpiry_.erase(entry->second.expiry);
-    entry = entries_.erase(entry);
+    entry = drop(entry);
   }
   return revoked;
 }

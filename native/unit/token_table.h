@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <list>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -34,7 +35,10 @@ class TokenTable {
  public:
   static constexpr std::size_t kCapacity = 65536;
 
-  // limitReached when the table is full of tokens that have not expired; systemError when there is no randomness.
+  explicit TokenTable(std::size_t perSession = kCapacity) : perSession_(perSession) {}
+
+  // limitReached when the session has as many as it may have that are neither used nor expired; systemError when there is no
+  // randomness. A table that is full lets the oldest go of the session that has most.
   Result<protocol::Token> issue(const TokenBinding& binding, std::chrono::milliseconds life,
                                 Clock::time_point now = Clock::now());
 
@@ -63,17 +67,22 @@ class TokenTable {
     Half proof{};
     TokenBinding binding;
     Expiry::iterator expiry;
+    std::list<Half>::iterator place;  // among its session's
   };
   using Entries = std::unordered_map<Half, Entry, HalfHash>;
 
   Entries::const_iterator locate(const protocol::Token& token, Clock::time_point now) const;
   void dropExpired(Clock::time_point now);
+  void dropOfMost();
+  Entries::iterator drop(Entries::const_iterator entry);
   template <class Predicate>
   std::vector<TokenBinding> revokeIf(Predicate predicate);
 
   mutable std::mutex mutex_;
   Entries entries_;
   Expiry byExpiry_;
+  std::unordered_map<SessionId, std::list<Half>> bySession_;  // the oldest first; none is empty
+  const std::size_t perSession_;
 };
 
 }  // namespace rdmacp::unit

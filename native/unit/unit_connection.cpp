@@ -78,6 +78,7 @@ Status UnitConnection::receiveHello(fabric::Connection& connection, fabric::Cons
             0});
     return {};
   }
+  unit_->connections.prove(shared_from_this());
   version_ = *common;
   peerCapabilities_ = theirs.capabilities;
   phase_ = Phase::open;

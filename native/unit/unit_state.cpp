@@ -5,11 +5,29 @@
 
 namespace rdmacp::unit {
 
-bool ConnectionRegistry::add(const std::shared_ptr<UnitConnection>& connection, std::size_t limit) {
+ConnectionRegistry::Entry ConnectionRegistry::add(const std::shared_ptr<UnitConnection>& connection,
+                                                  std::size_t limit) {
   const std::lock_guard lock(mutex_);
-  if (connections_.size() >= limit) return false;
+  Entry entry;
+  if (connections_.size() - leaving_.size() >= limit) {
+    if (unproved_.empty()) return entry;
+    entry.yielding = std::move(unproved_.front());
+    unproved_.pop_front();
+    places_.erase(entry.yielding.get());
+    leaving_.insert(entry.yielding);
+  }
   connections_.insert(connection);
-  return true;
+  places_.emplace(connection.get(), unproved_.insert(unproved_.end(), connection));
+  entry.added = true;
+  return entry;
+}
+
+void ConnectionRegistry::prove(const std::shared_ptr<UnitConnection>& connection) {
+  const std::lock_guard lock(mutex_);
+  const auto place = places_.find(connection.get());
+  if (place == places_.end()) return;
+  unproved_.erase(place->second);
+  places_.erase(place);
 }
 
 void ConnectionRegistry::remove(const std::shared_ptr<UnitConnection>& connection,
@@ -17,6 +35,11 @@ void ConnectionRegistry::remove(const std::shared_ptr<UnitConnection>& connectio
   {
     const std::lock_guard lock(mutex_);
     if (connections_.erase(connection) == 0) return;
+    leaving_.erase(connection);
+    if (const auto place = places_.find(connection.get()); place != places_.end()) {
+      unproved_.erase(place->second);
+      places_.erase(place);
+    }
     past_.bytesIn += last.bytesIn;
     past_.bytesOut += last.bytesOut;
     past_.segmentsIn += last.segmentsIn;

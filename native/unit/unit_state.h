@@ -9,6 +9,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -29,8 +30,15 @@ class UnitConnection;
 // Every connection from the accept to its onClosed.
 class ConnectionRegistry {
  public:
-  // false when there are that many already.
-  bool add(const std::shared_ptr<UnitConnection>& connection, std::size_t limit);
+  // Where there are that many already, the one that has gone longest without its hello gives way: the caller aborts it, with no
+  // lock held. Nobody gives way, and it is not added, when all have said hello.
+  struct Entry {
+    bool added = false;
+    std::shared_ptr<UnitConnection> yielding;
+  };
+  Entry add(const std::shared_ptr<UnitConnection>& connection, std::size_t limit);
+  // It has said hello.
+  void prove(const std::shared_ptr<UnitConnection>& connection);
   void remove(const std::shared_ptr<UnitConnection>& connection, const fabric::ConnectionCounters& last);
   std::vector<std::shared_ptr<UnitConnection>> all() const;
   std::size_t size() const;
@@ -43,6 +51,9 @@ class ConnectionRegistry {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::unordered_set<std::shared_ptr<UnitConnection>> connections_;
+  std::list<std::shared_ptr<UnitConnection>> unproved_;  // the oldest first
+  std::unordered_map<const UnitConnection*, std::list<std::shared_ptr<UnitConnection>>::iterator> places_;
+  std::unordered_set<std::shared_ptr<UnitConnection>> leaving_;  // asked to give way, still in connections_
   fabric::ConnectionCounters past_;
 };
 
@@ -58,12 +69,16 @@ class RegionMap {
 };
 
 struct UnitCounters {
-  std::atomic<std::uint64_t> accepted{0}, refused{0}, violated{0}, flushes{0}, flushesFailed{0}, fences{0};
+  std::atomic<std::uint64_t> accepted{0}, refused{0}, violated{0}, yielded{0}, unheard{0}, flushes{0}, flushesFailed{0},
+      fences{0};
 };
 
 struct UnitState {
   UnitState(const ResponderOptions& given, std::shared_ptr<media::Medium> givenMedium)
-      : options(given), medium(std::move(givenMedium)), flushes(medium, given.flushThreads) {}
+      : options(given),
+        medium(std::move(givenMedium)),
+        tokens(given.tokensPerSession),
+        flushes(medium, given.flushThreads) {}
 
   const ResponderOptions options;
   const std::shared_ptr<media::Medium> medium;

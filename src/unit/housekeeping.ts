@@ -34,19 +34,26 @@ export function keepHouse(
   }
 }
 
-/** Connections that the data plane turned away or broke, by the differences of its counters. */
-class CountedRefusals {
-  #refused = 0n
-  #violated = 0n
+const ofDataPlane = 'connections of the data plane'
+const refusalCounters: Readonly<Record<string, readonly [what: string, because: string]>> = {
+  connectionsRefused: [ofDataPlane, 'no valid token or hello, or no room'],
+  connectionsViolated: [ofDataPlane, 'they broke the protocol'],
+  connectionsUnheard: [ofDataPlane, 'they asked for nothing in time, or as nobody asks here'],
+  connectionsYielded: [ofDataPlane, 'they had a token and said no hello, and gave way to others'],
+}
 
-  since({ connectionsRefused = 0n, connectionsViolated = 0n }: Record<string, bigint>): UnitEventFacts[] {
+/** Connections that were turned away or broken, by the differences of their counters. */
+class CountedRefusals {
+  readonly #counted = new Map<string, bigint>()
+
+  since(counters: Readonly<Record<string, bigint>>): UnitEventFacts[] {
     const found: UnitEventFacts[] = []
-    const [refused, violated] = [connectionsRefused - this.#refused, connectionsViolated - this.#violated]
-    this.#refused = connectionsRefused
-    this.#violated = connectionsViolated
-    const what = 'connections of the data plane'
-    if (refused > 0n) found.push({ what, because: 'no valid token or hello, or no room', count: Number(refused) })
-    if (violated > 0n) found.push({ what, because: 'they broke the protocol', count: Number(violated) })
+    for (const [name, [what, because]] of Object.entries(refusalCounters)) {
+      const now = counters[name] ?? 0n
+      const more = now - (this.#counted.get(name) ?? 0n)
+      this.#counted.set(name, now)
+      if (more > 0n) found.push({ what, because, count: Number(more) })
+    }
     return found
   }
 }

@@ -212,7 +212,13 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
 
     const responder = new native.Responder(
       nativeMedium,
-      { maxConnections: this.#options.limits.connections, tokenLifeMs, unitGeneration: pool.starts },
+      {
+        maxConnections: this.#options.limits.connections,
+        tokenLifeMs,
+        // One for each handle and one for the session: nobody who connects with them has more.
+        tokensPerSession: Math.min(this.#options.limits.handles + 1, 2 ** 32 - 1),
+        unitGeneration: pool.starts,
+      },
       {
         onSessionAlone: () => this.#regions?.lookAtOwners(),
         onDeviceNews: (news) => this.#onDeviceNews(news),

@@ -183,6 +183,27 @@ TEST(a_request_may_come_byte_by_byte_and_a_slow_one_is_cut_off) {
   CHECK(Clock::now() - began >= 600ms);
 }
 
+TEST(who_has_asked_is_heard_however_many_came_behind_and_say_nothing) {
+  ListenOptions options;
+  options.maxWaiting = 8;
+  Target target(Access::remoteReadWrite, options);
+  const Pair standing(target.server);
+  std::promise<void> held;
+  std::promise<void> release;
+  standing.served->loop->post([&] {
+    held.set_value();
+    release.get_future().wait();
+  });
+  held.get_future().wait();
+  auto peer = raw::Socket::connect(target.server.listener->address());
+  peer.send(raw::fromHex(kSetUp));
+  std::vector<raw::Socket> silent;
+  for (int i = 0; i < 100; ++i)
+    silent.push_back(raw::Socket::connect(target.server.listener->address()));
+  release.set_value();
+  CHECK_EQ(peer.receive(20).size(), 20U);
+}
+
 TEST(the_accepting_side_sends_nothing_before_the_first_frame) {
   Target target;
   auto peer = target.peer();

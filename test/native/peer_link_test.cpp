@@ -246,6 +246,58 @@ TEST(a_crowd_of_strangers_does_not_keep_two_from_linking) {
   CHECK(Clock::now() - begun < 5s);
 }
 
+// Says nothing at all, and comes back as fast as one machine can, on several threads: each socket is held until so many newer ones
+// are there.
+class SilentFlood {
+ public:
+  SilentFlood(std::vector<fabric::SocketAddress> targets, std::size_t threads, std::size_t held)
+      : targets_(std::move(targets)) {
+    for (std::size_t i = 0; i < threads; ++i)
+      threads_.emplace_back([this, held] { flood(held); });
+  }
+  ~SilentFlood() {
+    over_ = true;
+    for (auto& thread : threads_)
+      thread.join();
+  }
+  SilentFlood(const SilentFlood&) = delete;
+  SilentFlood& operator=(const SilentFlood&) = delete;
+
+ private:
+  void flood(std::size_t most) {
+    std::vector<FileDescriptor> held(most);
+    for (std::size_t i = 0; !over_; ++i) {
+      const auto& target = targets_[i % targets_.size()];
+      FileDescriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      // Gone at once when it is closed, so that ports do not run out.
+      const linger abrupt{1, 0};
+      (void)::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &abrupt, sizeof abrupt);
+      (void)::connect(socket.get(), reinterpret_cast<const sockaddr*>(&target.storage), target.length);
+      held[i % most] = std::move(socket);
+    }
+  }
+
+  const std::vector<fabric::SocketAddress> targets_;
+  std::atomic<bool> over_{false};
+  std::vector<std::thread> threads_;
+};
+
+TEST(the_fastest_flood_of_silent_strangers_does_not_keep_two_from_linking) {
+  for (std::uint64_t round = 0; round < check::rounds(50, 3); ++round) {
+    const Addresses at;
+    const Peer first(at.firstOptions());
+    const SilentFlood flood({at.first, at.second}, 3, 400);
+    std::this_thread::sleep_for(200ms);
+    const auto begun = Clock::now();
+    const Peer second(at.secondOptions());
+    CHECK(first.waitLinked());
+    CHECK(second.waitLinked());
+    // What a partner has to say comes through at once or at the next try: it is not pushed out, unheard, by those who say nothing.
+    CHECK(second.link->report().attempts <= 2);
+    CHECK(Clock::now() - begun < 5s);
+  }
+}
+
 TEST(a_wrong_version_is_refused_with_both_ranges) {
   const Addresses at;
   PeerLinkOptions later = at.secondOptions();

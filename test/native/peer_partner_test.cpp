@@ -260,14 +260,13 @@ TEST(a_caller_without_the_secret_is_refused_before_anything_is_granted) {
 
 TEST(a_proof_that_was_heard_on_another_connection_is_refused) {
   const Called called;
-  Introduction introduction;
   Sha256 heard{};
   {
-    const Call call(called, [&](Introduction& own) { introduction = own; });
+    const Call call(called);
     call->meet(called.key());
     heard = proofOf(called.key(), call->acquaintance);
   }
-  const Call again(called, [&](Introduction& own) { own = introduction; });
+  const Call again(called);
   CHECK(again->waitEstablished());
   again->prove(heard);
   CHECK_EQ(again->waitRefusal(), ErrorCode::unauthenticated);
@@ -627,6 +626,27 @@ TEST(an_introduction_of_any_other_form_is_rejected_with_a_code) {
   const auto caller = ScriptedCaller::connectWith(called.own, good);
   CHECK(caller->waitEstablished());
   caller->stop();
+}
+
+TEST(a_request_that_was_heard_and_is_said_again_takes_no_place) {
+  const Called called;
+  Introduction introduction{1, 1, randomIdentity(), randomIdentity(), {}};
+  introduction.ticket = ticketOf(called.key(), introduction);
+  const auto heard = encode(introduction);
+  {
+    const auto partner = ScriptedCaller::connectWith(called.own, heard);
+    CHECK(partner->waitEstablished());
+    partner->stop();
+  }
+  for (int i = 0; i < 20; ++i) {
+    const auto repeated = ScriptedCaller::connectWith(called.own, heard);
+    const auto rejection = repeated->rejections.wait([](const protocol::RejectData&) { return true; });
+    CHECK(rejection.has_value());
+    CHECK_EQ(rejection->code, ErrorCode::exists);
+    repeated->stop();
+  }
+  CHECK(called.peer.link->report().refusals >= 20);
+  linksStill(called);
 }
 
 // A listener that is no peer, on the partner's address.

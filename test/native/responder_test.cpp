@@ -340,6 +340,46 @@ TEST(the_token_table_is_bounded_and_frees_what_expired) {
   CHECK_EQ(table.outstanding(now + life), 1u);
 }
 
+TEST(a_session_has_so_many_unused_tokens_and_no_more) {
+  ResponderOptions options;
+  options.tokensPerSession = 3;
+  Unit unit(options);
+  CHECK(unit.responder->addSession(77).ok());
+  const auto issue = [&](SessionId session) {
+    return unit.responder->issueToken({.kind = ConnectionKind::session, .session = session});
+  };
+  const auto first = issue(kSession);
+  CHECK(first.ok() && issue(kSession).ok() && issue(kSession).ok());
+  CHECK_EQ(issue(kSession).error().code, ErrorCode::limitReached);
+  CHECK(issue(77).ok());
+  CHECK_EQ(unit.rejection(first.value(), ConnectionKind::session), ErrorCode::ok);
+  CHECK(issue(kSession).ok());
+}
+
+TEST(a_token_table_that_one_session_has_filled_has_room_for_others) {
+  TokenTable table;
+  const auto now = Clock::now();
+  const std::chrono::milliseconds life(1000);
+  const auto binding = [](SessionId session) {
+    TokenBinding of;
+    of.session = session;
+    return of;
+  };
+  const auto modest = table.issue(binding(2), life, now);
+  std::vector<protocol::Token> greedy;
+  for (std::size_t i = 1; i < TokenTable::kCapacity; ++i)
+    greedy.push_back(table.issue(binding(1), life, now).value());
+  const auto another = table.issue(binding(3), life, now);
+  CHECK(another.ok());
+  CHECK(table.find(modest.value(), now) && table.find(another.value(), now));
+  CHECK(!table.find(greedy.front(), now));
+  CHECK(table.find(greedy[1], now));
+  CHECK_EQ(table.outstanding(now), TokenTable::kCapacity);
+  CHECK_EQ(table.revokeSession(1).size(), greedy.size() - 1);
+  CHECK(table.take(modest.value(), now));
+  CHECK_EQ(table.outstanding(now), 1u);
+}
+
 TEST(tokens_are_not_issued_for_what_is_not_there_or_not_allowed) {
   Unit unit;
   const auto refused = [&](const TokenRequest& request) { return unit.responder->issueToken(request).error().code; };
@@ -1118,10 +1158,36 @@ TEST(connections_are_limited) {
   options.maxConnections = 2;
   Unit unit(options);
   const auto one = unit.opened(1, fabric::Access::remoteRead);
-  const auto two = unit.halfOpen(unit.sessionToken(), ConnectionKind::session);
+  const auto two = unit.greeted(unit.sessionToken(), ConnectionKind::session);
   CHECK_EQ(unit.rejection(unit.token(2, fabric::Access::remoteRead)), ErrorCode::limitReached);
   one->hangUp();
   CHECK_EQ(unit.rejection(unit.token(3, fabric::Access::remoteRead)), ErrorCode::ok);
+}
+
+TEST(a_connection_that_has_not_said_hello_gives_way_to_one_that_comes) {
+  ResponderOptions options;
+  options.maxConnections = 3;
+  Unit unit(options);
+  const auto proved = unit.opened(1, fabric::Access::remoteRead);
+  const auto oldest = unit.halfOpen(unit.token(2, fabric::Access::remoteRead));
+  const auto older = unit.halfOpen(unit.token(3, fabric::Access::remoteRead));
+  oldest->establish();
+  older->establish();
+  const auto comes = unit.opened(4, fabric::Access::remoteRead);
+  CHECK(eventually([&] { return oldest->closed(); }));
+  CHECK(!older->closed() && !proved->closed());
+  // One that is asked to go before it stands is never served.
+  const auto unborn = unit.halfOpen(unit.token(5, fabric::Access::remoteRead));
+  CHECK(eventually([&] { return older->closed(); }));
+  const auto last = unit.opened(6, fabric::Access::remoteRead);
+  unborn->establish();
+  unborn->deliver(protocol::encode(protocol::Hello{}));
+  CHECK(eventually([&] { return unborn->closed(); }));
+  CHECK(unborn->grants().empty());
+  CHECK(!proved->closed() && !comes->closed() && !last->closed());
+  CHECK_EQ(unit.rejection(unit.token(7, fabric::Access::remoteRead)), ErrorCode::limitReached);
+  CHECK_EQ(unit.responder->counters().connectionsYielded, 3u);
+  CHECK(eventually([&] { return unit.responder->counters().connectionsOpen == 3; }));
 }
 
 TEST(a_stop_ends_everything_and_later_calls_are_answered) {

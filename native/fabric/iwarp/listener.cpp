@@ -41,6 +41,7 @@ class Acceptor final : public FdHandler, public std::enable_shared_from_this<Acc
     context_->maxConnections = options.maxConnections;
     context_->options = options.connection;
     context_->handler = std::move(handler);
+    context_->unheard = dynamic_cast<UnheardListener*>(context_->handler.get());
   }
 
   // Any thread.
@@ -91,6 +92,7 @@ class Acceptor final : public FdHandler, public std::enable_shared_from_this<Acc
     if ((number == EMFILE || number == ENFILE) && spare_) {
       spare_.reset();
       FileDescriptor refused(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (refused) context_->tellUnheard();
       refused.reset();
     }
     if (!spare_) spare_ = openSpare();
@@ -99,7 +101,7 @@ class Acceptor final : public FdHandler, public std::enable_shared_from_this<Acc
   }
 
   void hand(FileDescriptor socket, const SocketAddress& peer) {
-    if (context_->connections.load() >= context_->maxConnections) return;  // closed at once
+    if (context_->connections.load() >= context_->maxConnections) return context_->tellUnheard();  // closed at once
     const int on = 1;
     ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     EventLoop& loop = *loops_[next_++ % loops_.size()];

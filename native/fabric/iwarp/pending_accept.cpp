@@ -21,7 +21,7 @@ PendingAccept::PendingAccept(EventLoop& loop, FileDescriptor socket, const Socke
 void PendingAccept::wait(WaitingRoom& room) {
   place_ = room.enter([&loop = loop_, weak = weak_from_this()] {
     loop.post([weak] {
-      if (const auto self = weak.lock()) self->end();
+      if (const auto self = weak.lock()) self->leave();
     });
   });
 }
@@ -29,8 +29,19 @@ void PendingAccept::wait(WaitingRoom& room) {
 void PendingAccept::start() {
   if (!socket_) return;  // it had to leave before it could begin
   if (context_->stopped || !loop_.add(socket_.get(), EPOLLIN, this)) return;
+  started_ = true;
   const auto patience = std::min(context_->options.setupTimeout, kRequestPatience);
   timer_ = loop_.after(patience, [self = shared_from_this()] { self->end(); });
+  // What a crowd has sent is not put off behind the rest of the crowd.
+  listen();
+}
+
+void PendingAccept::leave() {
+  if (!socket_) return;
+  const auto self = shared_from_this();
+  if (!started_) start();
+  if (socket_ && started_) listen();
+  end();
 }
 
 void PendingAccept::leaveLoop() {
@@ -43,9 +54,14 @@ void PendingAccept::end() {
   leaveLoop();
   socket_.reset();
   place_.reset();
+  context_->tellUnheard();
 }
 
 void PendingAccept::onReady(std::uint32_t) {
+  listen();
+}
+
+void PendingAccept::listen() {
   const auto self = shared_from_this();
   if (context_->stopped) return end();
   // One byte more than the longest request: what comes behind it is then seen.
