@@ -8,6 +8,7 @@ import { type ControlProto, loadControlProto } from '../control/proto.js'
 import { toStatus } from '../control/status.js'
 import { UnreadableRequest } from '../control/unreadable-request.js'
 import { CheckpointError } from '../errors.js'
+import { ControlGuests } from './control-guests.js'
 import type { Caller, ControlHandlers } from './control-service.js'
 import { Health } from './health.js'
 import { levelOf, type UnitJournal } from './journal.js'
@@ -15,6 +16,16 @@ import { levelOf, type UnitJournal } from './journal.js'
 const serviceName = 'rdma_checkpoint.v1.Control'
 /** How long an orderly stop waits for calls under way. */
 const drainMs = 2000
+/** Of a client, beside its watches. */
+const spareCalls = 1024
+
+export interface ControlLimits {
+  /** Connections that have no session. */
+  readonly strangers: number
+  /** Of a session. */
+  readonly watches: number
+  readonly knows: (session: bigint) => boolean
+}
 
 type Unary = Grpc.ServerUnaryCall<unknown, unknown>
 type Streaming = Grpc.ServerWritableStream<unknown, unknown>
@@ -24,11 +35,13 @@ export class ControlServer {
   readonly #listener: Server
   readonly #server: Grpc.Server
   readonly #health: Health
+  readonly #guests: ControlGuests
 
-  private constructor(listener: Server, server: Grpc.Server, health: Health, address: HostPort) {
+  private constructor(listener: Server, server: Grpc.Server, health: Health, guests: ControlGuests, address: HostPort) {
     this.#listener = listener
     this.#server = server
     this.#health = health
+    this.#guests = guests
     this.address = address
   }
 
@@ -41,10 +54,15 @@ export class ControlServer {
     handlers: Promise<ControlHandlers>,
     status: ControlHandlers['Status'],
     journal: Pick<UnitJournal, 'log' | 'tell'>,
+    limits: ControlLimits,
   ): Promise<ControlServer> {
     const proto = await loadControlProto()
     const { grpc } = proto
+    const guests = new ControlGuests(limits.strangers, limits.knows)
     const server = new grpc.Server({
+      interceptors: [counting(proto, guests)],
+      // More than a client may have watches: one above this would wait at the client, with nothing said.
+      'grpc.max_concurrent_streams': Math.min(limits.watches + spareCalls, 2 ** 31 - 1),
       'grpc.max_receive_message_length': 1 << 20,
       // A client's event loop may stand for long, and its call be under way all the same.
       'grpc.keepalive_time_ms': 30_000,
@@ -52,17 +70,25 @@ export class ControlServer {
     })
     const health = new Health(['', serviceName])
     server.addService(proto.health, health.implementation)
-    server.addService(proto.service, implementation(proto, handlers, status, journal))
+    server.addService(proto.service, implementation(proto, handlers, status, journal, guests))
     const listener = await listenAlone(address)
     listener.on('error', (error) =>
       journal.log('error', 'the control service cannot accept', { because: error.message }),
     )
     const http2 = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
-    listener.on('connection', (socket) => http2.injectConnection(socket))
-    return new ControlServer(listener, server, health, {
+    listener.on('connection', (socket) => {
+      guests.enter(socket)
+      http2.injectConnection(socket)
+    })
+    return new ControlServer(listener, server, health, guests, {
       host: address.host,
       port: (listener.address() as AddressInfo).port,
     })
+  }
+
+  /** Connections now, and how many have given way. */
+  get counters(): { controlConnections: number; controlYielded: number } {
+    return { controlConnections: this.#guests.size, controlYielded: this.#guests.yielded }
   }
 
   setServing(serving: boolean): void {
@@ -86,16 +112,46 @@ export class ControlServer {
   }
 }
 
+/** Knows how many calls each connection has under way, whatever they are, from their first bytes on. */
+function counting({ grpc }: ControlProto, guests: ControlGuests): Grpc.ServerInterceptor {
+  return (_, call) => {
+    let end: () => void = () => undefined
+    return new grpc.ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, go) => {
+            try {
+              end = guests.beginCall(call.getPeer())
+            } catch (error) {
+              call.sendStatus(toStatus(grpc, error))
+              return
+            }
+            go(metadata)
+          },
+          onCancel: () => end(),
+        }),
+      sendStatus: (answer, next) => {
+        end()
+        next(answer)
+      },
+    })
+  }
+}
+
 function implementation(
   proto: ControlProto,
   handlers: Promise<ControlHandlers>,
   status: ControlHandlers['Status'],
   journal: Pick<UnitJournal, 'tell'>,
+  guests: ControlGuests,
 ): Grpc.UntypedServiceImplementation {
   const result: Grpc.UntypedServiceImplementation = {}
   for (const [name, definition] of Object.entries(proto.service)) {
     if (definition.responseStream) {
-      result[name] = (call: Streaming) => void serveStream(proto, handlers, name, call, journal)
+      result[name] = (call: Streaming) => {
+        prove(guests, call, call.request)
+        void serveStream(proto, handlers, name, call, journal)
+      }
       continue
     }
     const answer = async (call: Unary): Promise<unknown> => {
@@ -106,7 +162,10 @@ function implementation(
         | ((request: unknown, caller: Caller) => unknown)
         | undefined
       if (handler === undefined) throw new CheckpointError('NOT_SUPPORTED', `This unit does not know the call ${name}.`)
-      return await handler(call.request, caller)
+      prove(guests, call, call.request)
+      const reply = await handler(call.request, caller)
+      prove(guests, call, reply)
+      return reply
     }
     result[name] = (call: Unary, callback: Grpc.sendUnaryData<unknown>) => {
       answer(call).then(
@@ -119,6 +178,12 @@ function implementation(
     }
   }
   return result
+}
+
+/** @param message that may name a session */
+function prove(guests: ControlGuests, call: Unary | Streaming, message: unknown): void {
+  const { session } = (message ?? {}) as { session?: unknown }
+  if (typeof session === 'bigint') guests.prove(call.getPeer(), session)
 }
 
 /** As fast as the client takes what comes, and not longer than it wants it. Never rejects. */

@@ -23,6 +23,7 @@ import type { LeaseChange } from './lease.js'
 import type { OpenRequest } from './region-openings.js'
 import type { RegionService } from './regions.js'
 import { native, type SessionTable } from './sessions.js'
+import { Watches } from './watches.js'
 
 /** Who makes a call. Development mode: what it says of itself. */
 export interface Caller {
@@ -46,6 +47,8 @@ export interface ControlContext {
   unitGeneration: bigint
   maxRegionBytes: number
   tokenLifeMs: number
+  /** Of a session. */
+  maxWatches: number
   /** The responder's number of the pool's tables. */
   tablesId: bigint
   status: () => StatusMessage
@@ -58,6 +61,7 @@ const nilUuid = '00000000-0000-0000-0000-000000000000'
 
 export function controlHandlers(context: ControlContext): ControlHandlers {
   const { regions, sessions, responder } = context
+  const watches = new Watches(context.maxWatches)
 
   const sessionMessage = (id: bigint): SessionMessage => ({
     session: id,
@@ -166,15 +170,20 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
     },
 
     async *WatchRegion({ session, name, sinceRevision }, signal) {
-      sessions.get(session)
-      for await (const event of regions.watch(name, sinceRevision, signal)) {
-        yield {
-          type: eventTypeNames[event.type],
-          revision: event.revision,
-          epoch: event.epoch,
-          atMs: BigInt(event.atMs),
-          snapshot: event.snapshot,
+      const watch = watches.begin(sessions.get(session))
+      try {
+        for await (const event of regions.watch(name, sinceRevision, AbortSignal.any([signal, watch.signal]))) {
+          yield {
+            type: eventTypeNames[event.type],
+            revision: event.revision,
+            epoch: event.epoch,
+            atMs: BigInt(event.atMs),
+            snapshot: event.snapshot,
+          }
         }
+        if (!signal.aborted) watch.signal.throwIfAborted()
+      } finally {
+        watch.end()
       }
     },
 

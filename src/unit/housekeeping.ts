@@ -1,5 +1,6 @@
 /** What a unit does every second: forgets clients that are gone, and tells what the data plane has counted. */
 import type { NativeResponder } from '../native.js'
+import type { ControlServer } from './control-server.js'
 import type { UnitEventFacts, UnitJournal } from './journal.js'
 import type { RegionOpenings } from './region-openings.js'
 import type { SessionTable } from './sessions.js'
@@ -9,6 +10,7 @@ const everyMs = 1000
 /** @returns what ends it, and settles when nothing of it is under way */
 export function keepHouse(
   responder: NativeResponder,
+  control: Pick<ControlServer, 'counters'>,
   sessions: SessionTable,
   openings: RegionOpenings,
   journal: UnitJournal,
@@ -18,7 +20,8 @@ export function keepHouse(
   const timer = setInterval(() => {
     running = running.then(async () => {
       journal.settle()
-      for (const facts of counted.since(responder.counters())) journal.tell('refused', facts, 'warn')
+      const counters = { ...responder.counters(), controlYielded: BigInt(control.counters.controlYielded) }
+      for (const facts of counted.since(counters)) journal.tell('refused', facts, 'warn')
       for (const session of sessions.expired()) {
         journal.log('info', 'a client is gone', { client: session.identity, handles: session.handles.size })
         await openings.expire(session)
@@ -40,6 +43,7 @@ const refusalCounters: Readonly<Record<string, readonly [what: string, because: 
   connectionsViolated: [ofDataPlane, 'they broke the protocol'],
   connectionsUnheard: [ofDataPlane, 'they asked for nothing in time, or as nobody asks here'],
   connectionsYielded: [ofDataPlane, 'they had a token and said no hello, and gave way to others'],
+  controlYielded: ['connections of the control service', 'they had no session, and gave way to others'],
 }
 
 /** Connections that were turned away or broken, by the differences of their counters. */

@@ -52,7 +52,7 @@ export interface Limits {
   sessions?: number
   /** Data and session connections at a time. Default 4,096. */
   connections?: number
-  /** Open handles a session. Default 4,096. */
+  /** Open handles a session, and as many watches. Default 4,096. */
   handles?: number
   /** Bytes of a region. Default: the pool's. */
   regionBytes?: Size

@@ -45,6 +45,10 @@ export class SessionTable {
     return this.#sessions.size
   }
 
+  has(id: bigint): boolean {
+    return this.#sessions.has(id)
+  }
+
   /** @throws CheckpointError `LIMIT_REACHED` */
   open(clientId: string, identity: string): Session {
     if (this.#sessions.size >= this.#limits.sessions) {

@@ -41,6 +41,8 @@ import { SessionTable } from './sessions.js'
 type State = UnitStatus['state']
 
 const tokenLifeMs = 10_000
+/** Connections of the control service that have no session, beside as many as there may be sessions. */
+const spareStrangers = 64
 /** The responder's number of the pool's tables. */
 const tablesId = 1n
 
@@ -195,7 +197,11 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     })
     handlers.catch(() => undefined)
     this.#openings.push(() => failed(stopping()))
-    const control = await ControlServer.listen(listen, handlers, () => this.#status(), this.#journal)
+    const control = await ControlServer.listen(listen, handlers, () => this.#status(), this.#journal, {
+      strangers: this.#options.limits.sessions + spareStrangers,
+      watches: this.#options.limits.handles,
+      knows: (session) => this.#sessions?.has(session) ?? false,
+    })
     this.#control = control
     this.#address = formatAddress(control.address)
     this.#openings.push(() => this.#closeControl())
@@ -248,7 +254,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     checkAborted(signal)
 
     this.#state = pool.readOnly === undefined ? 'ready' : 'read-only'
-    this.#openings.push(keepHouse(responder, sessions, regions.openings, this.#journal))
+    this.#openings.push(keepHouse(responder, control, sessions, regions.openings, this.#journal))
     ready(
       controlHandlers({
         regions,
@@ -259,6 +265,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
         unitGeneration: pool.starts,
         maxRegionBytes,
         tokenLifeMs,
+        maxWatches: this.#options.limits.handles,
         tablesId,
         status: () => this.#status(),
       }),
@@ -296,6 +303,10 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
       medium: this.#options.pool.medium,
       counters: new Map([
         ...Object.entries(counters).map(([name, value]): [string, bigint] => [name, BigInt(value)]),
+        ...Object.entries(this.#control?.counters ?? {}).map(([name, value]): [string, bigint] => [
+          name,
+          BigInt(value),
+        ]),
         ['regionsDamaged', BigInt(pool?.damaged.length ?? 0)],
       ]),
       maxRegions: pool?.geometry.slots ?? 0,
