@@ -1,10 +1,12 @@
 /** A create or delete whose answer is lost on the way is repeated by the client, and its success does not become a failure. */
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { connect, PersistentMemoryUnit, type UnitEventType } from '../../src/index.js'
-import { MiB, withFolder } from './client-support.js'
+import { MiB } from './client-support.js'
 
 /** Between a client and the unit's control service: it can keep what the unit says to itself, and end all connections. */
 class Way {
@@ -154,38 +156,39 @@ test('the repeated delete deletes no later region of that name, and a repeated c
 })
 
 test('it holds over a restart of the unit, and what is never answered is unknown', async () => {
-  await withFolder(async (folder) => {
-    const file = path.join(folder, 'pool')
-    const { unit, way, client } = await stage({ medium: 'file', path: file, bytes: 4 * MiB, create: true })
-    let next: PersistentMemoryUnit | undefined
-    const restart = async () => {
-      way.lead(undefined)
-      way.cut()
-      way.deaf = false
-      const former = next ?? unit
-      await former.close({ timeoutMs: 10_000 })
-      next = await PersistentMemoryUnit.start({ pool: { medium: 'file', path: file } })
-      way.lead(next.address)
-      return 'cut'
-    }
-    ends.push(() => next?.close())
-    const region = await lost(unit, way, 'created', () => client.createRegion('r', { bytes: 65_536 }), restart)
-    await region.close()
-    const again = next as unknown as PersistentMemoryUnit
-    await lost(again, way, 'deleted', () => client.deleteRegion('r'), restart)
-    await expect(client.openRegion('r')).rejects.toMatchObject({ code: 'REGION_NOT_FOUND' })
-    // It was sent, and from then on nobody is there.
-    const now = next as unknown as PersistentMemoryUnit
-    const making = lost(
-      now,
-      way,
-      'created',
-      () => client.createRegion('q', { bytes: 65_536, timeoutMs: 5_000 }),
-      () => {
-        way.refuses = true
-      },
-    )
-    await expect(making).rejects.toMatchObject({ outcome: 'unknown' })
-    expect((await now.status()).regions).toBe(1)
-  })
+  const folder = await mkdtemp(path.join(tmpdir(), 'rdmacp-lost-'))
+  // The first of the ends, and so the last to come: the units in it have stopped by then.
+  ends.push(() => rm(folder, { recursive: true, force: true }))
+  const file = path.join(folder, 'pool')
+  const { unit, way, client } = await stage({ medium: 'file', path: file, bytes: 4 * MiB, create: true })
+  let next: PersistentMemoryUnit | undefined
+  const restart = async () => {
+    way.lead(undefined)
+    way.cut()
+    way.deaf = false
+    const former = next ?? unit
+    await former.close({ timeoutMs: 10_000 })
+    next = await PersistentMemoryUnit.start({ pool: { medium: 'file', path: file } })
+    way.lead(next.address)
+    return 'cut'
+  }
+  ends.push(() => next?.close())
+  const region = await lost(unit, way, 'created', () => client.createRegion('r', { bytes: 65_536 }), restart)
+  await region.close()
+  const again = next as unknown as PersistentMemoryUnit
+  await lost(again, way, 'deleted', () => client.deleteRegion('r'), restart)
+  await expect(client.openRegion('r')).rejects.toMatchObject({ code: 'REGION_NOT_FOUND' })
+  // It was sent, and from then on nobody is there.
+  const now = next as unknown as PersistentMemoryUnit
+  const making = lost(
+    now,
+    way,
+    'created',
+    () => client.createRegion('q', { bytes: 65_536, timeoutMs: 5_000 }),
+    () => {
+      way.refuses = true
+    },
+  )
+  await expect(making).rejects.toMatchObject({ outcome: 'unknown' })
+  expect((await now.status()).regions).toBe(1)
 })

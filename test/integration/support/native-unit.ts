@@ -6,6 +6,7 @@ import type { NativeMedium, NativeModule, NativeResponder, NativeResponderOption
 
 export const regionBytes = 8 << 20
 const regionStart = 1 << 20
+const firstSession = 1n
 
 export class NativeUnit {
   static async start(
@@ -21,11 +22,12 @@ export class NativeUnit {
     const responder = new addon.Responder(opened, { unitGeneration: 1n, ...options })
     const port = responder.listen('iwarp', '127.0.0.1', 0)
     responder.addRegion(1n, [regionStart, regionBytes], regionBytes, 1n, false)
-    responder.addSession(1n)
+    responder.addSession(firstSession)
     return new NativeUnit(folder, opened, responder, port)
   }
 
   #handle = 0n
+  #lastSession = firstSession
 
   private constructor(
     private readonly folder: string,
@@ -34,14 +36,23 @@ export class NativeUnit {
     readonly port: number,
   ) {}
 
+  /** Another session: each may have only some thousands of tokens that nobody has used. */
+  addSession(): bigint {
+    this.responder.addSession(++this.#lastSession)
+    return this.#lastSession
+  }
+
   /** Parameters of a connection, with a fresh token and, for data, a handle of its own. */
-  ticket(rights: 'read' | 'write' | 'readWrite' | 'session' = 'readWrite'): { port: number; token: Uint8Array } {
+  ticket(
+    rights: 'read' | 'write' | 'readWrite' | 'session' = 'readWrite',
+    session = firstSession,
+  ): { port: number; token: Uint8Array } {
     const token =
       rights === 'session'
-        ? this.responder.issueToken({ kind: 'session', session: 1n })
+        ? this.responder.issueToken({ kind: 'session', session })
         : this.responder.issueToken({
             kind: 'data',
-            session: 1n,
+            session,
             region: 1n,
             handle: ++this.#handle,
             rights,
