@@ -13,6 +13,8 @@ import { fromStatus } from './status.js'
 
 /** Metadata key of the caller's identity, which every call carries. */
 export const identityKey = 'rdma-checkpoint-identity'
+/** Metadata key of the caller's session: a unit knows by it whose call it is before the message has come. */
+export const sessionKey = 'rdma-checkpoint-session'
 
 export interface ControlCallOptions {
   signal?: AbortSignal
@@ -75,7 +77,9 @@ class UnitCall extends Call {
 
 export class ControlChannel {
   readonly #proto: ControlProto
-  readonly #metadata: Grpc.Metadata
+  #metadata: Grpc.Metadata
+  /** The one that was named last, also for calls that need none. */
+  #session: bigint | undefined
   readonly #boundSilence: BoundSilence
   #connection: ControlConnection | undefined
   #listener: ControlListener | undefined
@@ -172,7 +176,7 @@ export class ControlChannel {
         return
       }
       const callOptions: Grpc.CallOptions = leftMs > longestGrpcDeadlineMs ? {} : { deadline: Date.now() + leftMs }
-      const sent = unary.call(client, request, this.#metadata, callOptions, (error, reply) => {
+      const sent = unary.call(client, request, this.#metadataOf(request), callOptions, (error, reply) => {
         end()
         done()
         if (error === null) resolve(reply as Reply<C>)
@@ -201,7 +205,7 @@ export class ControlChannel {
     if (signal.aborted) throw aborted()
     const connection = this.#current()
     const start = (connection.client as Grpc.Client & Record<string, unknown>)[name] as ServerStreaming
-    const stream = start.call(connection.client, request, this.#metadata)
+    const stream = start.call(connection.client, request, this.#metadataOf(request))
     // Nobody reads what comes after the end of the iteration.
     stream.on('error', () => undefined)
     let ended = false
@@ -227,6 +231,16 @@ export class ControlChannel {
   close(): void {
     this.#closed = true
     this.#connection?.abort('it was closed')
+  }
+
+  #metadataOf({ session }: { session?: bigint }): Grpc.Metadata {
+    if (session !== undefined && session !== this.#session) {
+      this.#session = session
+      // Calls that are under way keep theirs.
+      this.#metadata = this.#metadata.clone()
+      this.#metadata.set(sessionKey, String(session))
+    }
+    return this.#metadata
   }
 
   #current(): ControlConnection {

@@ -94,6 +94,10 @@ export class ControlGuests {
     }
   }
 
+  knows(session: bigint): boolean {
+    return this.#knows(session)
+  }
+
   /** A call of this peer names a session; it proves itself if there is such a session. */
   prove(peer: string, session: bigint): void {
     const guest = this.#all.get(peer)

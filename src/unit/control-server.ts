@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import type * as Grpc from '@grpc/grpc-js'
 import { formatAddress, type HostPort } from '../address.js'
-import { identityKey } from '../control/channel.js'
+import { identityKey, sessionKey } from '../control/channel.js'
 import { type ControlProto, loadControlProto } from '../control/proto.js'
 import { toStatus } from '../control/status.js'
 import { UnreadableRequest } from '../control/unreadable-request.js'
@@ -12,8 +12,11 @@ import { ControlGuests } from './control-guests.js'
 import type { Caller, ControlHandlers } from './control-service.js'
 import { Health } from './health.js'
 import { levelOf, type UnitJournal } from './journal.js'
+import { unknownSession } from './sessions.js'
 
 const serviceName = 'rdma_checkpoint.v1.Control'
+/** Calls that need no session. */
+const callsOfAnyone: ReadonlySet<string> = new Set(['Status', 'OpenSession'])
 /** How long an orderly stop waits for calls under way. */
 const drainMs = 2000
 /** Of a client, beside its watches. */
@@ -60,7 +63,7 @@ export class ControlServer {
     const { grpc } = proto
     const guests = new ControlGuests(limits.strangers, limits.knows)
     const server = new grpc.Server({
-      interceptors: [counting(proto, guests)],
+      interceptors: [counting(proto, guests, journal)],
       // More than a client may have watches: one above this would wait at the client, with nothing said.
       'grpc.max_concurrent_streams': Math.min(limits.watches + spareCalls, 2 ** 31 - 1),
       'grpc.max_receive_message_length': 1 << 20,
@@ -112,18 +115,29 @@ export class ControlServer {
   }
 }
 
-/** Knows how many calls each connection has under way, whatever they are, from their first bytes on. */
-function counting({ grpc }: ControlProto, guests: ControlGuests): Grpc.ServerInterceptor {
-  return (_, call) => {
+/**
+ * Knows how many calls each connection has under way, whatever they are, from their first bytes on. A client that connects again
+ * releases all that waited at once, so that whose they are has to be known before any of their messages is here.
+ */
+function counting(
+  { grpc }: ControlProto,
+  guests: ControlGuests,
+  journal: Pick<UnitJournal, 'tell'>,
+): Grpc.ServerInterceptor {
+  return ({ path }, call) => {
     let end: () => void = () => undefined
     return new grpc.ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, go) => {
             try {
+              proveByMetadata(guests, call.getPeer(), path, metadata)
               end = guests.beginCall(call.getPeer())
             } catch (error) {
-              call.sendStatus(toStatus(grpc, error))
+              const coded = error as CheckpointError
+              const what = path.slice(path.lastIndexOf('/') + 1)
+              journal.tell('refused', { what, owner: identityOf(metadata), error: coded }, levelOf(coded))
+              call.sendStatus(toStatus(grpc, coded))
               return
             }
             go(metadata)
@@ -178,6 +192,17 @@ function implementation(
     }
   }
   return result
+}
+
+/** @throws CheckpointError `SESSION_EXPIRED`: then the call is answered, and counts for nothing */
+function proveByMetadata(guests: ControlGuests, peer: string, path: string, metadata: Grpc.Metadata): void {
+  const [text] = metadata.get(sessionKey)
+  if (typeof text !== 'string' || !/^\d{1,20}$/.test(text)) return
+  const session = BigInt(text)
+  if (guests.knows(session)) guests.prove(peer, session)
+  else if (path.startsWith(`/${serviceName}/`) && !callsOfAnyone.has(path.slice(serviceName.length + 2))) {
+    throw unknownSession(session)
+  }
 }
 
 /** @param message that may name a session */

@@ -73,14 +73,7 @@ export class SessionTable {
   get(id: bigint, clientId?: string): Session {
     const session = this.#sessions.get(id)
     if (session === undefined || (clientId !== undefined && clientId !== session.clientId)) {
-      throw new CheckpointError(
-        'SESSION_EXPIRED',
-        `The unit knows no session ${id}: it has expired, or the unit was restarted.`,
-        {
-          retryable: true,
-          help: 'Open another session; the client does so by itself.',
-        },
-      )
+      throw unknownSession(id)
     }
     return session
   }
@@ -141,6 +134,17 @@ export class SessionTable {
     }
     return expired
   }
+}
+
+export function unknownSession(id: bigint): CheckpointError {
+  return new CheckpointError(
+    'SESSION_EXPIRED',
+    `The unit knows no session ${id}: it has expired, or the unit was restarted.`,
+    {
+      retryable: true,
+      help: 'Open another session; the client does so by itself.',
+    },
+  )
 }
 
 /** Numbers that no other start of the unit gave to another client; 63 bits, never 0. */

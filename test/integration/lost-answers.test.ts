@@ -5,7 +5,7 @@ import { type AddressInfo, createServer, connect as dial, type Socket } from 'no
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { connect, PersistentMemoryUnit, type UnitEventType } from '../../src/index.js'
+import { type Client, connect, PersistentMemoryUnit, type UnitEventType } from '../../src/index.js'
 import { MiB } from './client-support.js'
 
 /** Between a client and the unit's control service: it can keep what the unit says to itself, and end all connections. */
@@ -191,4 +191,39 @@ test('it holds over a restart of the unit, and what is never answered is unknown
   )
   await expect(making).rejects.toMatchObject({ outcome: 'unknown' })
   expect((await now.status()).regions).toBe(1)
+})
+
+async function count(client: Client): Promise<number> {
+  let regions = 0
+  for await (const _ of client.regions()) regions++
+  return regions
+}
+
+test.each(['listed', 'status'])(
+  'many calls that wait for a connection come at once, and are all answered (%s)',
+  async (which) => {
+    const { unit, way, client } = await stage({ medium: 'memory', bytes: 4 * MiB })
+    await client.createRegion('r', { bytes: 65_536 })
+    way.lead(undefined)
+    way.cut()
+    const calls = Array.from({ length: 40 }, async () => {
+      if (which === 'status') return (await client.status()).regions
+      return await count(client)
+    })
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    way.lead(unit.address)
+    expect(await Promise.allSettled(calls)).toEqual(calls.map(() => ({ status: 'fulfilled', value: 1 })))
+  },
+)
+
+test('the same at a unit that has been restarted and does not know the session', async () => {
+  const { unit, way, client } = await stage({ medium: 'memory', bytes: 4 * MiB })
+  way.lead(undefined)
+  way.cut()
+  const calls = Array.from({ length: 40 }, () => count(client))
+  await unit.close()
+  const next = await PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes: 4 * MiB } })
+  ends.push(() => next.close())
+  way.lead(next.address)
+  expect(await Promise.allSettled(calls)).toEqual(calls.map(() => ({ status: 'fulfilled', value: 0 })))
 })
