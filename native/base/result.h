@@ -9,7 +9,7 @@
 namespace rdmacp {
 
 // Stable numbers: they cross into JavaScript and onto the wire (data protocol), so append only.
-// src/errors.ts maps each to a documented CheckpointError code.
+// src/native-error.ts maps each to a documented CheckpointError code.
 enum class ErrorCode : std::uint16_t {
   ok = 0,
   invalidArgument = 1,    // the caller's fault; nothing was sent

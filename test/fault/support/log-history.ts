@@ -128,13 +128,16 @@ export class LogHistory {
     }
   }
 
-  /** After a restart: what comes after the newest durable one is there now, and stays, or is lost for good. */
+  /**
+   * After a restart, and after the check: what is there stays, and what is not is lost for good. That goes for older durable ones,
+   * too: visible appends that the crash took had gone round over them, so that nothing of those appends counts next time.
+   */
   #settle(there: Map<string, { sequence: bigint }>): void {
     const durable = this.#appended.findLastIndex((appended) => appended.durable)
     this.#appended = this.#appended.filter((appended, index) => {
       const checkpoint = there.get(keyOf(appended))
       if (checkpoint) appended.sequence = checkpoint.sequence
-      return index <= durable || checkpoint !== undefined
+      return index === durable || checkpoint !== undefined
     })
     // Older ones the ring has long dropped.
     this.#appended = this.#appended.slice(-20_000)
