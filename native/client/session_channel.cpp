@@ -100,13 +100,15 @@ class Session final : public SessionChannel, public SessionLinkOwner, public std
   std::vector<std::weak_ptr<SessionLink>> links_;  // all that are not over; the fabric keeps them
   bool ending_ = false;
 
-  // Loop thread. The links are among links_.
+  // Loop thread. The links are among links_, where one that was replaced may be that is none of these any more.
   std::shared_ptr<SessionChannelHandler> handler_;  // until the end is told
   SessionLink* current_ = nullptr;                  // welcomed; null before, and after it has ended
   SessionLink* next_ = nullptr;                     // in set-up, to take its place
   SessionLink* former_ = nullptr;                   // whose place was taken
   std::optional<Error> lost_;                       // why current_ ended while next_ was in set-up
-  std::optional<Error> end_;                        // of the session, told when no link is left
+  std::uint64_t losses_ = 0;
+  bool welcomed_ = false;     // by any link
+  std::optional<Error> end_;  // of the session, told when no link is left
   std::uint64_t session_ = 0;
   milliseconds interval_{0};
   protocol::Token spare_ = kNoToken;
@@ -134,6 +136,8 @@ Result<SessionLink*> Session::startLink(const protocol::Token& token) {
     forget(*link);
     return started.error();
   }
+  // Whoever ended the session meanwhile may have found a link that had no connection yet.
+  if (ending()) link->drop({ErrorCode::localClosed, "the connection was closed by this side"});
   return link.get();
 }
 
@@ -181,6 +185,7 @@ Status Session::onWelcome(SessionLink& link, const protocol::Welcome& welcome) {
     return {};
   }
   session_ = welcome.session;
+  welcomed_ = true;
   current_ = &link;
   use(welcome);
   if (handler_) handler_->onOpen(welcome);
@@ -210,12 +215,12 @@ void Session::onLinkOver(SessionLink& link, const Error& reason) {
     lost_ = reason;
     if (next_ == nullptr) reach();
     if (next_ == nullptr) end(reason);
-    loop_.after(2 * interval_, [weak = weak_from_this()] {
+    loop_.after(2 * interval_, [weak = weak_from_this(), loss = ++losses_] {
       const auto self = weak.lock();
-      if (self && self->lost_) self->end(*self->lost_);
+      if (self && self->lost_ && self->losses_ == loss) self->end(*self->lost_);
     });
-  } else {
-    if (&link == current_) current_ = nullptr;
+  } else if (&link == current_ || !welcomed_) {
+    current_ = nullptr;
     end(reason);
   }
   tellEnd(link);
@@ -289,8 +294,10 @@ void Session::reach() {
   if (next_ != nullptr || spare_ == kNoToken || ending()) return;
   reachedAt_ = Clock::now();
   answeredAfterAll_ = false;
-  const auto started = startLink(std::exchange(spare_, kNoToken));
-  if (started) next_ = started.value();
+  const auto started = startLink(spare_);
+  if (!started) return;  // nothing has used the token
+  next_ = started.value();
+  spare_ = kNoToken;
 }
 
 std::uint32_t Session::loopAgeMs() const {

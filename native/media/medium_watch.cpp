@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <csignal>
 #include <system_error>
 #include <utility>
 
@@ -18,16 +19,23 @@ MediumWatch::~MediumWatch() {
   thread_.join();
 }
 
+// Started with every signal blocked: those of the process are for its JavaScript thread.
 Status MediumWatch::start(std::chrono::milliseconds between, std::function<Status()> look) {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  Status started;
   try {
     thread_ = std::thread([this, between, call = std::move(look)] { run(between, call); });
+    ::pthread_setname_np(thread_.native_handle(), "rdmacp-watch");
   } catch (const std::system_error& error) {
-    return Error{ErrorCode::systemError,
-                 std::string("could not start the thread that watches the pool: ") + error.what(),
-                 error.code().value()};
+    started =
+        Error{ErrorCode::systemError, std::string("could not start the thread that watches the pool: ") + error.what(),
+              error.code().value()};
   }
-  ::pthread_setname_np(thread_.native_handle(), "rdmacp-watch");
-  return {};
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return started;
 }
 
 void MediumWatch::run(std::chrono::milliseconds between, const std::function<Status()>& look) {

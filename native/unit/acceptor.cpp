@@ -44,12 +44,12 @@ Result<std::shared_ptr<UnitConnection>> Acceptor::admit(const fabric::Connection
   auto binding = unit_->tokens.find(token);
   if (!binding) binding = unit_->spares.find(token);
   if (!binding || binding->kind != asked.value().kind) return invalidToken();
-  return binding->kind == protocol::ConnectionKind::data ? admitData(token, binding->region) : admitSession(token);
+  return binding->kind == protocol::ConnectionKind::data ? admitData(token, binding->region)
+                                                         : admitSession(token, binding->session);
 }
 
 // A token alone proves little: whoever may open a session gets as many as there are connections.
-bool Acceptor::makeRoom(const std::shared_ptr<UnitConnection>& connection) {
-  const auto entry = unit_->connections.add(connection, unit_->options.maxConnections);
+bool Acceptor::makeRoom(const ConnectionRegistry::Entry& entry) {
   if (entry.yielding) {
     ++unit_->counters.yielded;
     entry.yielding->abort();
@@ -61,7 +61,7 @@ Result<std::shared_ptr<UnitConnection>> Acceptor::admitData(const protocol::Toke
   auto region = unit_->regions.find(id);
   if (!region) return invalidToken();
   auto connection = std::make_shared<DataConnection>(unit_, fabric_);
-  if (!makeRoom(connection)) return tooMany();
+  if (!makeRoom(unit_->connections.add(connection, unit_->options.maxConnections))) return tooMany();
   auto member = region->admit(token, unit_->tokens, unit_->sessions, connection->link());
   if (!member) {
     unit_->connections.remove(connection, {});
@@ -71,12 +71,21 @@ Result<std::shared_ptr<UnitConnection>> Acceptor::admitData(const protocol::Toke
   return std::shared_ptr<UnitConnection>(std::move(connection));
 }
 
-Result<std::shared_ptr<UnitConnection>> Acceptor::admitSession(const protocol::Token& token) {
+Result<std::shared_ptr<UnitConnection>> Acceptor::admitSession(const protocol::Token& token, SessionId session) {
+  auto connection = std::make_shared<SessionConnection>(unit_, session);
+  const auto limit = unit_->options.maxConnections;
+  const bool moving = unit_->sessions.connectionOf(session) != nullptr;
+  // Before the token is used up, which is good once more when there is no room.
+  if (!makeRoom(moving ? unit_->connections.addMoving(session, connection, limit)
+                       : unit_->connections.add(connection, limit))) {
+    return tooMany();
+  }
   auto binding = unit_->tokens.take(token);
   if (!binding) binding = unit_->spares.take(token);
-  if (!binding || !unit_->sessions.has(binding->session)) return invalidToken();
-  auto connection = std::make_shared<SessionConnection>(unit_, binding->session);
-  if (!makeRoom(connection)) return tooMany();
+  if (!binding || !unit_->sessions.has(session)) {
+    unit_->connections.remove(connection, {});
+    return invalidToken();
+  }
   return std::shared_ptr<UnitConnection>(std::move(connection));
 }
 

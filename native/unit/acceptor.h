@@ -18,9 +18,9 @@ class Acceptor final : public fabric::AcceptHandler, public fabric::UnheardListe
 
  private:
   Result<std::shared_ptr<UnitConnection>> admit(const fabric::ConnectionRequest& request);
-  bool makeRoom(const std::shared_ptr<UnitConnection>& connection);
+  bool makeRoom(const ConnectionRegistry::Entry& entry);
   Result<std::shared_ptr<UnitConnection>> admitData(const protocol::Token& token, RegionId id);
-  Result<std::shared_ptr<UnitConnection>> admitSession(const protocol::Token& token);
+  Result<std::shared_ptr<UnitConnection>> admitSession(const protocol::Token& token, SessionId session);
 
   const std::shared_ptr<UnitState> unit_;
   fabric::Fabric& fabric_;

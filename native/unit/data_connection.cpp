@@ -23,9 +23,14 @@ Status DataConnection::onHello(fabric::Connection& connection) {
   auto work = connection.groundwork(registration.value(), member_->binding.rights);
   if (!work) return grant(connection, registration.value());
   preparing_ = &connection;
+  // Its turn may come after the end of the connection, and then nobody needs it.
+  auto wanted = [link = link(), work = std::move(work)]() -> Status {
+    if (!link->alive()) return Error{ErrorCode::connectionClosed, "the connection has ended", 0};
+    return work();
+  };
   const auto self = std::static_pointer_cast<DataConnection>(shared_from_this());
   const bool taken =
-      unit().registrar.post(region_.get(), std::move(work),
+      unit().registrar.post(region_.get(), std::move(wanted),
                             [self, memory = registration.value(), &loop = connection.loop()](const Status& status) {
                               (void)loop.post([self, memory, status] { self->onPrepared(memory, status); });
                             });

@@ -8,8 +8,31 @@ namespace rdmacp::unit {
 ConnectionRegistry::Entry ConnectionRegistry::add(const std::shared_ptr<UnitConnection>& connection,
                                                   std::size_t limit) {
   const std::lock_guard lock(mutex_);
+  return addCounted(connection, limit);
+}
+
+ConnectionRegistry::Entry ConnectionRegistry::addMoving(SessionId session,
+                                                        const std::shared_ptr<UnitConnection>& connection,
+                                                        std::size_t limit) {
+  const std::lock_guard lock(mutex_);
+  if (!full(limit) || moving_.contains(session)) return addCounted(connection, limit);
+  connections_.insert(connection);
+  moving_.emplace(session, connection.get());
+  return {true, nullptr};
+}
+
+bool ConnectionRegistry::full(std::size_t limit) const {
+  return connections_.size() - leaving_.size() - moving_.size() >= limit;
+}
+
+void ConnectionRegistry::forgetMoving(const UnitConnection* connection) {
+  std::erase_if(moving_, [connection](const auto& one) { return one.second == connection; });
+}
+
+ConnectionRegistry::Entry ConnectionRegistry::addCounted(const std::shared_ptr<UnitConnection>& connection,
+                                                         std::size_t limit) {
   Entry entry;
-  if (connections_.size() - leaving_.size() >= limit) {
+  if (full(limit)) {
     if (unproved_.empty()) return entry;
     entry.yielding = std::move(unproved_.front());
     unproved_.pop_front();
@@ -24,6 +47,7 @@ ConnectionRegistry::Entry ConnectionRegistry::add(const std::shared_ptr<UnitConn
 
 void ConnectionRegistry::prove(const std::shared_ptr<UnitConnection>& connection) {
   const std::lock_guard lock(mutex_);
+  forgetMoving(connection.get());
   const auto place = places_.find(connection.get());
   if (place == places_.end()) return;
   unproved_.erase(place->second);
@@ -36,6 +60,7 @@ void ConnectionRegistry::remove(const std::shared_ptr<UnitConnection>& connectio
     const std::lock_guard lock(mutex_);
     if (connections_.erase(connection) == 0) return;
     leaving_.erase(connection);
+    forgetMoving(connection.get());
     if (const auto place = places_.find(connection.get()); place != places_.end()) {
       unproved_.erase(place->second);
       places_.erase(place);

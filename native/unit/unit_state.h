@@ -37,6 +37,9 @@ class ConnectionRegistry {
     std::shared_ptr<UnitConnection> yielding;
   };
   Entry add(const std::shared_ptr<UnitConnection>& connection, std::size_t limit);
+  // One that is to replace the connection of its session. Where there are that many already, one for each session does not
+  // count until its hello, and nobody gives way.
+  Entry addMoving(SessionId session, const std::shared_ptr<UnitConnection>& connection, std::size_t limit);
   // It has said hello.
   void prove(const std::shared_ptr<UnitConnection>& connection);
   void remove(const std::shared_ptr<UnitConnection>& connection, const fabric::ConnectionCounters& last);
@@ -48,12 +51,17 @@ class ConnectionRegistry {
   fabric::ConnectionCounters past() const;
 
  private:
+  Entry addCounted(const std::shared_ptr<UnitConnection>& connection, std::size_t limit);  // with the mutex
+  bool full(std::size_t limit) const;                                                      // with the mutex
+  void forgetMoving(const UnitConnection* connection);                                     // with the mutex
+
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::unordered_set<std::shared_ptr<UnitConnection>> connections_;
   std::list<std::shared_ptr<UnitConnection>> unproved_;  // the oldest first
   std::unordered_map<const UnitConnection*, std::list<std::shared_ptr<UnitConnection>>::iterator> places_;
   std::unordered_set<std::shared_ptr<UnitConnection>> leaving_;  // asked to give way, still in connections_
+  std::unordered_map<SessionId, const UnitConnection*> moving_;  // not counted, and not in unproved_
   fabric::ConnectionCounters past_;
 };
 

@@ -76,7 +76,7 @@ struct Stage {
     auto connected = client::DataChannel::connect(fabric, *loop, parameters, handler);
     CHECK(connected.ok());
     channel = connected.value();
-    connection = fabric.last;
+    connection = fabric.last();
   }
   ~Stage() {
     channel->abort();
@@ -638,7 +638,7 @@ TEST(a_session_heartbeats_says_its_age_and_notices_silence) {
   client::ConnectParameters parameters;
   parameters.address = fabric::SocketAddress::parse("127.0.0.1", 1).value();
   auto channel = client::SessionChannel::connect(fabric, *loop, parameters, handler).value();
-  const auto connection = fabric.last;
+  const auto connection = fabric.last();
   connection->establish();
   protocol::Welcome welcome;
   welcome.heartbeatMs = 20;
@@ -674,19 +674,25 @@ namespace {
 
 // A session that stands, with the token of another connection in its welcome.
 struct SessionStage {
-  SessionStage() {
+  explicit SessionStage(std::function<Status(int)> onConnect = {}, std::uint32_t heartbeatMs = 20) {
+    fabric.onConnect = std::move(onConnect);
     parameters.address = fabric::SocketAddress::parse("127.0.0.1", 1).value();
     channel = client::SessionChannel::connect(fabric, *loop, parameters, handler).value();
-    first = welcome(1);
+    first = welcome(1, heartbeatMs);
   }
-  ~SessionStage() { loop->stop(); }
+  // A connection and its link hold each other until they end, and a loop that has stopped ends nothing.
+  ~SessionStage() {
+    channel->abort();
+    first->settle();
+    loop->stop();
+  }
 
   // Of the connection that was made last.
-  std::shared_ptr<scripted::Connection> welcome(int spare) {
-    const auto connection = fabric.last;
+  std::shared_ptr<scripted::Connection> welcome(int spare, std::uint32_t heartbeatMs = 20) {
+    const auto connection = fabric.last();
     connection->establish();
     protocol::Welcome message;
-    message.heartbeatMs = 20;
+    message.heartbeatMs = heartbeatMs;
     message.session = 5;
     message.spare.fill(static_cast<std::byte>(spare));
     connection->deliver(protocol::encode(message, protocol::kVersionMax));
@@ -697,7 +703,7 @@ struct SessionStage {
     const auto until = Clock::now() + 5s;
     while (Clock::now() < until) {
       than->settle();
-      if (fabric.last != than) return fabric.last;
+      if (const auto last = fabric.last(); last != than) return last;
       std::this_thread::sleep_for(5ms);
     }
     return nullptr;
@@ -751,7 +757,7 @@ TEST(a_session_whose_echoes_stay_away_goes_on_with_another_connection_and_says_s
   third->reject(protocol::encode(reject));
   CHECK(closed.wait_for(5s) == std::future_status::ready);
   CHECK(closed.get().code == ErrorCode::timedOut);
-  CHECK(stage.fabric.last == third);
+  CHECK(stage.fabric.last() == third);
 }
 
 TEST(a_session_whose_connection_breaks_goes_on_with_another_or_ends_for_that_reason) {
@@ -760,7 +766,7 @@ TEST(a_session_whose_connection_breaks_goes_on_with_another_or_ends_for_that_rea
   // One that has stood for a while.
   for (const auto until = Clock::now() + 1200ms; Clock::now() < until; std::this_thread::sleep_for(10ms))
     stage.echo(stage.first);
-  CHECK(stage.fabric.last == stage.first);
+  CHECK(stage.fabric.last() == stage.first);
   stage.first->breakDown();
   const auto second = stage.another(stage.first);
   CHECK(second != nullptr);
@@ -770,7 +776,75 @@ TEST(a_session_whose_connection_breaks_goes_on_with_another_or_ends_for_that_rea
   second->breakDown();
   CHECK(closed.wait_for(5s) == std::future_status::ready);
   CHECK(closed.get().code == ErrorCode::connectionBroken);
-  CHECK(stage.fabric.last == second);
+  CHECK(stage.fabric.last() == second);
+}
+
+TEST(a_session_that_moves_twice_in_a_second_goes_on) {
+  SessionStage stage;
+  auto closed = stage.handler->closed.get_future();
+  const auto second = stage.another(stage.first);
+  CHECK(second != nullptr);
+  stage.welcome(2);
+  const auto third = stage.another(second);
+  CHECK(third != nullptr);
+  // The first one is let go of, which has not broken.
+  stage.welcome(3);
+  CHECK_EQ(stage.handler->moves, 2);
+  stage.first->settle();
+  third->settle();
+  CHECK(closed.wait_for(0s) == std::future_status::timeout);
+  third->deliver(protocol::encode(protocol::Fenced{9, 4, 0}, protocol::kVersionMax));
+  CHECK_EQ(stage.handler->fences.size(), 1U);
+}
+
+TEST(a_session_whose_next_connection_breaks_too_has_its_whole_time_for_another) {
+  SessionStage stage({}, 700);
+  auto closed = stage.handler->closed.get_future();
+  std::this_thread::sleep_for(1050ms);
+  stage.first->breakDown();
+  const auto second = stage.another(stage.first);
+  CHECK(second != nullptr);
+  stage.welcome(2, 5000);
+  std::this_thread::sleep_for(1050ms);
+  second->breakDown();
+  const auto third = stage.another(second);
+  CHECK(third != nullptr);
+  // The time after the first loss is over, that after the second is not.
+  CHECK(closed.wait_for(450ms) == std::future_status::timeout);
+  stage.welcome(3);
+  CHECK_EQ(stage.handler->moves, 2);
+}
+
+TEST(a_spare_token_outlives_a_connection_that_could_not_be_started) {
+  SessionStage stage([](int call) {
+    return call == 2 ? Status{Error{ErrorCode::systemError, "too many open files", 0}} : Status{};
+  });
+  const auto second = stage.another(stage.first);
+  CHECK(second != nullptr);
+  protocol::Token spare;
+  spare.fill(std::byte{1});
+  CHECK(tokenOf(*second) == spare);
+  stage.welcome(2);
+  CHECK_EQ(stage.handler->moves, 1);
+}
+
+TEST(a_session_that_is_closed_while_another_connection_is_started_does_not_move_to_it) {
+  for (const bool abort : {false, true}) {
+    std::atomic<client::SessionChannel*> channel{nullptr};
+    SessionStage stage(
+        [&](int call) {
+          if (call == 2) abort ? channel.load()->abort() : channel.load()->close();
+          return Status{};
+        },
+        200);
+    channel = stage.channel.get();
+    auto closed = stage.handler->closed.get_future();
+    CHECK(stage.another(stage.first) != nullptr);
+    stage.welcome(2);
+    CHECK(closed.wait_for(5s) == std::future_status::ready);
+    CHECK(closed.get().code == ErrorCode::localClosed);
+    CHECK_EQ(stage.handler->moves, 0);
+  }
 }
 
 TEST(a_session_that_had_been_alive_waits_longer_for_the_next_echo_and_says_nothing) {
@@ -796,7 +870,7 @@ TEST(a_session_that_is_closed_while_it_looks_for_another_connection_ends_once_wi
     CHECK(closed.wait_for(5s) == std::future_status::ready);
     CHECK(closed.get().code == ErrorCode::localClosed);
     second->settle();
-    CHECK(stage.fabric.last == second);
+    CHECK(stage.fabric.last() == second);
   }
 }
 

@@ -25,6 +25,7 @@
 #include "media/block_ranges.h"
 #include "media/file_io.h"
 #include "media/file_medium.h"
+#include "media/medium_watch.h"
 #include "scratch_directory.h"
 
 using namespace rdmacp;
@@ -524,6 +525,30 @@ TEST(a_device_that_has_gone_is_noticed_and_one_bad_block_or_read_is_no_such_thin
   for (int waits = 0; medium.value()->failure() && waits < 2000; ++waits)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   CHECK_EQ(medium.value()->failure().error().systemError, EIO);
+}
+
+TEST(a_watch_takes_no_signal_of_the_process) {
+  sigset_t watching;
+  sigemptyset(&watching);
+  std::atomic<bool> looked{false};
+  media::MediumWatch watch;
+  CHECK(watch
+            .start(std::chrono::milliseconds(5),
+                   [&]() -> Status {
+                     if (!looked) pthread_sigmask(SIG_SETMASK, nullptr, &watching);
+                     looked = true;
+                     return {};
+                   })
+            .ok());
+  for (int waits = 0; !looked && waits < 2000; ++waits)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  CHECK(looked);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR2})
+    CHECK_EQ(sigismember(&watching, signal), 1);
+  // The thread that starts it keeps its own.
+  sigset_t own;
+  pthread_sigmask(SIG_SETMASK, nullptr, &own);
+  CHECK_EQ(sigismember(&own, SIGTERM), 0);
 }
 
 TEST(opening_changes_nothing_in_the_file) {

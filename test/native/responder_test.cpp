@@ -763,11 +763,11 @@ TEST(a_region_is_removed_while_it_is_registered) {
   unit.responder->removeRegion(kRegion, removed.callback());
   CHECK(removed.wait());
   CHECK(first.connection->closed() && second.connection->closed());
+  second.end();  // at once if it is begun all the same
   first.end();
-  // Its turn comes, in vain: nobody waits for it.
-  CHECK(second.begun());
-  second.end();
   unit.responder->stop();
+  // Nobody waits for it.
+  CHECK(!second.registration->began);
   CHECK_EQ(first.connection->grants().size() + second.connection->grants().size(), 0U);
 }
 
@@ -779,6 +779,20 @@ TEST(a_peer_that_hangs_up_while_its_region_is_registered_costs_nothing) {
   CHECK_EQ(unit.responder->counters().connectionsOpen, 0U);
   gone.end();
   CHECK_EQ(unit.opened(2, fabric::Access::remoteRead)->grants().size(), 1U);
+}
+
+TEST(a_peer_that_hangs_up_before_its_registration_has_none) {
+  Unit unit;
+  std::deque<Registering> waiting;
+  for (HandleId handle = 1; handle <= 3; ++handle)
+    waiting.emplace_back(unit, unit.token(handle, fabric::Access::remoteReadWrite));
+  CHECK(waiting[0].begun());
+  waiting[1].connection->hangUp();
+  waiting[1].end();  // at once if it is begun all the same
+  waiting[2].end();
+  waiting[0].end();
+  CHECK(!waiting[2].connection->sent(0).empty());
+  CHECK(!waiting[1].registration->began);
 }
 
 TEST(whoever_is_fenced_or_speaks_while_its_grant_is_prepared_is_given_none) {
@@ -1161,6 +1175,36 @@ TEST(connections_are_limited) {
   const auto two = unit.greeted(unit.sessionToken(), ConnectionKind::session);
   CHECK_EQ(unit.rejection(unit.token(2, fabric::Access::remoteRead)), ErrorCode::limitReached);
   one->hangUp();
+  CHECK_EQ(unit.rejection(unit.token(3, fabric::Access::remoteRead)), ErrorCode::ok);
+}
+
+TEST(a_session_moves_also_where_there_are_as_many_connections_as_there_may_be) {
+  ResponderOptions options;
+  options.maxConnections = 2;
+  Unit unit(options);
+  const auto data = unit.opened(1, fabric::Access::remoteRead);
+  auto session = unit.greeted(unit.sessionToken(), ConnectionKind::session);
+  for (int move = 0; move < 3; ++move) {
+    const auto spare = protocol::parseWelcome(session->sent(0)).value().spare;
+    const auto next = unit.halfOpen(spare, ConnectionKind::session);
+    // One at a time, and others not at all. A token that found no room is good later.
+    const auto another = unit.sessionToken();
+    CHECK_EQ(unit.rejection(another, ConnectionKind::session), ErrorCode::limitReached);
+    CHECK_EQ(unit.rejection(another, ConnectionKind::session), ErrorCode::limitReached);
+    CHECK_EQ(unit.rejection(unit.token(2, fabric::Access::remoteRead)), ErrorCode::limitReached);
+    CHECK(!session->closed() && !next->closed());
+    next->establish();
+    next->deliver(protocol::encode(protocol::Hello{}));
+    CHECK(!next->sent(0).empty());
+    CHECK(eventually([&] { return session->closed() && unit.responder->counters().connectionsOpen == 2; }));
+    session = next;
+  }
+  CHECK(!data->closed());
+  CHECK_EQ(unit.responder->counters().connectionsYielded, 0u);
+  // One that says nothing takes nobody's place.
+  const auto silent = unit.halfOpen(protocol::parseWelcome(session->sent(0)).value().spare, ConnectionKind::session);
+  silent->hangUp();
+  data->hangUp();
   CHECK_EQ(unit.rejection(unit.token(3, fabric::Access::remoteRead)), ErrorCode::ok);
 }
 

@@ -92,7 +92,9 @@ class Connection final : public fabric::Connection, public std::enable_shared_fr
 
   // The unit's part, from the test's thread.
   void establish() {
-    onLoop([&] { handler_->onEstablished(*this, {}); });
+    onLoop([&] {
+      if (handler_) handler_->onEstablished(*this, {});
+    });
   }
   void deliver(const Message& message) {
     onLoop([&] {
@@ -202,15 +204,33 @@ class Fabric final : public fabric::Fabric {
                                                       const fabric::ConnectionOptions& options,
                                                       fabric::ConstBytes privateData, EventLoop& loop,
                                                       std::shared_ptr<fabric::ConnectionHandler> handler) override {
-    last = std::make_shared<scripted::Connection>(loop, options, Message(privateData.begin(), privateData.end()),
-                                                  std::move(handler));
-    return std::shared_ptr<fabric::Connection>(last);
+    if (onConnect) {
+      if (Status refused = onConnect(++calls_); !refused) return refused.error();
+    }
+    auto made = std::make_shared<scripted::Connection>(loop, options, Message(privateData.begin(), privateData.end()),
+                                                       std::move(handler));
+    const std::lock_guard lock(mutex_);
+    last_ = made;
+    return std::shared_ptr<fabric::Connection>(std::move(made));
   }
   Result<std::shared_ptr<fabric::MemoryRegion>> registerMemory(fabric::Bytes, DirtyMap*, bool) override {
     return Error{ErrorCode::notSupported, "not needed", 0};
   }
 
-  std::shared_ptr<scripted::Connection> last;
+  // That was made last. Any thread: a session connects on its loop.
+  std::shared_ptr<scripted::Connection> last() const {
+    const std::lock_guard lock(mutex_);
+    return last_;
+  }
+
+  // Set before the first call of connect, on whose thread it is called with the number of that call, from 1. An error is
+  // what connect then answers.
+  std::function<Status(int)> onConnect;
+
+ private:
+  int calls_ = 0;  // one thread at a time connects
+  mutable std::mutex mutex_;
+  std::shared_ptr<scripted::Connection> last_;
 };
 
 }  // namespace scripted
