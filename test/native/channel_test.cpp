@@ -761,7 +761,7 @@ TEST(a_session_whose_echoes_stay_away_goes_on_with_another_connection_and_says_s
 }
 
 TEST(a_session_whose_connection_breaks_goes_on_with_another_or_ends_for_that_reason) {
-  SessionStage stage;
+  SessionStage stage({}, 500);
   auto closed = stage.handler->closed.get_future();
   // One that has stood for a while.
   for (const auto until = Clock::now() + 1200ms; Clock::now() < until; std::this_thread::sleep_for(10ms))
