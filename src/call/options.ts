@@ -28,6 +28,11 @@ export function takeCall(value: unknown): CallOptions {
   return taken
 }
 
+/** For what goes on without whoever called it, such as a close: an aborted signal ends only the wait. @throws CheckpointError `INVALID_ARGUMENT` */
+export function takeWait(value: unknown): CallOptions {
+  return value === undefined ? {} : take(callOptions, value)
+}
+
 /** @throws CheckpointError `INVALID_ARGUMENT`, `ABORTED` */
 export function takeWrite(value: unknown): WriteOptions {
   if (value === undefined) return {}

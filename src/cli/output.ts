@@ -12,6 +12,8 @@ export interface Output {
   write(text: string, done?: (error?: Error | null) => void): void
   /** Bytes that wait for the reader. */
   readonly waiting: number
+  /** Why something was lost first. A stream tells that by its event. */
+  readonly failure?: Error | undefined
   /** Calls back whenever nothing waits any more. */
   onDrain(drained: () => void): void
 }
@@ -29,6 +31,11 @@ export function outputOf(stream: NodeJS.WriteStream): Output {
     outputs.set(stream, output)
   }
   return output
+}
+
+/** Why something that was written to it was lost. */
+export function failureOf(stream: NodeJS.WriteStream): Error | undefined {
+  return outputs.get(stream)?.failure
 }
 
 /** Bytes that wait in all outputs. */
@@ -76,6 +83,7 @@ interface Waiting {
 }
 
 class TerminalOutput implements Output {
+  failure: Error | undefined
   readonly #fd: number
   readonly #queue: Waiting[] = []
   readonly #drained: (() => void)[] = []
@@ -122,6 +130,7 @@ class TerminalOutput implements Output {
         }
         // The terminal is gone.
         error = caught as Error
+        this.failure ??= error
       }
       moved = true
       this.#waiting -= written

@@ -2,7 +2,7 @@
  * stdout and stderr of this process. Their reader may go away, run out of space, or stop reading. That ends no command, and
  * never a unit before it has stopped gracefully.
  */
-import { bytesWaiting, type Output } from './output.js'
+import { bytesWaiting, failureOf, type Output } from './output.js'
 
 /** Most bytes that wait in a log that nobody reads. Beyond that, lines are dropped and counted. */
 const mostWaiting = 1 << 20
@@ -22,7 +22,8 @@ export function guardStreams(): void {
 
 /** The error that kept some results from being written. A reader that has seen enough (`| head`) does not count. */
 export function lostResults(): Error | undefined {
-  return isReaderGone(stdoutProblem) ? undefined : stdoutProblem
+  const problem = stdoutProblem ?? failureOf(process.stdout)
+  return isReaderGone(problem) ? undefined : problem
 }
 
 export function isReaderGone(error: unknown): boolean {

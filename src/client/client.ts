@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { Call } from '../call/call.js'
 import { checkName, invalid, requireNotAborted, wholeNumber } from '../call/check.js'
 import { held, holdsProcess } from '../call/hold.js'
-import { takeCall } from '../call/options.js'
+import { takeCall, takeWait } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { take } from '../call/shape.js'
 import type { LogFinding, MendedMetadata } from '../checkpoint/index.js'
@@ -217,11 +217,11 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   /**
    * Closes all regions, waiting for their pending calls, and ends the session, so that nobody waits for its leases. It takes at most
    * 3 s more than the pending calls do, also where the unit does not answer. Idempotent.
-   * @param options when the time is over, or the signal aborts, pending calls reject with `CLOSED` and the close resolves at once; the
+   * @param options when the time is over, or the signal aborts or has aborted, pending calls reject with `CLOSED` and the close resolves at once; the
    * unit is still told of it, in the background, which holds the process for 3 s at most. Default: 30 s
    */
   async close(options?: CallOptions): Promise<void> {
-    const call = takeCall(options)
+    const call = takeWait(options)
     this.#core.shared.account.end()
     this.#ended.abort()
     this.#closing ??= held(this.#close())

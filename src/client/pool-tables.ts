@@ -86,16 +86,16 @@ export class PoolTables {
     await queue?.close(1)
   }
 
-  /** What several callers wait for is not ended by the signal of one. */
+  /** What several callers wait for is not ended by the signal or the time of one. */
   async #ready(call: Call): Promise<TransferQueue<OpenedTables>> {
     if (this.#queue !== undefined && this.#queue.connection.failure === undefined) return this.#queue
-    this.#opening ??= this.#open(call.rest()).finally(() => {
+    this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined
     })
     return await call.race(this.#opening)
   }
 
-  async #open({ timeoutMs }: CallOptions): Promise<TransferQueue<OpenedTables>> {
+  async #open(): Promise<TransferQueue<OpenedTables>> {
     const session = this.#session
     const opener: Opener<OpenedTables> = {
       changes: false,
@@ -121,7 +121,7 @@ export class PoolTables {
     if (this.#closed) throw closedError(opener.what)
     this.#openingQueue = queue
     try {
-      await queue.connection.open(timeoutMs === undefined ? {} : { timeoutMs })
+      await queue.connection.open({})
     } finally {
       this.#openingQueue = undefined
     }

@@ -4,7 +4,6 @@
  */
 import { checkBytes, checkRange, invalid, kindOf, mustBeCopied, toSize } from '../call/check.js'
 import { asList, isList } from '../call/shape.js'
-import { CheckpointError } from '../errors.js'
 import type { Interval } from './dirty-ranges.js'
 
 /** What a range has to lie in. */
@@ -91,18 +90,6 @@ export function ownIntervals(intervals: readonly Interval[], bounds: Bounds): re
 /** One range, or a list of them. */
 export function oneOrMore(ranges: unknown): readonly unknown[] {
   return typeof ranges === 'object' && ranges !== null && !isList(ranges) ? [ranges] : asList(ranges, 'ranges')
-}
-
-/** @throws CheckpointError `OUT_OF_MEMORY` */
-export function newBytes(length: number): Uint8Array<ArrayBuffer> {
-  try {
-    return new Uint8Array(length)
-  } catch (cause) {
-    throw new CheckpointError('OUT_OF_MEMORY', `There is no memory for ${length} bytes to read into.`, {
-      cause,
-      help: 'Read in parts, with readInto().',
-    })
-  }
 }
 
 /** The fields of a range as they are. */

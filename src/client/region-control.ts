@@ -1,6 +1,7 @@
 /** What an open region asks of its unit besides moving bytes: its entry in the tables, cursors, notes. */
 import { unlessAborted } from '../call/call.js'
 import type { CheckpointError } from '../errors.js'
+import { withOutcome } from '../outcome.js'
 import type { CallOptions, RegionInfo } from '../types.js'
 import type { ClientCore } from './client-core.js'
 import type { OpenedRegion } from './region-opener.js'
@@ -53,6 +54,7 @@ export class RegionControl {
 
   /** Calls without an answer reject with that. */
   giveUp(reason: CheckpointError): void {
-    this.#givenUp.abort(reason)
+    // The unit may have done what they asked for.
+    this.#givenUp.abort(withOutcome(reason, 'unknown'))
   }
 }

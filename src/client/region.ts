@@ -2,6 +2,7 @@
 import { unlessAborted } from '../call/call.js'
 import { checkBytes, checkRange, invalid, mustBeCopied, toSize } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
+import { newBytes } from '../call/new-bytes.js'
 import { takeCall, takeWrite } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { promised } from '../call/promised.js'
@@ -23,7 +24,7 @@ import type {
   WriteOptions,
 } from '../types.js'
 import type { OpenRegion } from './open-region.js'
-import { newBytes, oneOrMore, takeIntervals, takeVector } from './ranges.js'
+import { oneOrMore, takeIntervals, takeVector } from './ranges.js'
 
 const nothing: readonly never[] = []
 
@@ -85,7 +86,7 @@ export class RegionReader implements AsyncDisposable {
       const count = toSize(length, 'length')
       checkRange(at, count, this.#open.bytes, this.name)
       const call = takeCall(options)
-      const bytes = newBytes(count)
+      const bytes = newBytes(count, 'Read in parts, with readInto().')
       return this.#open.read({
         offsets: [at],
         buffers: [bytes],

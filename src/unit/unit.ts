@@ -7,7 +7,7 @@
 import { formatAddress } from '../address.js'
 import { Call } from '../call/call.js'
 import { held, holdsProcess } from '../call/hold.js'
-import { takeCall } from '../call/options.js'
+import { takeWait } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
@@ -156,11 +156,11 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
 
   /**
    * Orderly stop: refuses new calls, ends every connection, makes durable what is visible, closes the pool.
-   * Calling it again waits for the first call.
+   * Calling it again waits for the first call. The time and the signal, also one that has aborted already, end only the wait.
    * @throws CheckpointError `TIMEOUT`, `ABORTED` while the stop goes on; `MEDIUM_FAILED`
    */
   async close(options?: CallOptions): Promise<void> {
-    const call = takeCall(options)
+    const call = takeWait(options)
     this.#closing ??= this.#stop()
     // It goes on stopping when nobody waits for it any more.
     await new Call('The wait for the unit to stop', call, 'unknown').race(this.#closing)

@@ -1,6 +1,6 @@
 /** A close ends within its bound, also at a unit that answers nothing, and a unit that can hear of it does. */
 import { afterEach, expect, test } from 'vitest'
-import { type Client, connect, ProcessPair } from '../../src/index.js'
+import { type Client, connect, PersistentMemoryUnit, ProcessPair } from '../../src/index.js'
 import { killChildren, sleep, unitProcess } from './failover-support.js'
 
 afterEach(killChildren)
@@ -84,3 +84,11 @@ test('a living unit hears of a close, however little time that has: nobody waits
   }
   await next.close()
 }, 30_000)
+
+test('a unit whose close has a signal that has aborted already stops all the same', async () => {
+  const unit = await PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes: 4 << 20 } })
+  const aborted = unit.close({ signal: AbortSignal.abort() })
+  expect((await unit.status()).state).toBe('stopping')
+  await expect(aborted).rejects.toMatchObject({ code: 'ABORTED', outcome: 'unknown' })
+  await unit.close()
+})

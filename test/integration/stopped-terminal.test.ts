@@ -94,3 +94,33 @@ it('a log in a stopped terminal stays bounded, and counts what it dropped', asyn
   expect(lost).toBeGreaterThan(1000)
   expect(lines.at(-1)?.message).toBe('last')
 })
+
+it('results that were lost with their terminal are not taken for written', async () => {
+  const terminal = new URL('../../dist/cli/terminal.js', import.meta.url).href
+  const streams = new URL('../../dist/cli/standard-streams.js', import.meta.url).href
+  const script = `
+    const { printJson } = await import(${JSON.stringify(terminal)})
+    const { guardStreams, lostResults } = await import(${JSON.stringify(streams)})
+    guardStreams()
+    printJson({})
+    process.once('beforeExit', () => console.error('lost:', lostResults()?.code))`
+  // The terminal is stopped, so that the results still wait when it goes.
+  const hangsUp = `
+import os, pty, subprocess, sys, termios, time
+master, slave = pty.openpty()
+termios.tcflow(slave, termios.TCOOFF)
+process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=slave)
+os.close(slave)
+time.sleep(2)
+os.close(master)
+process.wait()`
+  const child = spawn('python3', ['-c', hangsUp, process.execPath, '--input-type=module', '-e', script], {
+    stdio: ['ignore', 'inherit', 'pipe'],
+  })
+  let text = ''
+  child.stderr.on('data', (bytes: Buffer) => {
+    text += bytes.toString()
+  })
+  await once(child, 'close')
+  expect(text).toContain('lost: EIO')
+})

@@ -1,5 +1,7 @@
 /** What waits in a log's queue: its deadlines and signals, and what the end of the region does to it. */
 import { afterEach, expect, test, vi } from 'vitest'
+import { DeltaChain } from '../../src/checkpoint/delta/chain.js'
+import { applyDelta, type Delta } from '../../src/checkpoint/delta/payload.js'
 import { json, openLog } from '../../src/checkpoint/index.js'
 import { closeLogs, failLogs } from '../../src/checkpoint/log.js'
 import { CheckpointError, type Outcome } from '../../src/errors.js'
@@ -165,4 +167,35 @@ test('a writer that finds records of a later epoch tells that it was fenced', as
   const log = openLog({ ...first, foundFenced: (epoch) => found.push(epoch) })
   expect(await ended(log.append(new Uint8Array(1)))).toBe('FENCED none')
   expect(found).toEqual([2n])
+})
+
+function timersThatHold(): number {
+  return process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+}
+
+test.each([undefined, 4])(
+  'an append without memory for its snapshot is over, and the next one goes on (deltas: %s)',
+  async (deltas) => {
+    const memory = new MemoryRegion({ bytes: 64 * kib })
+    const access = memory.owner()
+    const { staging } = access
+    const log = openLog(access, deltas === undefined ? {} : { delta: { fullEvery: deltas } })
+    await log.append(new Uint8Array(1000))
+    const before = timersThatHold()
+    access.staging = () => {
+      throw new CheckpointError('OUT_OF_MEMORY', 'none')
+    }
+    expect(await ended(log.append(new Uint8Array(1000).fill(1)))).toBe('OUT_OF_MEMORY none')
+    expect(timersThatHold()).toBe(before)
+    access.staging = staging
+    await log.append(new Uint8Array(1000).fill(2))
+    expect((await log.latest())?.value).toEqual(new Uint8Array(1000).fill(2))
+  },
+)
+
+test('sizes that there is no memory for are told by a code', () => {
+  const bytes = Number.MAX_SAFE_INTEGER
+  const none = expect.objectContaining({ code: 'OUT_OF_MEMORY' })
+  expect(() => new DeltaChain(4).remember({ length: bytes } as Uint8Array)).toThrow(none)
+  expect(() => applyDelta(new Uint8Array(1), { totalBytes: bytes, runs: [] } as unknown as Delta)).toThrow(none)
 })

@@ -1,5 +1,8 @@
 /** A unit hears of every close, for the heartbeats of a session keep what it has open. */
 import { expect, test } from 'vitest'
+import type { ClientCore } from '../../src/client/client-core.js'
+import { RegionControl } from '../../src/client/region-control.js'
+import type { OpenedRegion } from '../../src/client/region-opener.js'
 import { CheckpointError } from '../../src/errors.js'
 import { FakeUnit, until } from './client-fake.js'
 
@@ -18,6 +21,44 @@ test('a close that the unit did not answer in time is told again until it has', 
   unit.refuse.CloseRegion = undefined
   const from = closes(unit)
   await until(() => closes(unit) > from)
+  await client.close()
+})
+
+test('a close whose signal has aborted already closes all the same', async () => {
+  const unit = FakeUnit.make()
+  const client = await unit.connect()
+  const region = await client.openRegion('r', { mode: 'write' })
+  await client.close({ signal: AbortSignal.abort() })
+  await expect(region.read(0, 1)).rejects.toMatchObject({ code: 'CLOSED' })
+  await expect(client.status()).rejects.toMatchObject({ code: 'CLOSED' })
+  await until(() => unit.calls.some(({ name }) => name === 'CloseSession'))
+})
+
+test('a cursor whose save is given up by a close may have been saved', async () => {
+  const session = { call: () => new Promise(() => undefined) }
+  const control = new RegionControl({ session } as unknown as ClientCore)
+  const opened = { info: { name: 'r', id: '' } } as OpenedRegion
+  const saving = control.saveCursor(opened, { name: 'c', epoch: 1n, sequence: 1n }, undefined)
+  control.giveUp(new CheckpointError('CLOSED', 'closed'))
+  await expect(saving).rejects.toMatchObject({ code: 'CLOSED', outcome: 'unknown' })
+})
+
+test('the tables are not given up for all because the first who waits has little time', async () => {
+  const unit = FakeUnit.make()
+  const { call } = unit.control
+  unit.control.call = (async (name: 'OpenTables', request: never, options: never) => {
+    if (name !== 'OpenTables') return await call(name, request, options)
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    throw new CheckpointError('NOT_SUPPORTED', 'no tables')
+  }) as typeof call
+  const client = await unit.connect()
+  const region = await client.openRegion('r', { mode: 'write' })
+  const hasty = region.metadata({ timeoutMs: 20 })
+  const patient = region.metadata()
+  await Promise.all([
+    expect(hasty).rejects.toMatchObject({ code: 'TIMEOUT' }),
+    expect(patient).rejects.toMatchObject({ code: 'NOT_SUPPORTED' }),
+  ])
   await client.close()
 })
 

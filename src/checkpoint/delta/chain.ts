@@ -1,5 +1,6 @@
 /** What a log that writes deltas remembers: its last state, and which record of the log holds it. */
 
+import { newBytes } from '../../call/new-bytes.js'
 import type { RecordHeader } from '../record/header.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import { deltaHeaderBytes, mostDeltas } from './payload.js'
@@ -24,6 +25,7 @@ export interface ChainLink {
  * changes; bench/delta.js measures both.
  */
 export const deltaBlockBytes = 256
+const withoutDeltas = 'A log that writes deltas keeps its last state in memory; one without them does not.'
 /** A delta of more than half of the state is not worth a chain. */
 const worthwhile = 0.5
 
@@ -49,7 +51,7 @@ export class DeltaChain {
     if (most < 0) return undefined
     const runs = access.takeChanges(this.#state.subarray(0, common), payload, deltaBlockBytes, most)
     if (runs === undefined || payload.length === this.#state.length) return runs
-    const state = new Uint8Array(payload.length)
+    const state = newBytes(payload.length, withoutDeltas)
     state.set(this.#state.subarray(0, common))
     // From what was taken: the caller's memory may be shared with a thread that goes on.
     state.set(runs.subarray(runs.length - (payload.length - common)), common)
@@ -59,8 +61,8 @@ export class DeltaChain {
 
   /** The state is now what was taken for a full checkpoint. */
   remember(taken: Uint8Array): void {
-    if (this.#state.length === taken.length) this.#state.set(taken)
-    else this.#state = taken.slice()
+    if (this.#state.length !== taken.length) this.#state = newBytes(taken.length, withoutDeltas)
+    this.#state.set(taken)
   }
 }
 

@@ -3,6 +3,7 @@
  * untrusted: everything is checked before any of it is used. docs/checkpoint-format.md is the specification.
  */
 
+import { newBytes } from '../../call/new-bytes.js'
 import { type RecordHeader, safeNumber } from '../record/header.js'
 
 export const deltaMagic = 0x584b4352 // "RCKX"
@@ -87,7 +88,7 @@ export function parseDelta(payload: Uint8Array, record: RecordHeader): Delta | u
 export function applyDelta(base: Uint8Array<ArrayBuffer>, { totalBytes, runs }: Delta): Uint8Array<ArrayBuffer> {
   let state = base
   if (base.length !== totalBytes) {
-    state = new Uint8Array(totalBytes)
+    state = newBytes(totalBytes, 'Free memory of the process, or read another checkpoint.')
     state.set(base.subarray(0, totalBytes))
   }
   for (const { offset, bytes } of runs) state.set(bytes, offset)

@@ -3,6 +3,7 @@
  * while a chain of small records is followed, and only headers where records are large.
  */
 
+import { newBytes } from '../../call/new-bytes.js'
 import type { Deadline } from '../deadline.js'
 import { cellBytes, type DataArea, physicalRanges, recordHeaderBytes } from '../geometry.js'
 import type { RegionReadAccess } from '../region-access.js'
@@ -121,7 +122,7 @@ export class RecordWindow {
 
   /** All payloads of one checkpoint, in one batch of reads; undefined when a checksum does not hold. */
   async payloads(parts: readonly RecordHeader[], bytes: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const whole = new Uint8Array(bytes)
+    const whole = newBytes(bytes, 'Read it with stream().')
     const targets = parts.map((part) => whole.subarray(part.offset, part.offset + part.payloadBytes))
     const wanted: { offset: number; bytes: Uint8Array }[] = []
     parts.forEach((part, index) => {

@@ -100,22 +100,38 @@ export class LogWriter {
       })
     }
     const answer = this.#calls.append(options)
-    const delta = chain === undefined ? undefined : this.#deltaJob(payload, codec, schema, answer, chain)
-    if (delta !== undefined) {
-      this.#enqueue(delta)
-      return answer.promise
+    try {
+      const delta = chain === undefined ? undefined : this.#deltaJob(payload, codec, schema, answer, chain)
+      this.#enqueue(delta ?? this.#fullJob(payload, codec, schema, answer, chain))
+    } catch (error) {
+      // There is no memory for the snapshot. Nothing else would ever settle it.
+      answer.reject(error)
     }
+    return answer.promise
+  }
+
+  #fullJob(
+    payload: Uint8Array,
+    codec: number,
+    schema: number,
+    answer: Answer,
+    chain: DeltaChain | undefined,
+  ): RecordJob {
+    const payloadBytes = payload.byteLength
     const staging = this.#access.staging(recordHeaderBytes + payloadBytes)
-    const payloadCrc = this.#access.copyCrc32c(staging.bytes, recordHeaderBytes, payload)
-    const job = { kind: 'record', answer, staging, payloadBytes, payloadCrc, codec, schema, cells } as const
-    if (chain === undefined) this.#enqueue(job)
-    else {
+    try {
+      const payloadCrc = this.#access.copyCrc32c(staging.bytes, recordHeaderBytes, payload)
+      const cells = cellsOf(payloadBytes)
+      const job = { kind: 'record', answer, staging, payloadBytes, payloadCrc, codec, schema, cells } as const
+      if (chain === undefined) return job
       const link = makeLink(payloadBytes, undefined)
       chain.remember(staging.bytes.subarray(recordHeaderBytes, recordHeaderBytes + payloadBytes))
       chain.newest = link
-      this.#enqueue({ ...job, link })
+      return { ...job, link }
+    } catch (error) {
+      staging.release()
+      throw error
     }
-    return answer.promise
   }
 
   #deltaJob(
