@@ -4,6 +4,7 @@
  *
  * - At first it is a write without a flush, so that a pause between appends costs none: what it tells of is durable.
  * - After a longer rest, and before the region is closed, it is flushed. From then on a crash cannot take it.
+ * - An owner that has appended nothing writes none: from a takeover to the first append no byte of the log changes.
  */
 import type { Placement } from '../placement.js'
 import type { RegionWriteAccess } from '../region-access.js'
@@ -55,7 +56,7 @@ export class Rest {
   }
 
   async #write(timeoutMs: number): Promise<void> {
-    if (!this.#isIdle() || !this.#end.known) return
+    if (!this.#isIdle() || !this.#end.known || !this.#end.wrote) return
     const writes = this.#placement.restingTip(this.#end.durableSequence)
     if (writes.length === 0) return
     this.#unflushed = true

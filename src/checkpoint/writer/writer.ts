@@ -274,8 +274,8 @@ export class LogWriter {
       while (calls.failure === undefined && (queue.length > 0 || flights.troubled)) {
         if (flights.troubled || !this.#end.known) {
           await this.#recovery.run()
-          // What it found may be durable without being written down anywhere. An owner that has written nothing changes no byte.
-          if (calls.failure === undefined && this.#end.wrote) this.#rest.soon()
+          // What it found may be durable without being written down anywhere.
+          if (calls.failure === undefined) this.#rest.soon()
           continue
         }
         const job = queue.first as Job
