@@ -83,9 +83,10 @@ const kinds = {
     const worker = new Worker(new URL(import.meta.url), { argv: ['worker', address] })
     await once(worker, 'message')
     return async () => {
+      // Both at once: a worker's last message and its end may be told in one turn.
+      const told = Promise.all([once(worker, 'message'), once(worker, 'exit')])
       worker.postMessage('go')
-      const [said] = await once(worker, 'message')
-      const [code] = await once(worker, 'exit')
+      const [[said], [code]] = await told
       if (said !== 'went on' || code !== 0) throw new Error(`the worker said ${said} and ended with ${code}`)
     }
   },
