@@ -41,8 +41,8 @@ export interface Opener<T extends Opened> {
   readonly region: string | undefined
   /** @param previous the open before, when the connection is made again */
   open(previous: T | undefined, timeoutMs: number): Promise<T>
-  /** Best effort. */
-  close(opened: T): Promise<void>
+  /** Best effort. Opens that had no answer are cancelled, and there are no more. @param opened undefined: none had one */
+  close(opened: T | undefined): Promise<void>
 }
 
 /** Who sends over the connection. */
@@ -220,7 +220,7 @@ export class DataConnection<T extends Opened> {
     }
     // Of a handle that was fenced, or whose region is gone, the unit has nothing left.
     const gone = this.failure?.code === 'FENCED' || this.failure?.code === 'REGION_NOT_FOUND'
-    if (this.opened !== undefined && !gone) await this.#opener.close(this.opened).catch(() => undefined)
+    if (!gone) await this.#opener.close(this.opened).catch(() => undefined)
   }
 
   async #connect(): Promise<void> {

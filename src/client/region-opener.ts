@@ -2,10 +2,11 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Secret } from '../call/printed.js'
-import type { Request } from '../control/messages.js'
+import type { Reply, Request } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
 import type { Lease, RegionInfo } from '../types.js'
 import { Backoff } from './backoff.js'
+import { closedError } from './call-errors.js'
 import type { Opened, Opener } from './data-connection.js'
 import { passing } from './passing-errors.js'
 import { fromMessage } from './region-info.js'
@@ -35,6 +36,9 @@ export interface OpenedRegion extends Opened {
   ownerSecret: Secret | undefined
 }
 
+/** The handle that is closed, or the open without an answer that is given up. */
+type Closing = Partial<Omit<Request<'CloseRegion'>, 'session'>>
+
 export class RegionOpener implements Opener<OpenedRegion> {
   readonly what: string
   readonly region: string
@@ -45,6 +49,9 @@ export class RegionOpener implements Opener<OpenedRegion> {
   /** By it the unit knows an open that is made again, since its answer was lost on the way. */
   readonly #attempt = randomBytes(16)
   readonly #onFenced: (epoch: bigint) => void
+  /** The session in which an open has had no answer yet, or none at all: the unit may have done it. */
+  #inDoubt: bigint | undefined
+  #closed = false
 
   /** @param onFenced the unit says over the session that a later epoch owns the region */
   constructor(session: UnitSession, { name, mode, lease }: OpenRequest, onFenced: (epoch: bigint) => void) {
@@ -64,6 +71,7 @@ export class RegionOpener implements Opener<OpenedRegion> {
   async open(previous: OpenedRegion | undefined, timeoutMs: number): Promise<OpenedRegion> {
     const session = this.#session
     const id = await session.ready(timeoutMs)
+    if (this.#closed) throw closedError(this.what)
     // What was taken over once is opened again as its owner; taking it over again would fence whoever came after us.
     const mode = previous !== undefined && this.#mode === 'TAKE_OVER' ? 'WRITE' : this.#mode
     const request = {
@@ -74,7 +82,7 @@ export class RegionOpener implements Opener<OpenedRegion> {
       ...(previous && again(previous, id, mode)),
     }
     const takes = mode !== 'READ' && previous === undefined
-    const reply = await session.callAs(id, 'OpenRegion', request, { timeoutMs: takes ? takeMs : timeoutMs })
+    const reply = await this.#call(id, request, takes ? takeMs : timeoutMs)
     if (previous !== undefined) session.offFence(previous.handle)
     const { handle } = reply
     if (mode !== 'READ') session.onFence(handle, this.#onFenced)
@@ -90,30 +98,57 @@ export class RegionOpener implements Opener<OpenedRegion> {
     }
   }
 
-  async close(opened: OpenedRegion): Promise<void> {
-    this.#session.offFence(opened.handle)
+  async #call(
+    session: bigint,
+    request: Omit<Request<'OpenRegion'>, 'session'>,
+    timeoutMs: number,
+  ): Promise<Reply<'OpenRegion'>> {
+    const before = this.#inDoubt
+    this.#inDoubt = session
     try {
-      await this.#tellClosed(opened)
+      const reply = await this.#session.callAs(session, 'OpenRegion', request, { timeoutMs })
+      this.#inDoubt = undefined
+      return reply
     } catch (error) {
-      if (isPassing(error)) void this.#tellClosedLater(opened)
+      if (error instanceof CheckpointError && error.outcome === 'none') this.#inDoubt = before
+      throw error
     }
   }
 
-  async #tellClosed({ session, handle }: OpenedRegion): Promise<void> {
-    await this.#session.callAs(session, 'CloseRegion', { handle }, { timeoutMs: closeMs })
+  async close(opened: OpenedRegion | undefined): Promise<void> {
+    this.#closed = true
+    const told: Promise<void>[] = []
+    if (opened !== undefined) {
+      this.#session.offFence(opened.handle)
+      told.push(this.#tell(opened.session, { handle: opened.handle }))
+    }
+    if (this.#inDoubt !== undefined) told.push(this.#tell(this.#inDoubt, { name: this.#name, attempt: this.#attempt }))
+    await Promise.all(told)
+  }
+
+  async #tell(session: bigint, what: Closing): Promise<void> {
+    try {
+      await this.#tellClosed(session, what)
+    } catch (error) {
+      if (isPassing(error)) void this.#tellClosedLater(session, what)
+    }
+  }
+
+  async #tellClosed(session: bigint, what: Closing): Promise<void> {
+    await this.#session.callAs(session, 'CloseRegion', what, { timeoutMs: closeMs })
   }
 
   /**
    * For as long as the session lives its heartbeats keep what it has open: a unit that has not heard of the close would refuse the
    * region to everybody else.
    */
-  async #tellClosedLater(opened: OpenedRegion): Promise<void> {
+  async #tellClosedLater(session: bigint, what: Closing): Promise<void> {
     const backoff = new Backoff(firstBackoffMs)
     for (;;) {
       await sleep(backoff.next(), undefined, { ref: false })
       try {
         // In another session there are no handles of this one.
-        if ((await this.#session.ready()) === opened.session) await this.#tellClosed(opened)
+        if ((await this.#session.ready()) === session) await this.#tellClosed(session, what)
         return
       } catch (error) {
         if (!isPassing(error)) return

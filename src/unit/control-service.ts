@@ -112,8 +112,8 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
       const session = sessions.get(request.session)
       const opened = await regions.openings.open(session, openRequest(request))
       if (caller.gone() && opened.handle.id !== request.previousHandle) {
-        // Nobody will ever use the handle, and as an owner it would stand in everybody's way.
-        await regions.openings.withdraw(opened.handle)
+        // Nobody will ever use the handle, and as a new owner it would stand in everybody's way.
+        await regions.openings.withdraw(opened)
         throw new CheckpointError('ABORTED', `The open of "${request.name}" was given up by its client.`, {
           outcome: 'unknown',
         })
@@ -130,8 +130,13 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
       }
     },
 
-    async CloseRegion({ session, handle }) {
-      const open = sessions.get(session).handles.get(handle)
+    async CloseRegion({ session, handle, name, attempt }) {
+      const client = sessions.get(session)
+      if (attempt.byteLength > 0) {
+        await regions.openings.cancel(client, name, attemptOf(attempt))
+        return {}
+      }
+      const open = client.handles.get(handle)
       if (open === undefined) return {}
       if (open.regionId === '') {
         await responder.dropHandle(context.tablesId, open.id).catch(rethrow)

@@ -18,7 +18,10 @@ import type { OwnerWatch } from './owner-watch.js'
 import { leaseMs } from './ownership.js'
 import type { RegionNews } from './region-news.js'
 import { rethrow, type ServedRegion, type ServedRegions } from './served-regions.js'
-import type { Handle, Session, SessionTable } from './sessions.js'
+import type { Handle, Opening, Session, SessionTable } from './sessions.js'
+
+/** Attempts given up that a session remembers: those may still arrive, on a connection that is slower than the one that cancelled them. */
+const mostCancelled = 64
 
 export interface OpenRequest {
   name: string
@@ -31,7 +34,7 @@ export interface OpenRequest {
   regionId?: string
   lease: LeaseChange
   tokenLifeMs?: number
-  /** The same when a client makes an open for writing again, whose answer it did not get. */
+  /** The same when a client makes an open again, whose answer it did not get. */
   attempt?: string
 }
 export interface OpenedRegion {
@@ -40,6 +43,10 @@ export interface OpenedRegion {
   token: Uint8Array
   /** Only where this open became owner. */
   ownerSecret?: Uint8Array
+  /** Which of the answers to the same attempt it is; undefined without one. */
+  answer?: number
+  /** It was owned before, by whom asks. */
+  resumed?: true
 }
 /** What the parts of the unit that deal with regions share. */
 export interface RegionParts {
@@ -64,13 +71,14 @@ export class RegionOpenings {
   async open(session: Session, request: OpenRequest): Promise<OpenedRegion> {
     const { served, owners, locks } = this.#parts
     return await locks.run(request.name, async () => {
+      if (request.attempt !== undefined && session.cancelled.has(request.attempt)) throw givenUp(request.name)
       const record = served.find(request.name, request.regionId)
       const previous = request.previousHandle === undefined ? undefined : session.handles.get(request.previousHandle)
       if (previous !== undefined && previous.regionId === record.id) return await this.#openAgain(previous, request)
+      const made = this.#madeBy(session, record, request)
+      if (request.mode !== 'read') served.assertWritable()
+      if (made !== undefined) return await this.#answerAgain(made, request)
       if (request.mode === 'read') return this.#openForReading(session, record, request)
-      served.assertWritable()
-      const answered = this.#ownedBy(session, record, request)
-      if (answered !== undefined) return await this.#answerAgain(answered, request)
       if (request.resume !== undefined) return await this.#resume(session, record, request, request.resume)
       // It had the region and has it no more: it may not win it back by asking again.
       if (request.previousHandle !== undefined) throw fenced(record)
@@ -90,13 +98,29 @@ export class RegionOpenings {
     await this.#parts.locks.run(handle.region, () => this.#close(handle))
   }
 
-  /** Closes what was opened, and whose token nobody was given. */
-  async withdraw(handle: Handle): Promise<void> {
+  /**
+   * Closes what was opened, and whose token nobody was given. An owner that came back stays one: whoever asked for it did not give up
+   * the region, and asks again.
+   */
+  async withdraw({ handle, answer, resumed }: OpenedRegion): Promise<void> {
+    if (resumed) return
     await this.#parts.locks.run(handle.region, async () => {
-      // Its client has asked again, and has it.
-      if (handle.opening?.again) return
+      // Its client has asked again, and may have it.
+      if (handle.opening?.answers !== answer) return
       this.#parts.served.get(handle.regionId)?.ownership.withdraw(handle)
       await this.#close(handle)
+    })
+  }
+
+  /** A client has given up an open without having its answer: what that has opened is closed, and it opens nothing any more. */
+  async cancel(session: Session, name: string, attempt: string): Promise<void> {
+    await this.#parts.locks.run(name, async () => {
+      session.cancelled.add(attempt)
+      const [oldest] = session.cancelled
+      if (session.cancelled.size > mostCancelled && oldest !== undefined) session.cancelled.delete(oldest)
+      for (const handle of regionsOf(session)) {
+        if (handle.region === name && handle.opening?.attempt === attempt) await this.#close(handle)
+      }
     })
   }
 
@@ -123,27 +147,35 @@ export class RegionOpenings {
     return { record, handle, token: served.token(handle, request.tokenLifeMs) }
   }
 
-  /** The owner that this very open has made already, and of which its client does not know. */
-  #ownedBy(
+  /** What this very open has made already, and of which its client does not know. */
+  #madeBy(
     session: Session,
     record: RegionRecord,
-    { attempt, previousHandle, resume }: OpenRequest,
+    { mode, attempt, previousHandle, resume }: OpenRequest,
   ): Handle | undefined {
     if (attempt === undefined || previousHandle !== undefined || resume !== undefined) return undefined
     const { owner } = this.#parts.served.of(record).ownership
-    return owner?.session === session && owner.opening?.attempt === attempt ? owner : undefined
+    const candidates = mode !== 'read' ? [owner] : [...session.handles.values()]
+    return candidates.find(
+      (handle) => handle?.session === session && handle.regionId === record.id && handle.opening?.attempt === attempt,
+    )
   }
 
   async #answerAgain(handle: Handle, request: OpenRequest): Promise<OpenedRegion> {
     const { opening } = handle
     if (opening === undefined) throw new CheckpointError('INTERNAL', 'An open without a mark was found by it.')
-    opening.again = true
-    return { ...(await this.#openAgain(handle, request)), ownerSecret: opening.secret }
+    const answer = ++opening.answers
+    const { secret } = opening
+    return {
+      ...(await this.#openAgain(handle, request)),
+      answer,
+      ...(secret === undefined ? {} : { ownerSecret: secret }),
+    }
   }
 
   #openForReading(session: Session, record: RegionRecord, request: OpenRequest): OpenedRegion {
-    const handle = this.#parts.served.addHandle(session, record, 'read')
-    return { record, handle, token: this.#tokenOrUndo(handle, request) }
+    const handle = this.#parts.served.addHandle(session, record, 'read', openingOf(request))
+    return { record, handle, token: this.#tokenOrUndo(handle, request), ...firstAnswer(handle) }
   }
 
   /** An owner comes back after the unit, or its session, was lost: nobody took the region in between. */
@@ -160,11 +192,11 @@ export class RegionOpenings {
     }
     const { owner } = served.of(record).ownership
     if (owner !== undefined) await served.drop(owner)
-    const handle = served.addHandle(session, record, 'readWrite')
+    const handle = served.addHandle(session, record, 'readWrite', openingOf(request, secret))
     const token = this.#tokenOrUndo(handle, request)
     this.#own(record, handle)
     news.log('resumed', record, { owner: session.identity })
-    return { record, handle, token, ownerSecret: secret }
+    return { record, handle, token, ownerSecret: secret, resumed: true }
   }
 
   /**
@@ -186,15 +218,14 @@ export class RegionOpenings {
       return await afterEffect(async () => {
         await this.#endFormer(taken, region, former)
         if (record.owner !== undefined) news.log('fenced', record, { owner: record.owner.identity })
-        const opening = request.attempt === undefined ? undefined : { attempt: request.attempt, secret, again: false }
-        const handle = served.addHandle(session, taken, 'readWrite', opening)
+        const handle = served.addHandle(session, taken, 'readWrite', openingOf(request, secret))
         const token = this.#tokenOrUndo(handle, request)
         this.#own(taken, handle)
         news.tell(record.owner === undefined ? 'opened' : 'taken-over', taken, {
           owner: session.identity,
           ...(record.owner === undefined ? {} : { former: record.owner.identity }),
         })
-        return { record: taken, handle, token, ownerSecret: secret }
+        return { record: taken, handle, token, ownerSecret: secret, ...firstAnswer(handle) }
       })
     } catch (error) {
       // The epoch has an owner on record who never came to be.
@@ -244,6 +275,18 @@ export class RegionOpenings {
 /** All but the pool's tables, which are nobody's. */
 function regionsOf(session: Session): Handle[] {
   return [...session.handles.values()].filter((handle) => handle.regionId !== '')
+}
+
+function openingOf({ attempt }: OpenRequest, secret?: Uint8Array): Opening | undefined {
+  return attempt === undefined ? undefined : { attempt, secret, answers: 1 }
+}
+
+function firstAnswer({ opening }: Handle): { answer?: number } {
+  return opening === undefined ? {} : { answer: opening.answers }
+}
+
+function givenUp(name: string): CheckpointError {
+  return new CheckpointError('ABORTED', `The open of "${name}" was given up by its client.`)
 }
 
 function hashOf(secret: Uint8Array): Buffer {

@@ -13,14 +13,23 @@ export interface Handle {
   readonly regionId: string
   readonly rights: 'read' | 'readWrite'
   readonly epoch: bigint
-  /** Of an owner's: by which open it was made, and what that was answered, should the answer have been lost. */
-  readonly opening?: { readonly attempt: string; readonly secret: Uint8Array; again: boolean }
+  /** By which open it was made, should the answer have been lost. */
+  readonly opening?: Opening
+}
+export interface Opening {
+  readonly attempt: string
+  /** An owner's. */
+  readonly secret: Uint8Array | undefined
+  /** How often it has been answered. */
+  answers: number
 }
 export interface Session {
   readonly id: bigint
   readonly clientId: string
   readonly identity: string
   readonly handles: Map<bigint, Handle>
+  /** Attempts to open that its client has given up. */
+  readonly cancelled: Set<string>
 }
 
 /** A session that never made its connection is forgotten after so long; its token is void by then, unless tokens live longer than usual. */
@@ -63,7 +72,7 @@ export class SessionTable {
     }
     let id = randomId()
     while (this.#sessions.has(id)) id = randomId()
-    const session: Session = { id, clientId, identity, handles: new Map() }
+    const session: Session = { id, clientId, identity, handles: new Map(), cancelled: new Set() }
     native(() => this.#responder.addSession(id))
     this.#sessions.set(id, session)
     return session

@@ -193,6 +193,34 @@ test('it holds over a restart of the unit, and what is never answered is unknown
   expect((await now.status()).regions).toBe(1)
 })
 
+test('an open for writing that is given up without its answer leaves no owner behind', async () => {
+  const { unit, way, client } = await stage({ medium: 'memory', bytes: 4 * MiB })
+  await (await client.createRegion('r', { bytes: 65_536 })).close()
+  const other = await connect(unit.address)
+  ends.push(() => other.close())
+  const opening = lost(
+    unit,
+    way,
+    'opened',
+    () => client.openRegion('r', { mode: 'takeOver', timeoutMs: 1_500 }),
+    () => {
+      way.refuses = true
+    },
+  )
+  await expect(opening).rejects.toMatchObject({ code: 'CONNECTION_LOST', outcome: 'unknown' })
+  way.refuses = false
+  await expect
+    .poll(
+      () =>
+        other.openRegion('r', { mode: 'write' }).then(
+          ({ epoch }) => epoch,
+          ({ code }) => code,
+        ),
+      { timeout: 20_000 },
+    )
+    .toBe(3n)
+})
+
 async function count(client: Client): Promise<number> {
   let regions = 0
   for await (const _ of client.regions()) regions++

@@ -75,3 +75,61 @@ test('an open that is given up before its connection stands is closed at the uni
   await until(() => closes(unit) > 0)
   await client.close()
 })
+
+test('an open whose answers were lost is cancelled at the unit when it is given up', async () => {
+  for (const mode of ['write', 'takeOver', 'read'] as const) {
+    const unit = FakeUnit.make()
+    const client = await unit.connect()
+    unit.refuse.OpenRegion = new CheckpointError('CONNECTION_LOST', 'gone', { outcome: 'unknown', retryable: true })
+    const abort = new AbortController()
+    const opening = client.openRegion('r', { mode: mode as 'write', signal: abort.signal })
+    opening.catch(() => undefined)
+    await until(() => unit.calls.filter(({ name }) => name === 'OpenRegion').length > 2)
+    // The last try was refused for certain; those before may have had their effect.
+    unit.refuse.OpenRegion = new CheckpointError('CONNECTION_REFUSED', 'nobody', { outcome: 'none', retryable: true })
+    const from = unit.calls.length
+    await until(() => unit.calls.slice(from).some(({ name }) => name === 'OpenRegion'))
+    abort.abort()
+    await expect(opening).rejects.toMatchObject({ code: 'ABORTED' })
+    await until(() => closes(unit) > 0)
+    const { attempt } = unit.calls.find(({ name }) => name === 'OpenRegion')?.request ?? {}
+    const told = unit.calls.find(({ name }) => name === 'CloseRegion')?.request
+    expect(told).toMatchObject({ name: 'r', attempt })
+    await client.close()
+  }
+})
+
+test('an open that is given up before it is sent is not sent', async () => {
+  const unit = FakeUnit.make()
+  const client = await unit.connect()
+  let found: () => void = () => undefined
+  const { call } = unit.control
+  unit.control.call = (async (name: 'OpenSession', request: never, options: never) => {
+    if (name === 'OpenSession') await new Promise<void>((resolve) => (found = resolve))
+    return await call(name, request, options)
+  }) as typeof call
+  unit.session++
+  unit.breakSession()
+  await expect(client.openRegion('r', { mode: 'takeOver', timeoutMs: 50 })).rejects.toMatchObject({
+    outcome: 'unknown',
+  })
+  unit.calls.length = 0
+  found()
+  await until(() => unit.calls.some(({ name }) => name === 'OpenSession'))
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(unit.calls.map(({ name }) => name)).not.toContain('OpenRegion')
+  await client.close()
+})
+
+test('a region that is closed while it is being opened again is given up there, too', async () => {
+  const unit = FakeUnit.make()
+  const client = await unit.connect()
+  const region = await client.openRegion('r', { mode: 'write' })
+  unit.refuse.OpenRegion = new CheckpointError('TIMEOUT', 'busy', { outcome: 'unknown', retryable: true })
+  const opens = unit.calls.length
+  unit.restart()
+  await until(() => unit.calls.slice(opens).some(({ name }) => name === 'OpenRegion'))
+  await region.close()
+  await until(() => unit.calls.some(({ name, request }) => name === 'CloseRegion' && 'attempt' in request))
+  await client.close()
+})

@@ -215,9 +215,9 @@ describe('an open whose client has gone before it was answered', () => {
   const written = () => [...regions.written()].map(({ name }) => name)
 
   it('leaves nothing to be written back that was not there before', async () => {
-    const { handle } = await open(client('one'), 'write')
+    const opened = await open(client('one'), 'write')
     expect(written()).toEqual(['a'])
-    await regions.openings.withdraw(handle)
+    await regions.openings.withdraw(opened)
     expect(written()).toEqual([])
   })
 
@@ -226,8 +226,62 @@ describe('an open whose client has gone before it was answered', () => {
     const { handle, ownerSecret } = await open(first, 'write')
     await regions.openings.expire(first)
     const again = await open(client('one'), 'write', { resume: { secret: ownerSecret!, epoch: handle.epoch } })
-    await regions.openings.withdraw(again.handle)
+    await regions.openings.withdraw(again)
     expect(written()).toEqual(['a'])
+  })
+
+  it('takes the region from no owner that came back', async () => {
+    const first = client('one')
+    const { handle, ownerSecret } = await open(first, 'write')
+    await regions.openings.expire(first)
+    const resume = { secret: ownerSecret!, epoch: handle.epoch }
+    const second = client('one')
+    await regions.openings.withdraw(await open(second, 'write', { resume, attempt: 'aa' }))
+    await expect(open(client('two'), 'write')).rejects.toMatchObject({ code: 'REGION_BUSY' })
+    expect((await open(second, 'write', { resume, attempt: 'aa' })).handle.epoch).toBe(1n)
+  })
+
+  it('leaves no owner behind, however often it was made again', async () => {
+    const one = client('one')
+    const first = await open(one, 'write', { attempt: 'aa' })
+    const second = await open(one, 'write', { attempt: 'aa' })
+    const third = await open(one, 'write', { attempt: 'aa' })
+    for (const opened of [first, third, second]) await regions.openings.withdraw(opened)
+    expect(one.handles.size).toBe(0)
+    expect((await open(client('two'), 'write')).handle.epoch).toBe(2n)
+  })
+})
+
+describe('an open that its client cancels without having its answer', () => {
+  it.each(['write', 'takeOver', 'read'] as const)('leaves nothing open, for mode %s', async (mode) => {
+    const one = client('one')
+    await open(one, mode, { attempt: 'aa' })
+    await open(one, mode, { attempt: 'aa' })
+    expect(one.handles.size).toBe(1)
+    await regions.openings.cancel(one, 'a', 'bb')
+    expect(one.handles.size).toBe(1)
+    await regions.openings.cancel(one, 'a', 'aa')
+    expect(one.handles.size).toBe(0)
+    await open(client('two'), 'write')
+  })
+
+  it('is refused should it come later', async () => {
+    const one = client('one')
+    await regions.openings.cancel(one, 'a', 'aa')
+    await expect(open(one, 'takeOver', { attempt: 'aa' })).rejects.toMatchObject({ code: 'ABORTED', outcome: 'none' })
+    expect(pool.get('a')?.epoch).toBe(0n)
+    for (let index = 0; index < 100; index++) await regions.openings.cancel(one, 'a', `${index}`)
+    expect(one.cancelled.size).toBe(64)
+  })
+
+  it('gives up what its owner had and came back to', async () => {
+    const first = client('one')
+    const { handle, ownerSecret } = await open(first, 'write')
+    await regions.openings.expire(first)
+    const second = client('one')
+    await open(second, 'write', { resume: { secret: ownerSecret!, epoch: handle.epoch }, attempt: 'aa' })
+    await regions.openings.cancel(second, 'a', 'aa')
+    expect(pool.get('a')?.owner).toBeUndefined()
   })
 })
 
@@ -318,7 +372,7 @@ describe('opening again', () => {
       const again = await open(one, mode, { attempt: `aa-${mode}` })
       expect([again.handle, again.handle.epoch]).toEqual([first.handle, first.handle.epoch])
       expect(again.ownerSecret).toEqual(first.ownerSecret)
-      await regions.openings.withdraw(first.handle)
+      await regions.openings.withdraw(first)
       await expect(open(one, 'write', { attempt: 'bb' })).rejects.toMatchObject({ code: 'REGION_BUSY' })
       await expect(open(client(`two-${mode}`), 'write', { attempt: `aa-${mode}` })).rejects.toMatchObject({
         code: 'REGION_BUSY',
