@@ -94,6 +94,11 @@ export class ControlGuests {
     }
   }
 
+  /** Whoever is still connected is cut off, also one that does not answer. */
+  endAll(): void {
+    for (const { socket } of this.#all.values()) socket.destroy()
+  }
+
   knows(session: bigint): boolean {
     return this.#knows(session)
   }

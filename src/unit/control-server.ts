@@ -112,6 +112,8 @@ export class ControlServer {
         resolve()
       })
     })
+    // A session that has closed waits for its peer to close, too. One that stands still, or is cut off, would hold the process.
+    this.#guests.endAll()
   }
 }
 

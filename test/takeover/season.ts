@@ -4,7 +4,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RegionOptions } from '../../src/index.js'
 import type { Random } from '../fault/support/random.mjs'
-import { UnitProcess, type UnitProcessOptions } from '../fault/support/unit-process.js'
+import { UnitProcess, type UnitProcessOptions, within } from '../fault/support/unit-process.js'
 import { Chronicle } from './chronicle.js'
 import { type Assignment, Contender, Helper, until } from './contender.js'
 import { afflict, deliberate, type Fault, possible } from './faults.js'
@@ -321,7 +321,7 @@ export class Season {
       report.mediaFailures++
     }
     if (!failed && this.#random.chance(0.3)) {
-      await this.#unit.stop()
+      await within(this.#unit.stop(), this.#options.patienceMs, 'an orderly stop of the unit')
       report.unitStops++
     } else {
       this.#record.add({ type: 'unit-killed' })
