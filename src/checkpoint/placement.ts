@@ -3,6 +3,7 @@ import type { Deadline } from './deadline.js'
 import type { MendedMetadata, SequenceRange } from './findings.js'
 import type { RegionRange, RegionWrite } from './geometry.js'
 import type { LogHeader } from './metadata/log-header.js'
+import type { RestingTip } from './metadata/tip-writer.js'
 import type { RecordHeader } from './record/header.js'
 import type { LogOrder } from './record/order.js'
 import type { StoredCheckpoint } from './record/stored.js'
@@ -55,9 +56,7 @@ export interface Placement {
   /** What a clear writes besides the log header, which it repeats. */
   cleared(header: LogHeader): RegionWrite[]
   /** Says where the log ends, for a pause: with what has become durable since the last record was sent. Nothing if that is said. */
-  restingTip(durableSequence: bigint): RegionWrite[]
-  /** Where the tips are. */
-  readonly tips: readonly RegionRange[]
+  restingTip(durableSequence: bigint): RestingTip | undefined
   /** What was written and is not known to be durable; whoever takes it makes it durable, or loads again. */
   takePending(): RegionRange[]
   /** The checkpoint that begins at start was acknowledged. */

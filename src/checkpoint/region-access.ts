@@ -50,11 +50,12 @@ export interface RegionWriteAccess extends RegionReadAccess {
   readonly durableWhenOpened?: boolean
   /**
    * One batch. With durability durable, `alsoFlush` names ranges written earlier that the same flush must cover.
-   * The bytes must not change until the promise settles (use staging memory).
+   * The bytes must not change until the promise settles (use staging memory). `upkeep`: they are of the log's metadata alone; if
+   * they are lost, the user has lost nothing.
    */
   writeAll(
     ranges: readonly { offset: number; bytes: Uint8Array }[],
-    options: WriteOptions & { alsoFlush?: readonly { offset: number; length: number }[] },
+    options: WriteOptions & { alsoFlush?: readonly { offset: number; length: number }[]; upkeep?: boolean },
   ): Promise<Ack>
   flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack>
   /** For the log's readers, whose calls end when the region begins to be closed; by default this access itself. */

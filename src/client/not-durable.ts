@@ -7,6 +7,7 @@
  *   a flush or durable write without an answer, until one that covers it has succeeded.
  * - What a call took comes back when it fails. If a flush of everything was posted after it, that flush decides instead: the
  *   range is clean once it has succeeded, and comes back when it fails.
+ * - Upkeep of a log's metadata counts nowhere: whoever writes it writes it again, and the user has lost nothing with it.
  * - A call that carries writes that were answered before fails after a restart: it cannot bring them back by being repeated.
  */
 import { operationKind, operationUntil } from '../native.js'
@@ -64,7 +65,7 @@ export class NotDurable {
    * @param others ranges besides its own, written by earlier calls
    */
   cover(transfer: Transfer, others: readonly Interval[]): void {
-    if (this.ranges.empty) return
+    if (this.ranges.empty || transfer.upkeep) return
     if (transfer.isWrite) {
       for (const [index, length] of transfer.lengths.entries()) {
         transfer.taken.push(...this.ranges.subtract(transfer.offsets[index] as number, length))
@@ -86,7 +87,7 @@ export class NotDurable {
   coverAll(pending: Iterable<Transfer>, make: (ranges: number[]) => Transfer): Transfer {
     const before = new Set<Transfer>()
     for (const transfer of pending) {
-      if (!transfer.settled && transfer.kind !== operationKind.read) before.add(transfer)
+      if (!transfer.settled && transfer.kind !== operationKind.read && !transfer.upkeep) before.add(transfer)
     }
     const earlier = this.ranges.takeAll()
     const covered = new DirtyRanges()
@@ -112,13 +113,13 @@ export class NotDurable {
 
   /** A call has failed, or was given up. */
   onAbandoned(transfer: Transfer): void {
-    if (transfer.posted && transfer.isWrite) this.#doubtful = true
+    if (transfer.posted && transfer.isWrite && !transfer.upkeep) this.#doubtful = true
     this.#comesBack(transfer, false)
   }
 
   /** Nothing that the call wrote, or was to make durable, counts as durable by it. */
   #comesBack(transfer: Transfer, answered: boolean): void {
-    if (!this.#promised) return
+    if (!this.#promised || transfer.upkeep) return
     const ranges = transfer.posted ? transfer.touchedRanges() : transfer.taken
     transfer.taken = []
     const { coveredBy } = transfer

@@ -66,6 +66,7 @@ export interface WriteCall extends MemoryCall {
   readonly options: WriteOptions
   /** If it is durable: ranges written earlier that its flush covers, too. */
   readonly alsoFlush: readonly Interval[]
+  readonly upkeep?: boolean
 }
 
 const methods: readonly DurableMethod[] = ['none', 'flush-verb', 'unit-flush', 'read-after-write']
@@ -212,7 +213,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
   }
 
   /** @throws CheckpointError `NOT_DURABLE` */
-  write({ offsets, buffers, options, use, alsoFlush }: WriteCall): Promise<Ack> {
+  write({ offsets, buffers, options, use, alsoFlush, upkeep = false }: WriteCall): Promise<Ack> {
     const durability = options.durability ?? this.#durability ?? this.strongest
     const durable = durability === 'durable'
     if (durable) this.#requireDurable()
@@ -228,6 +229,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
       options,
       result: (method) => this.#ack(durability, method),
       use,
+      upkeep,
     })
     if (durable) this.#notDurable.cover(transfer, alsoFlush)
     return this.#submit(transfer, buffers.length === 0 && !onlyFlushes) as Promise<Ack>
@@ -295,12 +297,15 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
     })
   }
 
-  writeAll(ranges: readonly RegionRange[], options: WriteOptions & { alsoFlush?: readonly Interval[] }): Promise<Ack> {
+  writeAll(
+    ranges: readonly RegionRange[],
+    options: WriteOptions & { alsoFlush?: readonly Interval[]; upkeep?: boolean },
+  ): Promise<Ack> {
     return promised(() => {
       requireNotAborted(options)
       const { offsets, buffers } = ownVector(ranges, this)
       const alsoFlush = ownIntervals(options.alsoFlush ?? nothing, this)
-      return this.write({ offsets, buffers, options, use: 'log', alsoFlush })
+      return this.write({ offsets, buffers, options, use: 'log', alsoFlush, upkeep: options.upkeep ?? false })
     })
   }
 

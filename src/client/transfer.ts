@@ -48,6 +48,8 @@ export interface TransferRequest {
   readonly use?: TransferUse
   /** Nobody else has the buffers before the promise has settled. Default: false. */
   readonly ours?: boolean
+  /** A write of a log's metadata alone. Default: false. */
+  readonly upkeep?: boolean
 }
 
 export class Transfer extends QueuedCall<unknown> {
@@ -64,6 +66,7 @@ export class Transfer extends QueuedCall<unknown> {
   readonly flushRanges: readonly number[] | undefined
   readonly use: TransferUse
   readonly ours: boolean
+  readonly upkeep: boolean
   /** Something of it may have reached a unit. */
   posted = false
   /** On all connections: what native code may still refer to. */
@@ -98,6 +101,7 @@ export class Transfer extends QueuedCall<unknown> {
     this.flushRanges = request.flushRanges
     this.use = use
     this.ours = request.ours ?? false
+    this.upkeep = request.upkeep ?? false
     this.#result = request.result
   }
 

@@ -18,6 +18,7 @@ import type {
 import { operationKind, postFlag } from '../../src/native.js'
 import { nativeCode } from '../../src/native-error.js'
 import type { ConnectOptions } from '../../src/types.js'
+import { crc32c } from './memory-region.js'
 
 export interface Posted {
   id: number
@@ -106,6 +107,7 @@ export class FakeUnit {
   refuse: Record<string, CheckpointError | undefined> = {}
   /** Connection set-ups fail. */
   unreachable = false
+  mode: 'RAW' | 'APPEND' = 'RAW'
   session = 1n
   #sessionHandler: NativeSessionHandler | undefined
 
@@ -149,6 +151,11 @@ export class FakeUnit {
     version: '0.0.0',
     fabrics: ['iwarp'],
     allocate: (bytes: number) => new ArrayBuffer(bytes),
+    crc32c,
+    copyCrc32c: (target: Uint8Array, offset: number, source: Uint8Array, seed?: number) => {
+      target.set(source, offset)
+      return crc32c(source, seed)
+    },
     Engine: class {},
   } as unknown as NativeModule & { Engine: unknown }
 
@@ -181,7 +188,7 @@ export class FakeUnit {
         name: 'r',
         id: '00000000-0000-4000-8000-000000000001',
         bytes: BigInt(this.bytes),
-        mode: 'RAW',
+        mode: this.mode,
         onFull: 'DROP_OLDEST',
         epoch: 5n,
         owner: '',

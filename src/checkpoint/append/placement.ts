@@ -13,7 +13,7 @@ import {
 import { opens, writeEntry } from '../metadata/directory.js'
 import type { LogHeader } from '../metadata/log-header.js'
 import { mendMetadata } from '../metadata/mending.js'
-import { TipWriter } from '../metadata/tip-writer.js'
+import { type RestingTip, TipWriter } from '../metadata/tip-writer.js'
 import type { Loaded, Placement } from '../placement.js'
 import type { Crc32c, RecordHeader } from '../record/header.js'
 import { compareOrder, greater, type LogOrder } from '../record/order.js'
@@ -132,7 +132,11 @@ export class AppendPlacement implements Placement {
       directory,
     )
     if (mending.writes.length === 0) return { survey, mended: undefined }
-    await this.#access.writeAll(mending.writes, { ...deadline.rest(), durability: this.#access.strongest })
+    await this.#access.writeAll(mending.writes, {
+      ...deadline.rest(),
+      durability: this.#access.strongest,
+      upkeep: true,
+    })
     const { headers, entries } = mending
     const { rebuilt } = survey
     const mended = headers + entries - unnamed.length > 0 || rebuilt ? { headers, entries, rebuilt } : undefined
@@ -217,12 +221,8 @@ export class AppendPlacement implements Placement {
     return this.#tips.clear(header)
   }
 
-  get tips(): readonly RegionRange[] {
-    return this.#tips.ranges
-  }
-
-  restingTip(durableSequence: bigint): RegionWrite[] {
-    return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : []
+  restingTip(durableSequence: bigint): RestingTip | undefined {
+    return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : undefined
   }
 
   takePending(): RegionRange[] {

@@ -2,13 +2,22 @@
  * The tips that an owner writes, by turns into the two copies of the metadata: with each durable append, in its batch, and
  * when the log comes to rest. With them it says what was durable, and how far it may have overwritten.
  */
-import { type Geometry, type RegionRange, type RegionWrite, tipBytes, tipOffset } from '../geometry.js'
+import { type Geometry, type RegionWrite, tipBytes, tipOffset } from '../geometry.js'
 import { type Crc32c, isLast, type RecordHeader } from '../record/header.js'
 import type { LogMetadata } from './copies.js'
 import { writeTip } from './directory.js'
 import { firstHeader, type LogHeader } from './log-header.js'
 
 const noRecord = { sequence: 0n, epoch: 0n, part: 0, position: 0, headerCrc: 0 }
+
+/** The tip of a log at rest. */
+export interface RestingTip {
+  readonly writes: RegionWrite[]
+  /** No other tip was made since. */
+  isNewest(): boolean
+  /** It was not written, or not whole: the next one takes its place. */
+  failed(): void
+}
 
 export class TipWriter {
   readonly #geometry: Geometry
@@ -31,10 +40,6 @@ export class TipWriter {
     this.#geometry = geometry
     this.#instanceCrc = instanceCrc
     this.#crc32c = crc32c
-  }
-
-  get ranges(): RegionRange[] {
-    return this.#geometry.metadata.offsets.map((offset) => ({ offset: offset + tipOffset, length: tipBytes }))
   }
 
   /** In cells: nothing that is written up to here needs another reservation. */
@@ -97,16 +102,28 @@ export class TipWriter {
   }
 
   /** Nothing when the last tip said the same. */
-  rest(durableSequence: bigint): RegionWrite[] {
+  rest(durableSequence: bigint): RestingTip | undefined {
+    const [before, copy] = [this.#said, this.#copy]
+    if (before.sequence === this.#named?.sequence && before.durableSequence >= durableSequence) return undefined
+    const writes = this.#tip(durableSequence)
+    if (writes.length === 0) return undefined
     const said = this.#said
-    if (said.sequence === this.#named?.sequence && said.durableSequence >= durableSequence) return []
-    return this.#tip(durableSequence)
+    const isNewest = () => this.#said === said
+    const failed = () => {
+      if (!isNewest()) return
+      this.#said = before
+      // The other copy is sound.
+      this.#copy = copy
+    }
+    return { writes, isNewest, failed }
   }
 
   /** Repeats the log header that a clear writes, in both copies. */
   clear(header: LogHeader): RegionWrite[] {
     this.#header = header
     const bytes = this.#image(this.#said.durableSequence)
+    // No earlier tip is written once more.
+    this.#said = { ...this.#said }
     return this.#geometry.metadata.offsets.map((offset) => ({ offset: offset + tipOffset, bytes }))
   }
 

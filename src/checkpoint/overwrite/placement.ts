@@ -3,7 +3,7 @@ import type { Deadline } from '../deadline.js'
 import { cellBytes, type OverwriteGeometry, physicalRanges, type RegionRange, type RegionWrite } from '../geometry.js'
 import type { LogHeader } from '../metadata/log-header.js'
 import { mendMetadata } from '../metadata/mending.js'
-import { TipWriter } from '../metadata/tip-writer.js'
+import { type RestingTip, TipWriter } from '../metadata/tip-writer.js'
 import type { Loaded, Placement } from '../placement.js'
 import type { Crc32c, RecordHeader } from '../record/header.js'
 import { greater } from '../record/order.js'
@@ -45,7 +45,7 @@ export class OverwritePlacement implements Placement {
     const mending = mendMetadata(metadata, this.#geometry, this.#instance, this.#instanceCrc, this.#crc32c)
     const { writes, header, headers, entries } = mending
     if (writes.length > 0) {
-      await this.#access.writeAll(writes, { ...deadline.rest(), durability: this.#access.strongest })
+      await this.#access.writeAll(writes, { ...deadline.rest(), durability: this.#access.strongest, upkeep: true })
     }
     this.#tips.load(metadata, newest?.last, header, 0n, durable)
     this.#writing = false
@@ -97,12 +97,8 @@ export class OverwritePlacement implements Placement {
     return this.#tips.clear(header)
   }
 
-  get tips(): readonly RegionRange[] {
-    return this.#tips.ranges
-  }
-
-  restingTip(durableSequence: bigint): RegionWrite[] {
-    return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : []
+  restingTip(durableSequence: bigint): RestingTip | undefined {
+    return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : undefined
   }
 
   advance(header: RecordHeader, durable: boolean): RegionWrite[] {

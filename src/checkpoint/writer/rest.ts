@@ -3,9 +3,13 @@
  * acknowledged. Until then a reader cannot tell damage from what was never acknowledged.
  *
  * - At first it is a write without a flush, so that a pause between appends costs none: what it tells of is durable.
- * - After a longer rest, and before the region is closed, it is flushed. From then on a crash cannot take it.
+ * - After a longer rest, and before the region is closed, it is written again, durably. From then on a crash cannot take it.
+ * - One that could not be written is tried again, for as long as nothing is appended.
  * - An owner that has appended nothing writes none: from a takeover to the first append no byte of the log changes.
  */
+
+import type { Durability } from '../../types.js'
+import type { RestingTip } from '../metadata/tip-writer.js'
 import type { Placement } from '../placement.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import { posted } from './flights.js'
@@ -15,6 +19,8 @@ import type { LogEnd } from './log-end.js'
 const restMs = 25
 const flushAfterMs = 1_000
 const longestMs = 1_000
+const firstRetryMs = 250
+const longestRetryMs = 60_000
 
 export class Rest {
   readonly #access: RegionWriteAccess
@@ -23,7 +29,11 @@ export class Rest {
   readonly #isIdle: () => boolean
   #timer: NodeJS.Timeout | undefined
   #flushTimer: NodeJS.Timeout | undefined
-  #unflushed = false
+  #retryTimer: NodeJS.Timeout | undefined
+  #retryMs = firstRetryMs
+  /** Written, and not durable. */
+  #tip: RestingTip | undefined
+  #ended = false
 
   constructor(access: RegionWriteAccess, placement: Placement, end: LogEnd, isIdle: () => boolean) {
     this.#access = access
@@ -51,25 +61,44 @@ export class Rest {
   }
 
   cancel(): void {
+    this.#ended = true
     clearTimeout(this.#timer)
     clearTimeout(this.#flushTimer)
+    clearTimeout(this.#retryTimer)
   }
 
   async #write(timeoutMs: number): Promise<void> {
     if (!this.#isIdle() || !this.#end.known || !this.#end.wrote) return
-    const writes = this.#placement.restingTip(this.#end.durableSequence)
-    if (writes.length === 0) return
-    this.#unflushed = true
+    const tip = this.#placement.restingTip(this.#end.durableSequence)
+    if (tip === undefined) return
+    this.#tip = tip
     clearTimeout(this.#flushTimer)
     this.#flushTimer = setTimeout(() => void this.#flush(longestMs), flushAfterMs)
     this.#flushTimer.unref()
-    // Whoever appends next says it again.
-    await posted(() => this.#access.writeAll(writes, { durability: 'visible', timeoutMs })).catch(() => undefined)
+    await this.#send(tip, 'visible', timeoutMs)
   }
 
   async #flush(timeoutMs: number): Promise<void> {
-    if (!this.#unflushed || !this.#isIdle() || !this.#end.known) return
-    this.#unflushed = false
-    await posted(() => this.#access.flush(this.#placement.tips, { timeoutMs })).catch(() => undefined)
+    const tip = this.#tip
+    if (tip === undefined || !this.#isIdle() || !this.#end.known) return
+    this.#tip = undefined
+    if (tip.isNewest()) await this.#send(tip, 'durable', timeoutMs)
+  }
+
+  async #send(tip: RestingTip, durability: Durability, timeoutMs: number): Promise<void> {
+    try {
+      await posted(() => this.#access.writeAll(tip.writes, { durability, timeoutMs, upkeep: true }))
+      this.#retryMs = firstRetryMs
+    } catch {
+      tip.failed()
+      if (!this.#ended) this.#retry()
+    }
+  }
+
+  #retry(): void {
+    clearTimeout(this.#retryTimer)
+    this.#retryTimer = setTimeout(() => void this.#write(longestMs), this.#retryMs)
+    this.#retryTimer.unref()
+    this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs)
   }
 }

@@ -87,7 +87,7 @@ export class Room {
     const { writes, reserved } = this.#placement.reservation(cells)
     try {
       if (writes.length > 0) {
-        await this.#access.writeAll(writes, { durability: 'durable', timeoutMs: answer.writeTimeoutMs })
+        await this.#access.writeAll(writes, { durability: 'durable', timeoutMs: answer.writeTimeoutMs, upkeep: true })
       }
       if (!this.#end.rolledBack) reserved()
     } catch (error) {
