@@ -1,6 +1,8 @@
 /** Writing checkpoints to a region that this process owns. */
+
 import { invalid, mustBeCopied, requireNotAborted, show } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
+import { copyOf } from '../call/new-bytes.js'
 import { takeWrite } from '../call/options.js'
 import { take } from '../call/shape.js'
 import { CheckpointError } from '../errors.js'
@@ -61,7 +63,7 @@ export class CheckpointLog<T> extends CheckpointReader<T> {
       return this.#writer.appendStream(encoded, undefined, this.codec.id, this.#schema, call)
     }
     // Another thread may change shared memory between its copy and its checksum.
-    const bytes = mustBeCopied(encoded) ? Uint8Array.from(encoded) : encoded
+    const bytes = mustBeCopied(encoded) ? copyOf(encoded) : encoded
     return this.#writer.append(bytes, this.codec.id, this.#schema, call, this.#chain)
   }
 

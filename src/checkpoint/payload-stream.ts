@@ -1,4 +1,5 @@
 /** The bytes of one checkpoint as a stream. Each part is verified before it is handed out. */
+import { newBytes } from '../call/new-bytes.js'
 import type { CallOptions } from '../types.js'
 import { Deadline } from './deadline.js'
 import type { Finder } from './finder.js'
@@ -31,7 +32,7 @@ export function payloadStream(finder: Finder, sequence: bigint, options?: CallOp
             rest = whole
             continue
           }
-          const bytes = new Uint8Array(part.payloadBytes)
+          const bytes = newBytes(part.payloadBytes)
           if (!(await item.window.payloadInto(part, bytes))) {
             throw await finder.missing(item.stored, { why: 'torn' }, deadline)
           }

@@ -2,7 +2,9 @@
  * A unit's region table, read by RDMA: one read-only connection for each client, made at the first use. What is read is
  * parsed by the code that the unit itself uses.
  */
+
 import { Call } from '../call/call.js'
+import { newBytes } from '../call/new-bytes.js'
 import { Secret } from '../call/printed.js'
 import { CheckpointError } from '../errors.js'
 import { operationKind } from '../native.js'
@@ -51,7 +53,7 @@ export class PoolTables {
       const tables = queue.connection.opened
       if (tables === undefined || slot >= tables.slots) break
       const { slotBytes, offsets } = tables
-      const copies = [new Uint8Array(slotBytes), new Uint8Array(slotBytes)] as const
+      const copies = [newBytes(slotBytes), newBytes(slotBytes)] as const
       const transfer = new Transfer(queue, {
         what: call.what,
         kind: operationKind.read,

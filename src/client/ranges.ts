@@ -2,7 +2,9 @@
  * Ranges of a region as callers give them, checked: each field is read once, and nothing lies outside of the region. Of the
  * package's own ranges only the bounds are.
  */
+
 import { checkBytes, checkRange, invalid, kindOf, mustBeCopied, toSize } from '../call/check.js'
+import { copyOf, newBytes } from '../call/new-bytes.js'
 import { asList, isList } from '../call/shape.js'
 import type { Interval } from './dirty-ranges.js'
 
@@ -37,8 +39,7 @@ export function takeVector(ranges: readonly unknown[], bounds: Bounds, doing: 'r
       vector.buffers.push(bytes)
       continue
     }
-    const copy = new Uint8Array(bytes.byteLength)
-    if (doing === 'write') copy.set(bytes)
+    const copy = doing === 'write' ? copyOf(bytes) : newBytes(bytes.byteLength)
     vector.copies.push({ target: bytes, copy })
     vector.buffers.push(copy)
   }

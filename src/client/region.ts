@@ -2,7 +2,7 @@
 import { unlessAborted } from '../call/call.js'
 import { checkBytes, checkRange, invalid, mustBeCopied, toSize } from '../call/check.js'
 import { holdsProcess } from '../call/hold.js'
-import { newBytes } from '../call/new-bytes.js'
+import { copyOf, newBytes } from '../call/new-bytes.js'
 import { takeCall, takeWrite } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import { promised } from '../call/promised.js'
@@ -244,7 +244,7 @@ export class Region extends RegionReader {
       checkRange(at, bytes.byteLength, this.open.bytes, this.name)
       const call = takeWrite(options)
       const [offsets, buffers] =
-        bytes.byteLength === 0 ? [nothing, nothing] : [[at], [mustBeCopied(bytes) ? Uint8Array.from(bytes) : bytes]]
+        bytes.byteLength === 0 ? [nothing, nothing] : [[at], [mustBeCopied(bytes) ? copyOf(bytes) : bytes]]
       return this.open.write({ offsets, buffers, options: call, use: 'call', alsoFlush: nothing })
     })
   }

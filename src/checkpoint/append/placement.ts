@@ -1,4 +1,5 @@
 /** The writing end of an append log: the ring's next position, its directory, and what may not be overwritten yet. */
+import { newBytes } from '../../call/new-bytes.js'
 import type { Deadline } from '../deadline.js'
 import type { MendedMetadata } from '../findings.js'
 import {
@@ -146,7 +147,7 @@ export class AppendPlacement implements Placement {
   /** Of each place the entry that belongs to the log, or else the newest. */
   #directoryOf({ entries, metadata }: AppendSurvey): Uint8Array<ArrayBuffer> {
     const { segments, marks } = this.#geometry
-    const directory = new Uint8Array((segments + marks) * entryBytes)
+    const directory = newBytes((segments + marks) * entryBytes)
     const oldestFirst = [...metadata.entries].sort(compareOrder)
     for (const entry of [...oldestFirst, ...entries]) {
       const target = entryOf(directory, entry.index)

@@ -1,4 +1,5 @@
 /** The metadata of an append log as read at one moment, and the records that it names. */
+import { newBytes } from '../../call/new-bytes.js'
 import type { Deadline } from '../deadline.js'
 import { isZero, type LogMetadata, metadataRanges, parseMetadata, withDurable } from '../metadata/copies.js'
 import { type Anchor, type DirectoryEntry, orderAnchors } from '../metadata/directory.js'
@@ -40,7 +41,7 @@ export async function readSnapshot(ring: Ring, deadline: Deadline, writing: bool
 /** An empty log, or one that has lost all that names its records: then there is something at the ring's beginning. */
 async function fromRecords(ring: Ring, metadata: LogMetadata, deadline: Deadline): Promise<Snapshot> {
   const geometry = ring.geometry
-  const start = new Uint8Array(ringStartBytes)
+  const start = newBytes(ringStartBytes)
   await ring.access.readInto([{ offset: geometry.area.offset, bytes: start }], deadline.rest())
   const empty = metadata.damaged + metadata.tips.length === 0 && isZero(start)
   const records = empty ? [] : await ring.window(deadline).scanAll()

@@ -1,4 +1,5 @@
 /** Where a follower of an append log waits: the place behind the last record, and what shows that the log went another way. */
+import { newBytes } from '../../call/new-bytes.js'
 import type { Deadline } from '../deadline.js'
 import { type AppendGeometry, cellBytes, physicalRanges, recordHeaderBytes } from '../geometry.js'
 import type { Item, Survey, Tail } from '../log-view.js'
@@ -66,7 +67,7 @@ export class AppendTail implements Tail {
     const { area } = this.#geometry
     const [anchor, tip] = [this.#anchor, this.#tip]
     const place = tip === undefined ? this.header.position : tip.position + tip.cells
-    const ahead = new Uint8Array(Math.min(this.#aheadBytes, area.cells * cellBytes))
+    const ahead = newBytes(Math.min(this.#aheadBytes, area.cells * cellBytes))
     const witnesses = new Set([anchor, tip].filter((record) => record !== undefined))
     const images = [...witnesses].map((record) => ({ record, bytes: new Uint8Array(recordHeaderBytes) }))
     await this.#access.readInto(

@@ -1,4 +1,5 @@
 /** The bytes of a checkpoint, whatever it is made of: one record, the parts of a stream, or a chain of deltas and its base. */
+import { copyOf } from '../../call/new-bytes.js'
 import type { Deadline } from '../deadline.js'
 import type { Item, LogView, Survey } from '../log-view.js'
 import { recordKind } from '../record/header.js'
@@ -93,7 +94,7 @@ export class Restorer {
     if (own === undefined) return { why: 'torn' }
     if (!isDelta(stored)) {
       if (this.#remembers) this.#lastFull = { stored, window }
-      if (this.#remembers && this.#last !== undefined) this.#last = { stored, bytes: own.slice() }
+      if (this.#remembers && this.#last !== undefined) this.#last = { stored, bytes: copyOf(own) }
       return own
     }
     const deltas: { stored: StoredCheckpoint; delta: Delta }[] = []
@@ -131,7 +132,7 @@ export class Restorer {
     if (!this.#remembers) return state
     // What is given out may be changed by whoever gets it.
     this.#last = { stored, bytes: state }
-    return state.slice()
+    return copyOf(state)
   }
 }
 

@@ -2,6 +2,7 @@
  * A log's metadata as read: both copies, put together. What one copy has lost, the other still says; only what both have lost
  * has to be looked for in the log itself.
  */
+import { newBytes } from '../../call/new-bytes.js'
 import { entriesOffset, entryBytes, type Geometry, tipBytes, tipOffset } from '../geometry.js'
 import { type Crc32c, headerDurableFlag, type RecordHeader } from '../record/header.js'
 import { compareOrder, greater } from '../record/order.js'
@@ -34,7 +35,7 @@ export function metadataRanges({ metadata: { offsets, bytes } }: Geometry): {
   copies: [Uint8Array, Uint8Array]
   ranges: { offset: number; bytes: Uint8Array }[]
 } {
-  const copies: [Uint8Array, Uint8Array] = [new Uint8Array(bytes), new Uint8Array(bytes)]
+  const copies: [Uint8Array, Uint8Array] = [newBytes(bytes), newBytes(bytes)]
   return { copies, ranges: copies.map((copy, index) => ({ offset: offsets[index as 0 | 1], bytes: copy })) }
 }
 

@@ -1,4 +1,5 @@
 /** Reading an overwrite region: two slots, of which the newer that is whole counts. */
+import { newBytes } from '../../call/new-bytes.js'
 import { pause } from '../../call/timer.js'
 import type { Deadline } from '../deadline.js'
 import { cellBytes, type OverwriteGeometry } from '../geometry.js'
@@ -145,7 +146,7 @@ export class OverwriteView implements LogView<OverwriteSurvey> {
   async #slots(deadline: Deadline, writing: boolean) {
     const { area, slotCells } = this.#geometry
     const { copies, ranges } = metadataRanges(this.#geometry)
-    const starts = [0, 1].map(() => new Uint8Array(Math.min(slotStartBytes, slotCells * cellBytes)))
+    const starts = [0, 1].map(() => newBytes(Math.min(slotStartBytes, slotCells * cellBytes)))
     const durableSequence = this.#durableSequence()
     await this.#access.readInto(
       [...ranges, ...starts.map((bytes, slot) => ({ offset: area.offset + slot * slotCells * cellBytes, bytes }))],

@@ -141,7 +141,7 @@ export class RecordWindow {
     const held = this.#held(header.position, recordHeaderBytes, header.payloadBytes)
     if (held !== undefined) return this.#crc32c(held) === header.payloadCrc
     let crc: number | undefined
-    const buffer = new Uint8Array(Math.min(verifyBytes, header.payloadBytes))
+    const buffer = newBytes(Math.min(verifyBytes, header.payloadBytes))
     for (let from = 0; from < header.payloadBytes; from += verifyBytes) {
       const chunk = buffer.subarray(0, Math.min(verifyBytes, header.payloadBytes - from))
       await this.#readInto(header.position, recordHeaderBytes + from, chunk)
@@ -158,7 +158,7 @@ export class RecordWindow {
   }
 
   async #read(position: number, from: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(length)
+    const bytes = newBytes(length)
     await this.#readInto(position, from, bytes)
     return bytes
   }
