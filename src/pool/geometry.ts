@@ -5,9 +5,10 @@ import { CheckpointError } from '../errors.js'
 export const blockBytes = 4096
 export const superblockBytes = blockBytes
 export const slotBytes = blockBytes
-export const superblockOffsets = [0, superblockBytes] as const
 /** Where the first copy of the table begins in a new pool. */
-export const tableStart = 2 * superblockBytes
+export const tableStart = superblockBytes
+/** At least so far from each other are the two copies of a structure, so that what loses one and its surroundings spares the other. */
+const copiesApart = 64 * 1024
 
 export const maxSlots = 65_536
 const minSlotsByDefault = 64
@@ -27,9 +28,15 @@ export interface Geometry {
   firstDataOffset: number
 }
 
+/** The two copies: the first and the last block of a pool of that size, or of a medium that holds nothing else. */
+export function superblockOffsets(bytes: number): readonly [number, number] {
+  return [0, bytes - (bytes % blockBytes) - superblockBytes]
+}
+
 /** End of the last whole alignment unit of the data area. */
-export function dataEnd(geometry: Geometry): number {
-  return geometry.poolBytes - (geometry.poolBytes % geometry.extentAlignment)
+export function dataEnd({ poolBytes, extentAlignment }: Geometry): number {
+  const [, end] = superblockOffsets(poolBytes)
+  return end - (end % extentAlignment)
 }
 
 export function slotOffset(geometry: Geometry, copy: 0 | 1, slot: number): number {
@@ -52,13 +59,13 @@ export function planGeometry(poolBytes: number, maxRegions?: number, extentAlign
   }
   const tableBytes = slots * slotBytes
   const tableA = tableStart
-  const tableB = tableA + tableBytes
+  const tableB = tableA + Math.max(tableBytes, copiesApart)
   const firstDataOffset = roundUp(tableB + tableBytes, extentAlignment)
-  const smallest = firstDataOffset + extentAlignment
+  const smallest = roundUp(firstDataOffset + extentAlignment + superblockBytes, extentAlignment)
   if (!Number.isSafeInteger(poolBytes) || poolBytes < smallest) {
     throw new CheckpointError(
       'INVALID_ARGUMENT',
-      `A pool of ${poolBytes} bytes is too small: the tables for ${slots} regions and one extent need ${smallest}.`,
+      `A pool of ${poolBytes} bytes is too small: its tables for ${slots} regions and one extent need ${smallest}.`,
       { help: 'Make the pool larger, or its region table smaller (maxRegions).' },
     )
   }
@@ -88,12 +95,13 @@ export function geometryProblem(geometry: Geometry): string | undefined {
     if (!Number.isSafeInteger(offset) || offset % blockBytes !== 0)
       return `offset ${offset} is not a multiple of ${blockBytes}`
   }
-  if (tableA < tableStart) return `table copy A at ${tableA} overlaps the superblocks`
+  if (tableA < tableStart) return `table copy A at ${tableA} overlaps the superblock`
   if (tableB < tableA + tableBytes)
     return `table copy B at ${tableB} overlaps copy A, which ends at ${tableA + tableBytes}`
   if (firstDataOffset < tableB + tableBytes) return `data at ${firstDataOffset} overlaps table copy B`
   if (firstDataOffset % extentAlignment !== 0) return `data at ${firstDataOffset} is not aligned to ${extentAlignment}`
-  if (poolBytes < firstDataOffset + extentAlignment) return `a pool of ${poolBytes} bytes ends before its first extent`
+  if (dataEnd(geometry) < firstDataOffset + extentAlignment)
+    return `a pool of ${poolBytes} bytes ends before its first extent`
   return undefined
 }
 

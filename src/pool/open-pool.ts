@@ -59,10 +59,9 @@ async function readSuperblock(
   if (medium.bytes < 2 * superblockBytes) {
     throw damaged(`it has ${medium.bytes} bytes, fewer than the two superblocks of a pool take`)
   }
-  const problems = await loadBlocks(medium, 0, 2)
-  const [offsetA, offsetB] = superblockOffsets
-  const a = unreadable(problems[0]) ?? parseSuperblock(medium.read(offsetA, superblockBytes), 0)
-  const b = unreadable(problems[1]) ?? parseSuperblock(medium.read(offsetB, superblockBytes), 1)
+  const a = await readCopy(medium, 0, medium.bytes)
+  // The medium may be larger than the pool. Without copy A only its size says where copy B is.
+  const b = await readCopy(medium, 1, a.state === 'valid' ? a.superblock.geometry.poolBytes : medium.bytes)
   for (const parsed of [a, b]) if (parsed.state === 'incompatible') throw incompatible(parsed.problem)
   const superblock = newestSuperblock(a, b)
   const because = [a, b].flatMap((parsed, index) =>
@@ -81,6 +80,18 @@ async function readSuperblock(
         ? undefined
         : `it has features that this version does not know and that forbid changing it: 0x${unknown.toString(16)}`,
   }
+}
+
+/** @param poolBytes where it is read as the superblock of a pool of that size; more than the medium has for one cut short */
+async function readCopy(medium: PoolMedium, copy: 0 | 1, poolBytes: number): Promise<ParsedSuperblock> {
+  const offset = superblockOffsets(poolBytes)[copy]
+  if (offset + superblockBytes > medium.bytes) return { state: 'bad', problem: 'is beyond the end of the medium' }
+  const [problem] = await loadBlocks(medium, offset, 1)
+  const parsed = unreadable(problem) ?? parseSuperblock(medium.read(offset, superblockBytes), copy)
+  // What was cut short ends in the bytes of some region, which anybody may have made look like one.
+  if (parsed.state !== 'valid' || superblockOffsets(parsed.superblock.geometry.poolBytes)[copy] === offset)
+    return parsed
+  return { state: 'bad', problem: `is of a pool of ${parsed.superblock.geometry.poolBytes} bytes` }
 }
 
 function newestSuperblock(a: ParsedSuperblock, b: ParsedSuperblock): Superblock {

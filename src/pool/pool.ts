@@ -11,7 +11,15 @@ import { CheckpointError, type Outcome } from '../errors.js'
 import { withOutcome } from '../outcome.js'
 import { ExtentAllocator } from './allocator.js'
 import { FlushGroup } from './flush-group.js'
-import { dataEnd, type Geometry, planGeometry, slotOffset, slotsWrittenAtOnce, superblockOffsets } from './geometry.js'
+import {
+  dataEnd,
+  type Geometry,
+  planGeometry,
+  slotOffset,
+  slotsWrittenAtOnce,
+  superblockBytes,
+  superblockOffsets,
+} from './geometry.js'
 import type { PoolMedium } from './medium.js'
 import { type Lagging, type PoolContents, readPool, type SlotContents } from './open-pool.js'
 import { encodeSlot, type RegionRecord } from './slot.js'
@@ -101,6 +109,8 @@ export class Pool {
   static async format(medium: PoolMedium, options: FormatOptions, notices: PoolNotices = {}): Promise<Pool> {
     const geometry = planGeometry(medium.bytes, options.maxRegions, options.extentAlignment)
     await medium.zero(0, geometry.firstDataOffset)
+    const [, last] = superblockOffsets(geometry.poolBytes)
+    await medium.zero(last, superblockBytes)
     const superblock: Superblock = {
       generation: 0n,
       starts: (options.startsBefore ?? 0n) + (options.unserved ? 0n : 1n),
@@ -387,7 +397,7 @@ export class Pool {
       this.#medium,
       this.#flushes,
       this.#superblockCopies,
-      superblockOffsets,
+      superblockOffsets(this.geometry.poolBytes),
       (copy, generation) => encodeSuperblock({ ...superblock, generation }, copy),
     )
     this.#superblock = { ...superblock, generation: this.#superblockCopies.generation }

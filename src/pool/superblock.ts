@@ -1,9 +1,9 @@
-/** The superblock: which pool this is, where its parts are, how often it was started. Two copies, one block each. */
+/** The superblock: which pool this is, where its parts are, how often it was started. Two copies, the pool's first block and its last. */
 import { type Geometry, geometryProblem, superblockBytes } from './geometry.js'
 import { asBuffer, generationOffset, safeNumber, seal, sealProblem, uuidFromBytes, uuidToBytes } from './structure.js'
 
 export const superblockMagic = 'RDCPPOOL'
-export const formatVersion = 2
+export const formatVersion = 3
 
 const mediumKinds = ['memory', 'file', 'devdax'] as const
 export type MediumKind = (typeof mediumKinds)[number]

@@ -77,7 +77,7 @@ async function openDevdax(module: NativeModule, path: string, onFailed: () => vo
 export function holdsNothing(native: NativeMedium): boolean {
   if (native.bytes < 2 * superblockBytes) return false
   const read = (offset: number, length: number) => sync(() => native.read(offset, length))
-  if (!superblockOffsets.every((offset) => isZero(read(offset, superblockBytes)))) return false
+  if (!superblockOffsets(native.bytes).every((offset) => isZero(read(offset, superblockBytes)))) return false
   const length = Math.min(slotsWrittenAtOnce * slotBytes, native.bytes - tableStart)
   const blocks = read(tableStart, length - (length % slotBytes))
   for (let at = 0; at < blocks.length; at += slotBytes) {

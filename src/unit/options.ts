@@ -28,7 +28,7 @@ export type PoolOptions =
   | { medium: 'file'; path: string; create?: boolean; bytes?: Size; maxRegions?: number }
   /**
    * On a persistent memory device such as /dev/dax0.0, all of it; regions take multiples of 2 MiB. With `create` it is
-   * made a pool when its first 8 KiB are zeros.
+   * made a pool when its first and its last 4 KiB are zeros, and no region is in it.
    */
   | { medium: 'devdax'; path: string; create?: boolean; maxRegions?: number }
 

@@ -165,7 +165,7 @@ describe('a pool with one bad region', () => {
     maker.close()
     await first.close()
     const descriptor = openSync(pool, 'r+')
-    for (const table of [8192, 8192 + 64 * 4096]) writeSync(descriptor, Buffer.alloc(100, 0x77), 0, 100, table + 100)
+    for (const table of [4096, 4096 + 64 * 4096]) writeSync(descriptor, Buffer.alloc(100, 0x77), 0, 100, table + 100)
     closeSync(descriptor)
 
     const unit = await start({ medium: 'file', path: pool })

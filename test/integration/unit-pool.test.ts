@@ -128,7 +128,7 @@ describe('a file that is not a whole pool is refused, says why, and stays as it 
     for (const offset of offsets) image.fill(0x77, offset + 100, offset + 200)
     return image
   }
-  const tableA = 8192
+  const tableA = 4096
   const cases: [string, (image: Buffer) => Buffer, string, RegExp][] = [
     ['text', () => Buffer.from('Dear diary,\n'.repeat(1000)), 'POOL_DAMAGED', /holds 12000 bytes/],
     [
@@ -145,16 +145,21 @@ describe('a file that is not a whole pool is refused, says why, and stays as it 
       'POOL_DAMAGED',
       /4194304 bytes, but the medium has 3145728/,
     ],
-    ['both superblocks damaged', (image) => smash(image, 0, 4096), 'POOL_DAMAGED', /superblock B has checksum/],
+    [
+      'both superblocks damaged',
+      (image) => smash(image, 0, image.length - 4096),
+      'POOL_DAMAGED',
+      /superblock B has checksum/,
+    ],
     [
       'a later format',
       (image) => {
-        image.writeUInt32LE(3, 16)
+        image.writeUInt32LE(4, 16)
         seal(image.subarray(0, 4096))
         return image
       },
       'POOL_INCOMPATIBLE',
-      /format version 3/,
+      /format version 4/,
     ],
   ]
   it.each(cases)('%s', async (_, change, code, message) => {
@@ -172,6 +177,28 @@ describe('a file that is not a whole pool is refused, says why, and stays as it 
     writeFileSync(file, smash(image, 0, tableA))
     const unit = await start({ medium: 'file', path: file })
     expect(await withControl(unit, (client) => client.list())).toMatchObject([{ name: 'a' }])
+  })
+
+  it.each([
+    ['first', 0, 'A'],
+    ['last', 4 * MiB - 64 * 1024, 'B'],
+  ] as const)('and so is one whose %s 64 KiB are lost, with an event and a log line', async (_, from, copy) => {
+    const image = (await whole()).fill(0x77, from, from + 64 * 1024)
+    const file = newPath()
+    writeFileSync(file, image)
+    const lines: string[] = []
+    const unit = await PersistentMemoryUnit.start({
+      pool: { medium: 'file', path: file },
+      log: (level, text, facts) => lines.push(`${level} ${text} ${facts?.what}`),
+    })
+    running.push(unit)
+    const mended: unknown[] = []
+    unit.addEventListener('mended', ({ what, because }) => mended.push({ what, because }))
+    expect(await withControl(unit, (client) => client.list())).toMatchObject([{ name: 'a' }])
+    expect(mended).toContainEqual({ what: 'the superblock', because: expect.stringContaining(`superblock ${copy}`) })
+    expect(lines).toContainEqual(expect.stringMatching(/^warn .* the superblock$/))
+    await unit.close()
+    expect((await parsed(file)).wasClean).toBe(true)
   })
 })
 

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { CheckpointError } from '../../src/errors.js'
+import type { NativeMedium } from '../../src/native.js'
 import { Pool } from '../../src/pool/pool.js'
 import { encodeSlot, type RegionRecord } from '../../src/pool/slot.js'
+import { holdsNothing } from '../../src/unit/medium.js'
 import { CrashableMedium, random, region } from './pool-medium.js'
 
-const poolBytes = 1 << 17
+const poolBytes = 3 << 16
 const maxRegions = 6
 
 interface Step {
@@ -54,6 +56,26 @@ function allowed(steps: readonly Step[], name: string, events: number): (RegionR
 }
 
 describe('a crash at any moment', () => {
+  it('while a device is made a pool leaves a pool, or a device that can be made one', async () => {
+    const blank = new Uint8Array(poolBytes)
+    const medium = new CrashableMedium(blank)
+    await Pool.format(medium, { medium: 'devdax', maxRegions })
+    const left = { nothing: 0, pools: 0 }
+    for (let events = 0; events <= medium.events.length; events++) {
+      for (const landed of [() => false, () => true]) {
+        const image = medium.crashImage(blank, events, landed)
+        const read = (offset: number, length: number) => image.subarray(offset, offset + length)
+        if (holdsNothing({ bytes: poolBytes, read } as NativeMedium)) left.nothing++
+        else {
+          expect([...(await Pool.open(new CrashableMedium(image))).records()]).toEqual([])
+          left.pools++
+        }
+      }
+    }
+    expect(left.nothing).toBeGreaterThan(0)
+    expect(left.pools).toBeGreaterThan(0)
+  })
+
   it('leaves each change done or not done, and new regions zero', async () => {
     const { initial, medium, steps } = await history()
     const next = random(20261120)

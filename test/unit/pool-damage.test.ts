@@ -12,11 +12,13 @@ const long = process.env.RC_LONG === '1'
 const poolBytes = 1 << 18
 const maxRegions = 4
 const blockBytes = 4096
-const tables = [8192, 8192 + maxRegions * blockBytes] as const
-const firstData = 8192 + 2 * maxRegions * blockBytes
+const apart = 64 * 1024
+const superblocks = [0, poolBytes - blockBytes] as const
+const tables = [blockBytes, blockBytes + apart] as const
+const firstData = tables[1] + maxRegions * blockBytes
 /** Copy A and copy B of the superblock, and of the entries: two with regions, one whose region was deleted, one never used. */
 const structures: { what: string; copies: readonly [number, number]; region?: string }[] = [
-  { what: 'superblock', copies: [0, blockBytes] },
+  { what: 'superblock', copies: superblocks },
   ...['a', undefined, 'c', undefined].map((name, slot) => ({
     what: `entry ${slot}`,
     copies: [tables[0] + slot * blockBytes, tables[1] + slot * blockBytes] as const,
@@ -31,7 +33,7 @@ async function madePool(): Promise<{ image: Uint8Array; pool: Pool }> {
   await pool.update('a', { epoch: 3n })
   await pool.remove('b')
   const image = Uint8Array.from(medium.image)
-  image.fill(0xa5, firstData)
+  image.fill(0xa5, firstData, superblocks[1])
   return { image, pool }
 }
 
@@ -49,7 +51,8 @@ async function open(image: Uint8Array, whole: Pool): Promise<Opened> {
   const pool = await Pool.open(medium, { mended: (what, because) => mended.push(`${what}: ${because}`) }).catch(
     (error: unknown) => error,
   )
-  expect(Buffer.compare(medium.image.subarray(firstData), image.subarray(firstData)), 'bytes of regions').toBe(0)
+  const data = (of: Uint8Array) => of.subarray(firstData, superblocks[1])
+  expect(Buffer.compare(data(medium.image), data(image)), 'bytes of regions').toBe(0)
   if (!(pool instanceof Pool)) {
     expect(pool).toBeInstanceOf(CheckpointError)
     expect(Buffer.compare(medium.image, image), 'a refused pool is not touched').toBe(0)
@@ -150,7 +153,7 @@ describe.each(structures)('$what', ({ what, copies, region: name }) => {
       const { image, pool } = await madePool()
       for (const copy of copies) {
         for (let from = copy; from < copy + blockBytes; from += bytes) {
-          const others = [0, blockBytes, ...tables].map((other) => other + (from - copy))
+          const others = [...superblocks, ...tables].map((other) => other + (from - copy))
           for (const content of [undefined, 0xff, ...others]) {
             // Its other copy in its place says the same.
             if (what !== 'superblock' && bytes === blockBytes && copies.includes(content ?? -1)) continue
@@ -162,6 +165,27 @@ describe.each(structures)('$what', ({ what, copies, region: name }) => {
             expect({ refused, lost, names }, `${from}`).toEqual({ refused: undefined, lost: 0, names: ['a', 'c'] })
             expect(mended.length > 0, `${from} is told`).toBe(!same)
           }
+        }
+      }
+    },
+  )
+
+  test.each([0, 0xff])(
+    'with one copy lost, and 64 KiB before or behind it (now %i), is whole by the other',
+    async (content) => {
+      const { image, pool } = await madePool()
+      // What lies around copy B of the superblock is bytes of regions.
+      const emptied = Uint8Array.from(image).fill(content, firstData, superblocks[1])
+      for (const copy of copies) {
+        const around = [
+          [copy - apart + blockBytes, copy + blockBytes],
+          [copy, copy + apart],
+        ] as const
+        for (const [from, to] of around) {
+          const damaged = Uint8Array.from(emptied).fill(content, Math.max(0, from), Math.min(to, poolBytes))
+          const { mended, names, lost, refused } = await open(damaged, pool)
+          expect({ refused, lost, names }, `${from}`).toEqual({ refused: undefined, lost: 0, names: ['a', 'c'] })
+          expect(mended).toContainEqual(expect.stringContaining(what))
         }
       }
     },

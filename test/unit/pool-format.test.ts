@@ -43,8 +43,9 @@ function forge(image: Uint8Array, offset: number, change: (block: Buffer) => voi
   return copy
 }
 
-const tableA = 8192
-const tableB = tableA + maxRegions * 4096
+const superblockB = poolBytes - 4096
+const tableA = 4096
+const tableB = tableA + Math.max(maxRegions * 4096, 64 * 1024)
 
 describe('CRC32C', () => {
   it('gives the values of RFC 3720 B.4', () => {
@@ -194,7 +195,7 @@ describe('opening a pool', () => {
 
   it('reads again what could not be read at once, and takes the other copy of what still cannot', async () => {
     const { medium, pool } = await madePool()
-    const blocks = [0, 4096, tableA, tableB, tableA + 4096, tableB + 4096]
+    const blocks = [0, superblockB, tableA, tableB, tableA + 4096, tableB + 4096]
     for (const bad of blocks) {
       const once = new CrashableMedium(medium.image)
       let failures = 1
@@ -211,7 +212,7 @@ describe('opening a pool', () => {
       ])
     }
     const both = new CrashableMedium(medium.image)
-    both.failReads = (offset) => offset < 8192
+    both.failReads = (offset) => [0, superblockB].includes(offset)
     await expect(Pool.open(both)).rejects.toMatchObject({
       code: 'POOL_DAMAGED',
       message: /superblock B cannot be read/,
@@ -259,7 +260,7 @@ describe('opening a pool', () => {
       expect(parseSlot(mended.image.subarray(at, at + 4096), pool.id, 0).state).toBe('used')
   })
 
-  it.each([0, 4096])('goes on with one bad superblock and mends it (at %i)', async (offset) => {
+  it.each([0, superblockB])('goes on with one bad superblock and mends it (at %i)', async (offset) => {
     const { medium, pool } = await madePool()
     const image = Uint8Array.from(medium.image)
     image.fill(0, offset, offset + 4096)
@@ -273,13 +274,13 @@ describe('opening a pool', () => {
     const features = await refusal(forge(medium.image, 0, (block) => block.writeBigUInt64LE(4n, 64)))
     expect(features.code).toBe('POOL_INCOMPATIBLE')
     expect(features.message).toMatch(/0x4/)
-    const version = await refusal(forge(medium.image, 4096, (block) => block.writeUInt32LE(3, 16)))
+    const version = await refusal(forge(medium.image, superblockB, (block) => block.writeUInt32LE(4, 16)))
     expect(version.code).toBe('POOL_INCOMPATIBLE')
   })
 
   it('opens unknown read-only-compatible features for reading only', async () => {
     const { medium } = await madePool()
-    const forged = [0, 4096].reduce(
+    const forged = [0, superblockB].reduce(
       (image, at) => forge(image, at, (block) => block.writeBigUInt64LE(2n, 56)),
       medium.image,
     )
@@ -307,6 +308,7 @@ describe('opening a pool', () => {
       ],
       [{ extents: [{ offset: 4096, length: 12288 }] }, /outside the data area/],
       [{ extents: [{ offset: poolBytes - 4096, length: 12288 }] }, /outside the data area/],
+      [{ extents: [{ offset: superblockB - 8192, length: 12288 }] }, /outside the data area/],
       [{ extents: [{ offset: b!.extents[0]!.offset + 1, length: 12288 }] }, /not aligned/],
       [{ bytes: 4000 }, /4000 bytes in extents of 12288/],
       [{ bytes: 12289 }, /12289 bytes in extents of 12288/],
@@ -337,9 +339,10 @@ describe('opening a pool', () => {
     let refused = 0
     for (let round = 0; round < 400; round++) {
       let image = medium.image
-      for (const offset of [0, 4096, tableA, tableB, tableA + 4096, tableB + 4096]) {
+      for (const offset of [0, superblockB, tableA, tableB, tableA + 4096, tableB + 4096]) {
         image = forge(image, offset, (block) => {
-          if (next() < 0.5) block[8 + Math.floor(next() * (offset < 8192 ? 130 : 2700))] = Math.floor(next() * 256)
+          if (next() < 0.5)
+            block[8 + Math.floor(next() * ([0, superblockB].includes(offset) ? 130 : 2700))] = Math.floor(next() * 256)
         })
       }
       try {
