@@ -2,6 +2,7 @@
  * The client's end of the control plane: typed calls to one unit by name, with coded errors, over one connection that is made again
  * whenever it is needed and missing.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type * as Grpc from '@grpc/grpc-js'
 import { Call } from '../call/call.js'
 import { CheckpointError, type Outcome } from '../errors.js'
@@ -9,7 +10,7 @@ import { withOutcome } from '../outcome.js'
 import { type BoundSilence, ControlConnection } from './connection.js'
 import type { ControlCall, RegionEventMessage, Reply, Request, WatchRegionMessage } from './messages.js'
 import { type ControlProto, loadControlProto } from './proto.js'
-import { fromStatus } from './status.js'
+import { callsUnderWay, fromStatus } from './status.js'
 
 /** Metadata key of the caller's identity, which every call carries. */
 export const identityKey = 'rdma-checkpoint-identity'
@@ -63,16 +64,38 @@ const looking: ReadonlySet<ControlCall> = new Set<ControlCall>(['Status', 'ListR
 const longestGrpcDeadlineMs = 86_400_000
 /** On how many connections a repeatable call is tried when they end under it. */
 const mostConnections = 3
+/** Between the tries of a call that the unit does not take because of others that are under way. */
+const firstBusyMs = 20
+const longestBusyMs = 320
 
 /** One call, on one connection after the other. */
 class UnitCall extends Call {
   connection: ControlConnection | undefined
   /** A try had no answer: whatever a later one ends with, the call may have taken effect. */
   inDoubt = false
+  #busyMs = firstBusyMs
+
+  /** The unit has not taken the call, for others are under way: waits a little. False when its time is over. */
+  async waitForOthers(): Promise<boolean> {
+    this.connection = undefined
+    const { leftMs, signal } = this
+    // Whoever waits for the call holds the process.
+    const options = signal === undefined ? { ref: false } : { ref: false, signal }
+    const delayMs = this.#busyMs * (0.5 + Math.random() / 2)
+    this.#busyMs = Math.min(2 * this.#busyMs, longestBusyMs)
+    await sleep(Math.min(delayMs, leftMs), undefined, options).catch(() => undefined)
+    return this.leftMs > 0
+  }
 
   override get outcome(): Outcome {
     return this.inDoubt || this.connection?.stood ? 'unknown' : 'none'
   }
+}
+
+function isBusy(error: unknown): boolean {
+  return (
+    error instanceof CheckpointError && error.code === 'LIMIT_REACHED' && error.details?.[callsUnderWay] !== undefined
+  )
 }
 
 export class ControlChannel {
@@ -151,6 +174,7 @@ export class ControlChannel {
       } catch (error) {
         if (this.#closed) throw this.#closedError(name, error)
         if (call.leftMs === 0) throw error
+        if (isBusy(error) && (await call.waitForOthers())) continue
         if (!(error instanceof CheckpointError) || !connection.over || call.signal?.aborted) throw error
         // It was not sent, and its deadline has not passed.
         if (connection.unanswered) continue

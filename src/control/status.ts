@@ -46,6 +46,9 @@ const statusOf: Partial<Record<ErrorCode, number>> = {
 }
 const unknownStatus = 2
 
+/** In the details of `LIMIT_REACHED`: too many calls of one connection are under way, so that it can be made again a little later. */
+export const callsUnderWay = 'callsUnderWay'
+
 /** Limits the metadata, because peers refuse headers beyond 8 KiB or so. */
 const maxDetails = 4096
 const maxMessage = 1000

@@ -3,6 +3,7 @@
  * and of strangers the one that has done nothing for longest gives way when others come. What has a session is not touched.
  */
 import type { Socket } from 'node:net'
+import { callsUnderWay } from '../control/status.js'
 import { CheckpointError } from '../errors.js'
 
 interface Guest {
@@ -79,7 +80,11 @@ export class ControlGuests {
         throw new CheckpointError(
           'LIMIT_REACHED',
           `The connection has ${callsOfStranger} calls under way and no session, and that is the limit.`,
-          { retryable: true, help: 'Open a session, or wait until some of the calls have ended.' },
+          {
+            retryable: true,
+            details: { [callsUnderWay]: callsOfStranger },
+            help: 'Open a session, or wait until some of the calls have ended.',
+          },
         )
       }
       this.#touch(guest)

@@ -244,6 +244,20 @@ test.each(['listed', 'status'])(
   },
 )
 
+test('calls that need no session are answered, too, at a unit that has been restarted, however many come at once', async () => {
+  const { unit, way, client } = await stage({ medium: 'memory', bytes: 4 * MiB })
+  way.lead(undefined)
+  way.cut()
+  const calls = Array.from({ length: 200 }, async (_, index) => {
+    return index % 2 === 0 ? (await client.status()).regions : await count(client)
+  })
+  await unit.close()
+  const next = await PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes: 4 * MiB } })
+  ends.push(() => next.close())
+  way.lead(next.address)
+  expect(await Promise.allSettled(calls)).toEqual(calls.map(() => ({ status: 'fulfilled', value: 0 })))
+})
+
 test('the same at a unit that has been restarted and does not know the session', async () => {
   const { unit, way, client } = await stage({ medium: 'memory', bytes: 4 * MiB })
   way.lead(undefined)
