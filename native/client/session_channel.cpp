@@ -38,6 +38,11 @@ std::uint64_t nanoseconds(Clock::time_point time) {
   return static_cast<std::uint64_t>(std::chrono::nanoseconds(time.time_since_epoch()).count());
 }
 
+// The unit has not taken the token of a connection that was refused for this: it is good once more.
+bool isUnused(ErrorCode refusal) {
+  return refusal == ErrorCode::limitReached || refusal == ErrorCode::connectionRefused;
+}
+
 class Session final : public SessionChannel, public SessionLinkOwner, public std::enable_shared_from_this<Session> {
  public:
   Session(fabric::Fabric& fabric, EventLoop& loop, const ConnectParameters& parameters,
@@ -112,6 +117,7 @@ class Session final : public SessionChannel, public SessionLinkOwner, public std
   std::uint64_t session_ = 0;
   milliseconds interval_{0};
   protocol::Token spare_ = kNoToken;
+  protocol::Token tried_ = kNoToken;  // by next_
   bool beatDue_ = false;
   // How long no echo has come, without what this loop was held up for.
   Clock::duration quiet_{0};
@@ -208,6 +214,7 @@ void Session::onLinkOver(SessionLink& link, const Error& reason) {
     former_ = nullptr;
   } else if (&link == next_) {
     next_ = nullptr;
+    if (isUnused(reason.code)) spare_ = tried_;
     if (lost_) end(*lost_);
   } else if (&link == current_ && (next_ != nullptr || replaceable())) {
     // With another under way most often because the unit has replaced it, and then the welcome comes next.
@@ -297,7 +304,7 @@ void Session::reach() {
   const auto started = startLink(spare_);
   if (!started) return;  // nothing has used the token
   next_ = started.value();
-  spare_ = kNoToken;
+  tried_ = std::exchange(spare_, kNoToken);
 }
 
 std::uint32_t Session::loopAgeMs() const {

@@ -828,6 +828,27 @@ TEST(a_spare_token_outlives_a_connection_that_could_not_be_started) {
   CHECK_EQ(stage.handler->moves, 1);
 }
 
+TEST(a_spare_token_outlives_a_refusal_that_has_not_used_it) {
+  SessionStage stage;
+  protocol::Token spare;
+  spare.fill(std::byte{1});
+  auto last = stage.first;
+  for (const ErrorCode code : {ErrorCode::limitReached, ErrorCode::connectionRefused}) {
+    const auto next = stage.another(last);
+    CHECK(next != nullptr);
+    CHECK(tokenOf(*next) == spare);
+    protocol::RejectData reject;
+    reject.code = code;
+    next->reject(code == ErrorCode::limitReached ? protocol::encode(reject) : std::vector<std::byte>{});
+    last = next;
+  }
+  const auto welcomed = stage.another(last);
+  CHECK(welcomed != nullptr);
+  CHECK(tokenOf(*welcomed) == spare);
+  stage.welcome(2);
+  CHECK_EQ(stage.handler->moves, 1);
+}
+
 TEST(a_session_that_is_closed_while_another_connection_is_started_does_not_move_to_it) {
   for (const bool abort : {false, true}) {
     std::atomic<client::SessionChannel*> channel{nullptr};
