@@ -1,5 +1,6 @@
 /** Numbers of `native/base/result.h` and the documented codes they stand for. */
 import { getSystemErrorName } from 'node:util'
+import { isPassing } from './error-traits.js'
 import { CheckpointError, type CheckpointErrorOptions, type ErrorCode, errorCodes } from './errors.js'
 
 /** `ErrorCode` of `native/base/result.h`. */
@@ -60,14 +61,6 @@ const codes: Readonly<Record<number, ErrorCode>> = {
   [nativeCode.unauthenticated]: 'UNAUTHENTICATED',
 }
 
-const retryable: ReadonlySet<ErrorCode> = new Set([
-  'CONNECTION_REFUSED',
-  'CONNECTION_LOST',
-  'TIMEOUT',
-  'TOKEN_INVALID',
-  'UNIT_STOPPING',
-])
-
 /**
  * What native code answers before it has done anything. After every other code nobody can tell from the code alone: who
  * knows where it happened says so, and without that it is unknown.
@@ -105,7 +98,7 @@ export function fromNativeCode(
     known,
     systemName === undefined || text.includes(systemName) ? text : `${text} (${systemName})`,
     {
-      retryable: retryable.has(known),
+      retryable: isPassing(known),
       outcome: refusals.has(known) ? 'none' : 'unknown',
       ...(systemName === undefined ? {} : { details: { systemError: systemName } }),
       ...options,

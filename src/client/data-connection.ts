@@ -14,6 +14,7 @@ import { Call } from '../call/call.js'
 import type { Secret } from '../call/printed.js'
 import { deadlineTimer } from '../call/timer.js'
 import type { Endpoint } from '../control/messages.js'
+import { isPassing } from '../error-traits.js'
 import { CheckpointError, type ErrorCode, type Outcome } from '../errors.js'
 import type { NativeDataChannel, NativeDataHandler, NativeEngine, NativeGrant } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
@@ -22,7 +23,6 @@ import { Backoff } from './backoff.js'
 import { connectionLostError, fencedError, lostToAnother, otherEpoch } from './call-errors.js'
 import type { Connection, ConnectionAccount } from './connection-account.js'
 import type { DataEndpoint, EndpointChoice } from './endpoints.js'
-import { passing } from './passing-errors.js'
 
 /** What the control plane answers to an open. */
 export interface Opened {
@@ -77,7 +77,7 @@ const workDeadlineMs = 60_000
 const disconnectMs = 500
 const promiseDurable = 2
 
-/** The same as `passing`, of opening again: what stood once shall not end because the machine is short of something, or
+/** Passing, too, when it opens again: what stood once shall not end because the machine is short of something, or
  * another program answers in the unit's place, for a while. */
 const passingLater: ReadonlySet<ErrorCode> = new Set(['LIMIT_REACHED', 'OUT_OF_MEMORY', 'SYSTEM', 'PROTOCOL_VIOLATION'])
 
@@ -237,7 +237,7 @@ export class DataConnection<T extends Opened> {
           this.lastError = error
           if (this.opened !== undefined || error.outcome !== 'none') this.#openedInDoubt = this.#opener.changes
           // In a session that is not known any more the unit could not tell by whom; in the next it can.
-          if (this.#fencedHint && passing.has(error.code) && error.code !== 'SESSION_EXPIRED') this.fence(undefined)
+          if (this.#fencedHint && isPassing(error.code) && error.code !== 'SESSION_EXPIRED') this.fence(undefined)
           else if (this.grant !== undefined && lostToAnother(error)) this.fence(otherEpoch(error))
           else if (this.#mayPass(error)) await this.#pause()
           else this.end(error)
@@ -348,7 +348,7 @@ export class DataConnection<T extends Opened> {
   }
 
   #mayPass(error: CheckpointError): boolean {
-    return passing.has(error.code) || (this.grant !== undefined && passingLater.has(error.code))
+    return isPassing(error.code) || (this.grant !== undefined && passingLater.has(error.code))
   }
 }
 

@@ -3,12 +3,12 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Secret } from '../call/printed.js'
 import type { Reply, Request } from '../control/messages.js'
+import { isPassing } from '../error-traits.js'
 import { CheckpointError } from '../errors.js'
 import type { Lease, RegionInfo } from '../types.js'
 import { Backoff } from './backoff.js'
 import { closedError } from './call-errors.js'
 import type { Opened, Opener } from './data-connection.js'
-import { passing } from './passing-errors.js'
 import { fromMessage } from './region-info.js'
 import type { UnitSession } from './unit-session.js'
 
@@ -130,7 +130,7 @@ export class RegionOpener implements Opener<OpenedRegion> {
     try {
       await this.#tellClosed(session, what)
     } catch (error) {
-      if (isPassing(error)) void this.#tellClosedLater(session, what)
+      if (isAway(error)) void this.#tellClosedLater(session, what)
     }
   }
 
@@ -151,14 +151,14 @@ export class RegionOpener implements Opener<OpenedRegion> {
         if ((await this.#session.ready()) === session) await this.#tellClosed(session, what)
         return
       } catch (error) {
-        if (!isPassing(error)) return
+        if (!isAway(error)) return
       }
     }
   }
 }
 
-function isPassing(error: unknown): boolean {
-  return error instanceof CheckpointError && passing.has(error.code) && error.code !== 'SESSION_EXPIRED'
+function isAway(error: unknown): boolean {
+  return error instanceof CheckpointError && isPassing(error.code) && error.code !== 'SESSION_EXPIRED'
 }
 
 function again(previous: OpenedRegion, session: bigint, mode: OpenMode): Partial<Request<'OpenRegion'>> {

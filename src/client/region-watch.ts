@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { unlessAborted } from '../call/call.js'
 import { loggable } from '../call/printed.js'
 import { eventTypeOf } from '../control/region-message.js'
-import type { CheckpointError, ErrorCode } from '../errors.js'
+import { isPassing, needsPerson } from '../error-traits.js'
+import type { CheckpointError } from '../errors.js'
 import { fromNative } from '../native-error.js'
 import type { RegionEvent } from '../types.js'
 import { Backoff } from './backoff.js'
@@ -13,25 +14,6 @@ import type { UnitSession } from './unit-session.js'
 const firstBackoffMs = 20
 /** A stream that goes on for so long stands, though nothing may happen to the region. */
 const goodMs = 1_000
-/** With what a stream ends as its connection or its session does, which say so themselves. */
-const toldElsewhere: ReadonlySet<ErrorCode> = new Set([
-  'ABORTED',
-  'CONNECTION_REFUSED',
-  'CONNECTION_LOST',
-  'TIMEOUT',
-  'SESSION_EXPIRED',
-  'UNIT_STOPPING',
-])
-/** What no other try mends. A watch that has had an answer ends by none but the client's own end. */
-const final: ReadonlySet<ErrorCode> = new Set([
-  'INVALID_ARGUMENT',
-  'NOT_SUPPORTED',
-  'VERSION_MISMATCH',
-  'UNAUTHENTICATED',
-  'PLATFORM_UNSUPPORTED',
-  'ADDON_NOT_FOUND',
-])
-
 /** @param ended aborts when the watch shall end, quietly */
 export async function* watchRegion(
   session: UnitSession,
@@ -78,14 +60,15 @@ export async function* watchRegion(
         if (ended.aborted) return
         failure = fromNative(thrown)
         if (failure.code === 'SESSION_EXPIRED' && id !== undefined) session.expire(id)
-        if (failure.code === 'CLOSED' || (!answered && final.has(failure.code))) throw failure
+        if (failure.code === 'CLOSED' || (!answered && needsPerson(failure.code))) throw failure
       } finally {
         clearTimeout(timer)
         offDisconnect()
         attempt.abort()
       }
       const delayMs = backoff.next()
-      if (failure !== undefined && !toldElsewhere.has(failure.code)) {
+      // A stream that ended with its connection or its session is told of by them.
+      if (failure !== undefined && failure.code !== 'ABORTED' && !isPassing(failure.code)) {
         account.lost(stream, failure)
         account.waits(stream, ++attempts, delayMs, failure)
       }

@@ -3,6 +3,7 @@
  * outcome, retryable, help and details.
  */
 import type { Metadata, ServiceError } from '@grpc/grpc-js'
+import { statusOf } from '../error-traits.js'
 import { CheckpointError, type ErrorCode, errorCodes, type Outcome } from '../errors.js'
 import type { GrpcModule } from './proto.js'
 import { fromTransport } from './transport-errors.js'
@@ -14,37 +15,6 @@ const key = {
   help: 'rdma-checkpoint-help',
   details: 'rdma-checkpoint-details',
 } as const
-
-/** The gRPC status for each of our codes; everything else is UNKNOWN. */
-const statusOf: Partial<Record<ErrorCode, number>> = {
-  ABORTED: 1,
-  INVALID_ARGUMENT: 3,
-  OUT_OF_BOUNDS: 11,
-  TIMEOUT: 4,
-  REGION_NOT_FOUND: 5,
-  SESSION_EXPIRED: 5,
-  CHECKPOINT_NOT_FOUND: 5,
-  REGION_EXISTS: 6,
-  UNAUTHENTICATED: 16,
-  LIMIT_REACHED: 8,
-  POOL_FULL: 8,
-  OUT_OF_MEMORY: 8,
-  MEMLOCK_LIMIT: 8,
-  REGION_BUSY: 9,
-  REGION_MODE: 9,
-  REGION_TOO_SMALL: 9,
-  POOL_READ_ONLY: 9,
-  NOT_DURABLE: 9,
-  CURSOR_INVALID: 9,
-  FENCED: 10,
-  NOT_SUPPORTED: 12,
-  INTERNAL: 13,
-  UNIT_STOPPING: 14,
-  POOL_DAMAGED: 15,
-  REGION_DAMAGED: 15,
-  MEDIUM_FAILED: 15,
-}
-const unknownStatus = 2
 
 /** In the details of `LIMIT_REACHED`: too many calls of one connection are under way, so that it can be made again a little later. */
 export const callsUnderWay = 'callsUnderWay'
@@ -71,7 +41,7 @@ export function toStatus(grpc: GrpcModule, error: unknown): { code: number; deta
     const details = asciiJson(known.details)
     if (details.length <= maxDetails) metadata.set(key.details, details)
   }
-  return { code: statusOf[known.code] ?? unknownStatus, details: bounded(known.message), metadata }
+  return { code: statusOf(known.code), details: bounded(known.message), metadata }
 }
 
 /** A message may quote what it refuses, and HTTP/2 breaks the connection over trailers that are too long. */

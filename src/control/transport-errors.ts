@@ -4,6 +4,7 @@
  * try again for as long as it takes. The others need a person.
  */
 import type { ServiceError } from '@grpc/grpc-js'
+import { isPassing } from '../error-traits.js'
 import { CheckpointError, type ErrorCode, type Outcome } from '../errors.js'
 
 interface Meaning {
@@ -72,7 +73,6 @@ const otherProtocol: Omit<Meaning, 'status'> = {
   says: 'what listens there does not answer as a unit does',
   help: "Check the address: it is that of the unit's control service, and no proxy may be in between.",
 }
-const passing: ReadonlySet<ErrorCode> = new Set(['CONNECTION_REFUSED', 'CONNECTION_LOST', 'TIMEOUT'])
 
 /** @param sent whether there was a connection on which the call may have been sent */
 export function fromTransport(error: ServiceError, address: string, call: string, sent: boolean): CheckpointError {
@@ -85,7 +85,7 @@ export function fromTransport(error: ServiceError, address: string, call: string
     {
       cause: error,
       outcome: sent ? outcome : 'none',
-      ...(passing.has(code) ? { retryable: true } : {}),
+      ...(isPassing(code) ? { retryable: true } : {}),
       ...(help === undefined ? {} : { help }),
     },
   )

@@ -1,2 +1,3 @@
 export { PairEvent, type PairEvents, type Role, WaitingEvent, type WaitingReason } from './pair-events.js'
-export { type DamageChoice, type PairOptions, type Primary, ProcessPair } from './process-pair.js'
+export type { DamageChoice, PairOptions, Primary } from './pair-options.js'
+export { ProcessPair } from './process-pair.js'
