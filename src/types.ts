@@ -84,14 +84,18 @@ export interface RegionOptions {
   bytes: Size
   /** What the region holds: a log of checkpoints, two slots used in turn, or your own bytes. Default `append`. */
   mode?: RegionMode
-  /** What an append does when the log is full. Default `drop-oldest`. */
+  /**
+   * What an append does when the log is full. Default `drop-oldest`. An overwrite region is never full, and a raw one has no log:
+   * they keep it without effect.
+   */
   onFull?: OnFull
   lease?: Lease
   /** Free text for people and tools. */
   labels?: Readonly<Record<string, string>>
 }
+/** For writing. Opened for reading, a region takes {@link CallOptions} only. */
 export interface OpenOptions extends CallOptions {
-  /** Replaces the lease of the region; for writing only. */
+  /** Replaces the lease of the region. */
   lease?: Lease
   /** Durability of writes that do not name one. Default: the strongest the pool promises. NOT_DURABLE if the pool cannot. */
   durability?: Durability

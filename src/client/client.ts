@@ -94,7 +94,7 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
    * @throws CheckpointError `REGION_NOT_FOUND`, `REGION_BUSY`, `FENCED` when another one has taken the region from this open
    * before it could answer, `NOT_DURABLE`, `INVALID_ARGUMENT`, `CONNECTION_LOST`, `TIMEOUT`, `ABORTED`, `CLOSED`
    */
-  openRegion(name: string, options?: OpenOptions & { mode?: 'read' }): Promise<RegionReader>
+  openRegion(name: string, options?: CallOptions & { mode?: 'read' }): Promise<RegionReader>
   openRegion(
     name: string,
     options: OpenOptions & { mode: 'write' | 'takeOver'; create?: RegionOptions },
@@ -104,10 +104,8 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     options: OpenOptions & { mode?: 'read' | 'write' | 'takeOver'; create?: RegionOptions } = {},
   ): Promise<RegionReader> {
     checkName(name)
-    const { mode = 'read', durability, lease = {}, create, ...given } = take(openOptions, options)
-    if (create !== undefined && mode === 'read') {
-      throw invalid("create is for mode 'write' or 'takeOver': a region opened for reading has to be there.")
-    }
+    const { mode = 'read', durability, lease, create, ...given } = take(openOptions, options)
+    if (mode === 'read') requireOwnersAbsent({ create, durability, lease })
     requireNotAborted(given)
     const call = new Call(`Opening region '${name}'`, given)
     const openMode = openModes[mode]
@@ -278,13 +276,13 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     name: string,
     mode: OpenMode,
     durability: Durability | undefined,
-    lease: Lease,
+    lease: Lease | undefined,
     call: CallOptions,
   ): Promise<RegionReader> {
     this.#requireOpen()
     const region = new OpenRegion(
       this.#core,
-      { name, mode, lease, durability },
+      { name, mode, lease: lease ?? {}, durability },
       {
         onLost: (type, epoch, error) => this.#tellLost(type, { region: name, epoch, error }),
         onFinding: (finding, epoch) => this.#tellFinding(name, finding, epoch),
@@ -327,6 +325,20 @@ function closedError(): CheckpointError {
 
 function isCode(error: unknown, code: string): boolean {
   return error instanceof CheckpointError && error.code === code
+}
+
+const ownersOptions = {
+  create: 'a region opened for reading has to be there',
+  durability: 'a reader writes nothing',
+  lease: 'a reader holds no region',
+}
+
+/** @throws CheckpointError `INVALID_ARGUMENT` for what would have no effect */
+function requireOwnersAbsent(given: Record<keyof typeof ownersOptions, unknown>): void {
+  for (const [option, why] of Object.entries(ownersOptions)) {
+    if (given[option as keyof typeof ownersOptions] === undefined) continue
+    throw invalid(`${option} is for mode 'write' or 'takeOver': ${why}.`)
+  }
 }
 
 function withoutKind({ headers, entries, rebuilt }: MendedMetadata): MendedMetadata {

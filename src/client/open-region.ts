@@ -144,7 +144,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
     if (this.#durability !== 'durable' || this.connection.durablePromised) return
     await this.#queue.close(0)
     // It has been opened, and closed again.
-    throw notDurableError(this.name, this.#writable ? 'unknown' : 'none')
+    throw notDurableError(this.name, 'unknown')
   }
 
   // What it is

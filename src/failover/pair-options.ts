@@ -54,7 +54,7 @@ export interface PairOptions<T> extends Omit<ConnectOptions, 'signal'> {
    * not read yet, so that the time of the takeover does not depend on the size of the state.
    */
   standby?: 'cold' | 'warm' | 'hot'
-  /** Milliseconds between two polls of a `warm` standby. Default 1,000. */
+  /** Milliseconds between two polls of a `warm` standby; without effect for the others. Default 1,000. */
   followMs?: number
   /**
    * The work of the primary. It is called once the state is restored. When it resolves, the work is done: the pair gives the

@@ -44,6 +44,9 @@ test('bad arguments reject with a code before anything is sent', async () => {
     [() => client.openRegion('r', { mode: 'own' as 'read' }), 'INVALID_ARGUMENT'],
     [() => client.createRegion('r', { bytes: 0 }), 'INVALID_ARGUMENT'],
     [() => client.openRegion('r', { create: { bytes: 65_536 } } as object), 'INVALID_ARGUMENT'],
+    [() => client.openRegion('r', { lease: { silenceMs: 500 } } as object), 'INVALID_ARGUMENT'],
+    [() => client.openRegion('r', { lease: {}, mode: 'read' } as object), 'INVALID_ARGUMENT'],
+    [() => client.openRegion('r', { durability: 'visible' } as object), 'INVALID_ARGUMENT'],
     [() => client.createRegion('r', { bytes: 1, mode: 'other' as 'raw' }), 'INVALID_ARGUMENT'],
   ]
   for (const [call, code] of cases) await expect(call()).rejects.toMatchObject({ code, outcome: 'none' })
