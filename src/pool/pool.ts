@@ -1,30 +1,21 @@
 /**
  * A pool: its regions, their space, and how they change so that a crash at any moment leaves the old or the new.
  *
- * Invariants: space is handed out only when no entry of the table, whole or lost, can have it. An entry that was ever
- * used is never zeros, so that zeros are a loss. Once the medium has failed nothing is written.
+ * Invariants: space is handed out only when no entry of the table, whole or lost, can have it. Once the medium has failed nothing is written.
  *
  * One owner; calls on one region must not overlap (the unit keeps a lock for each region), calls on different regions may.
  */
 import { randomUUID } from 'node:crypto'
 import { CheckpointError, type Outcome } from '../errors.js'
 import { withOutcome } from '../outcome.js'
+import { allEnded } from './all-ended.js'
 import { ExtentAllocator } from './allocator.js'
-import { FlushGroup } from './flush-group.js'
-import {
-  dataEnd,
-  type Geometry,
-  planGeometry,
-  slotOffset,
-  slotsWrittenAtOnce,
-  superblockBytes,
-  superblockOffsets,
-} from './geometry.js'
+import { dataEnd, type Geometry, planGeometry, superblockBytes, superblockOffsets } from './geometry.js'
 import type { PoolMedium } from './medium.js'
 import { type Lagging, type PoolContents, readPool, type SlotContents } from './open-pool.js'
 import { encodeSlot, type RegionRecord } from './slot.js'
-import { encodeSuperblock, type MediumKind, type Superblock } from './superblock.js'
-import { type CopyState, writeBoth } from './two-copies.js'
+import type { MediumKind, Superblock } from './superblock.js'
+import { PoolTable } from './table.js'
 
 export interface FormatOptions {
   medium: MediumKind
@@ -61,19 +52,12 @@ export type RegionChange = Partial<Pick<RegionRecord, 'epoch' | 'lease' | 'label
 
 export class Pool {
   readonly #medium: PoolMedium
-  readonly #flushes: FlushGroup
+  readonly #table: PoolTable
   readonly #space: ExtentAllocator
-  readonly #slots: SlotContents[]
-  /** Lowest last. */
-  readonly #freeSlots: number[]
   readonly #byName = new Map<string, number>()
   /** By slot. */
   readonly #damaged = new Map<number, DamagedRegion>()
   readonly #notices: PoolNotices
-  #superblock: Superblock
-  #superblockCopies: CopyState
-  /** More entries are being written. */
-  #writingSlots: Promise<void> | undefined
   /** Why nothing may be written to the pool; undefined if it may. */
   readonly #forbidden: string | undefined
   #failure: Error | undefined
@@ -83,18 +67,12 @@ export class Pool {
   private constructor(medium: PoolMedium, contents: PoolContents, notices: PoolNotices) {
     this.#medium = medium
     this.#notices = notices
-    this.#flushes = new FlushGroup(medium)
-    this.#superblock = contents.superblock
-    this.#superblockCopies = contents.superblockCopies
+    this.#table = new PoolTable(medium, contents)
     this.#forbidden = contents.readOnly
     this.wasClean = contents.superblock.clean
-    this.#slots = contents.slots
-    this.#freeSlots = []
     const extents = []
-    for (let slot = this.#slots.length - 1; slot >= 0; slot--) {
-      const { record, damage } = this.#slots[slot] ?? {}
+    for (const [slot, { record, damage }] of contents.slots.entries()) {
       if (damage !== undefined) this.#setApart(slot, record, damage)
-      else if (record === undefined && slot < contents.superblock.writtenSlots) this.#freeSlots.push(slot)
       else if (record !== undefined) this.#byName.set(record.name, slot)
       if (record !== undefined) extents.push(...record.extents)
     }
@@ -131,7 +109,7 @@ export class Pool {
       lagging: [],
     }
     const pool = new Pool(medium, contents, notices)
-    await pool.#writeMoreSlots()
+    await pool.#table.writeMore()
     return pool
   }
 
@@ -147,11 +125,11 @@ export class Pool {
     const mend = async ({ slot, because }: Lagging) => {
       if (slot === undefined) return
       const record = contents.slots[slot]?.record
-      await pool.#writeSlot(slot, record)
+      await pool.#table.write(slot, record)
       notices.mended?.(`entry ${slot} of the region table`, because, record)
     }
     await Promise.all(contents.lagging.map(mend))
-    await pool.#writeSuperblock({ ...contents.superblock, starts: contents.superblock.starts + 1n, clean: false })
+    await pool.#table.writeSuperblock({ starts: contents.superblock.starts + 1n, clean: false })
     for (const { slot, because } of contents.lagging) {
       if (slot === undefined) notices.mended?.('the superblock', because, undefined)
     }
@@ -159,14 +137,14 @@ export class Pool {
   }
 
   get id(): string {
-    return this.#superblock.id
+    return this.#table.superblock.id
   }
   /** How often a unit was started on it, this time included. */
   get starts(): bigint {
-    return this.#superblock.starts
+    return this.#table.superblock.starts
   }
   get geometry(): Geometry {
-    return this.#superblock.geometry
+    return this.#table.superblock.geometry
   }
   /** Why the pool cannot be changed; undefined if it can. */
   get readOnly(): string | undefined {
@@ -193,7 +171,7 @@ export class Pool {
 
   get(name: string): RegionRecord | undefined {
     const slot = this.#byName.get(name)
-    return slot === undefined ? undefined : this.#slots[slot]?.record
+    return slot === undefined ? undefined : this.#table.record(slot)
   }
   /** Why the region of that name cannot be served; undefined if it can. */
   damageOf(name: string): DamagedRegion | undefined {
@@ -208,7 +186,7 @@ export class Pool {
     return this.#byName.get(name)
   }
   *records(): Iterable<RegionRecord> {
-    for (const { record, damage } of this.#slots) if (record !== undefined && damage === undefined) yield record
+    yield* this.#table.records()
   }
 
   /**
@@ -226,7 +204,7 @@ export class Pool {
     const lost = this.damaged.find(({ record }) => record === undefined)
     if (lost !== undefined) throw entryLost(lost, 'nothing can be made here: what it held could be written over')
     const extents = this.#space.allocate(region.bytes)
-    const slot = await this.#takeSlot().catch((error: unknown) => {
+    const slot = await this.#table.take().catch((error: unknown) => {
       this.#space.release(extents)
       throw this.#failed(error, 'none')
     })
@@ -241,14 +219,14 @@ export class Pool {
     try {
       encodeSlot(this.id, slot, 0n, record)
     } catch (error) {
-      this.#freeSlots.push(slot)
+      this.#table.free(slot)
       this.#space.release(extents)
       throw malformed(error)
     }
     this.#byName.set(region.name, slot)
     const undo = (error: unknown, outcome: Outcome) => {
       this.#byName.delete(region.name)
-      this.#freeSlots.push(slot)
+      this.#table.free(slot)
       this.#space.release(extents)
       return this.#failed(error, outcome)
     }
@@ -259,7 +237,7 @@ export class Pool {
       throw undo(error, 'none')
     }
     try {
-      await this.#writeSlot(slot, record)
+      await this.#table.write(slot, record)
     } catch (error) {
       throw undo(error, 'unknown')
     }
@@ -278,7 +256,7 @@ export class Pool {
       throw malformed(error)
     }
     try {
-      await this.#writeSlot(slot, changed)
+      await this.#table.write(slot, changed)
     } catch (error) {
       throw this.#failed(error, 'unknown')
     }
@@ -293,12 +271,12 @@ export class Pool {
     this.#assertWritable()
     const { slot, record } = this.#find(name)
     try {
-      await this.#writeSlot(slot, undefined)
+      await this.#table.write(slot, undefined)
     } catch (error) {
       throw this.#failed(error, 'unknown')
     }
     this.#byName.delete(name)
-    this.#freeSlots.push(slot)
+    this.#table.free(slot)
     this.#space.release(record.extents)
   }
 
@@ -330,77 +308,23 @@ export class Pool {
   /** Notes that everything was written back; the last call. */
   async markClean(): Promise<void> {
     if (this.readOnly !== undefined) return
-    await this.#writeSuperblock({ ...this.#superblock, clean: true })
+    await this.#table.writeSuperblock({ clean: true })
   }
 
   #setApart(slot: number, record: RegionRecord | undefined, because: string): DamagedRegion {
     const damage: DamagedRegion = { slot, because, ...(record === undefined ? {} : { record }) }
     this.#damaged.set(slot, damage)
-    const contents = this.#slots[slot]
-    if (contents !== undefined) this.#slots[slot] = { ...contents, damage: because }
+    this.#table.setApart(slot, because)
     return damage
   }
 
   #find(name: string): { slot: number; record: RegionRecord } {
     const slot = this.#byName.get(name)
-    const record = slot === undefined ? undefined : this.#slots[slot]?.record
+    const record = slot === undefined ? undefined : this.#table.record(slot)
     if (slot === undefined || record === undefined) {
       throw new CheckpointError('REGION_NOT_FOUND', `There is no region named "${name}".`)
     }
     return { slot, record }
-  }
-
-  async #takeSlot(): Promise<number | undefined> {
-    for (;;) {
-      const slot = this.#freeSlots.pop()
-      if (slot !== undefined || this.#superblock.writtenSlots === this.geometry.slots) return slot
-      this.#writingSlots ??= this.#writeMoreSlots().finally(() => {
-        this.#writingSlots = undefined
-      })
-      await this.#writingSlots
-    }
-  }
-
-  /** Writes the next entries as free ones; the superblock, which comes last, makes them count. */
-  async #writeMoreSlots(): Promise<void> {
-    const first = this.#superblock.writtenSlots
-    const count = Math.min(slotsWrittenAtOnce, this.geometry.slots - first)
-    const flushed = ([0, 1] as const).map((copy) => {
-      const offset = slotOffset(this.geometry, copy, first)
-      const blocks = Array.from({ length: count }, (_, index) =>
-        encodeSlot(this.id, first + index, BigInt(copy + 1), undefined),
-      )
-      this.#medium.write(offset, Buffer.concat(blocks))
-      return this.#flushes.flush(offset, count * this.geometry.slotBytes)
-    })
-    await allEnded(flushed)
-    await this.#writeSuperblock({ ...this.#superblock, writtenSlots: first + count })
-    const free = { copies: { generation: 2n, newest: 1 }, record: undefined } as const
-    for (let slot = first + count - 1; slot >= first; slot--) {
-      this.#slots[slot] = free
-      this.#freeSlots.push(slot)
-    }
-  }
-
-  async #writeSlot(slot: number, record: RegionRecord | undefined): Promise<void> {
-    const before = this.#slots[slot]
-    if (before === undefined) throw new CheckpointError('INTERNAL', `The pool has no table entry ${slot}.`)
-    const offsets = [slotOffset(this.geometry, 0, slot), slotOffset(this.geometry, 1, slot)] as const
-    const copies = await writeBoth(this.#medium, this.#flushes, before.copies, offsets, (_, generation) =>
-      encodeSlot(this.id, slot, generation, record),
-    )
-    this.#slots[slot] = { copies, record }
-  }
-
-  async #writeSuperblock(superblock: Superblock): Promise<void> {
-    this.#superblockCopies = await writeBoth(
-      this.#medium,
-      this.#flushes,
-      this.#superblockCopies,
-      superblockOffsets(this.geometry.poolBytes),
-      (copy, generation) => encodeSuperblock({ ...superblock, generation }, copy),
-    )
-    this.#superblock = { ...superblock, generation: this.#superblockCopies.generation }
   }
 
   #assertWritable(): void {
@@ -417,11 +341,6 @@ export class Pool {
     this.#notices.failed?.(error)
     return withOutcome(error, outcome)
   }
-}
-
-/** Like Promise.all, but it rejects only when all have settled, so that none of them has effects later. */
-async function allEnded(promises: readonly Promise<void>[]): Promise<void> {
-  for (const ended of await Promise.allSettled(promises)) if (ended.status === 'rejected') throw ended.reason
 }
 
 export function regionDamaged(name: string, { slot, because }: DamagedRegion): CheckpointError {

@@ -11,7 +11,7 @@ import { takeWait } from '../call/options.js'
 import { loggable, printsAs } from '../call/printed.js'
 import type { Endpoint, StatusMessage } from '../control/messages.js'
 import { CheckpointError } from '../errors.js'
-import type { NativeDeviceNews, NativeResponder } from '../native.js'
+import type { NativeResponder } from '../native.js'
 import { fromNative } from '../native-error.js'
 import { loadNative } from '../native-loader.js'
 import type { Pool, PoolNotices } from '../pool/pool.js'
@@ -26,6 +26,7 @@ import { keepHouse } from './housekeeping.js'
 import { type UnitEvent, type UnitEvents, UnitJournal } from './journal.js'
 import { type MadePool, makePool } from './make-pool.js'
 import { type OpenedMedium, openMedium } from './medium.js'
+import { tellDeviceNews, warnOpen } from './notices.js'
 import {
   type CheckedOptions,
   checkMaking,
@@ -227,7 +228,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
       },
       {
         onSessionAlone: () => this.#regions?.lookAtOwners(),
-        onDeviceNews: (news) => this.#onDeviceNews(news),
+        onDeviceNews: (news) => tellDeviceNews(this.#journal, news),
       },
     )
     this.#responder = responder
@@ -272,18 +273,10 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     )
     regions.ready()
     control.setServing(true)
-    if (this.#options.anyAddress) this.#warnOpen()
+    if (anyAddress) warnOpen(this.#journal, [this.address, ...this.#dataAddresses])
     if (pool.readOnly !== undefined) this.#journal.log('warn', 'the pool is read-only', { because: pool.readOnly })
     this.#tellState(pool.readOnly)
     this.#journal.log('info', 'ready', { address: this.address, data: this.#dataAddresses, regions: pool.regions })
-  }
-
-  #warnOpen(): void {
-    const warning =
-      'No authentication: whoever reaches this unit may read, write and delete everything in it. ' +
-      `It listens on ${[this.address, ...this.#dataAddresses].join(', ')}.`
-    if (this.#journal.logged) this.#journal.log('warn', warning)
-    else process.emitWarning(warning, { code: 'RDMA_CHECKPOINT_UNAUTHENTICATED' })
   }
 
   #status(): StatusMessage {
@@ -301,14 +294,11 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
       endpoints: this.#endpoints,
       version: this.#version,
       medium: this.#options.pool.medium,
-      counters: new Map([
-        ...Object.entries(counters).map(([name, value]): [string, bigint] => [name, BigInt(value)]),
-        ...Object.entries(this.#control?.counters ?? {}).map(([name, value]): [string, bigint] => [
-          name,
-          BigInt(value),
-        ]),
-        ['regionsDamaged', BigInt(pool?.damaged.length ?? 0)],
-      ]),
+      counters: new Map(
+        Object.entries({ ...counters, ...this.#control?.counters, regionsDamaged: pool?.damaged.length ?? 0 }).map(
+          ([name, value]) => [name, BigInt(value)],
+        ),
+      ),
       maxRegions: pool?.geometry.slots ?? 0,
       sessions: this.#sessions?.size ?? 0,
     }
@@ -385,18 +375,6 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     if (this.#state === 'ready') {
       this.#journal.tell('state', { state: 'read-only', because: error.message }, 'warn')
     }
-  }
-
-  #onDeviceNews({ kind, device, port, text, count }: NativeDeviceNews): void {
-    const facts = {
-      device,
-      what: kind,
-      because: text,
-      ...(port !== undefined && { port }),
-      ...(count > 1 && { count }),
-    }
-    const level = kind === 'failed' || kind === 'removed' ? 'error' : kind === 'port-up' ? 'info' : 'warn'
-    this.#journal.tell('device', facts, level)
   }
 
   async #undo(): Promise<void> {
