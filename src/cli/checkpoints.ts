@@ -3,7 +3,7 @@ import type { RegionReader } from '../client/region.js'
 import { CheckpointError } from '../errors.js'
 import { printable } from '../printable.js'
 import { writeOutput } from './output-file.js'
-import { type OutputOptions, withClient } from './regions.js'
+import { closingAfter, type OutputOptions, withClient } from './regions.js'
 import { formatSize } from './sizes.js'
 import { printJson, printTable, withProgress } from './terminal.js'
 
@@ -77,16 +77,15 @@ export async function clearCheckpoints(address: string, name: string, options: C
     withProgress(`Clearing ${printable(name)}`, async () => {
       const mode = options.takeOver ? 'takeOver' : 'write'
       const region = await client.openRegion(name, { mode, ...call })
-      try {
+      const clear = async () => {
         const log = region.log()
         const before = options.before === undefined ? {} : { before: options.before }
         const had = await log.list(call)
         const ack = await log.clear({ ...before, ...call })
         const left = await log.list(call)
         return { region: name, removed: had.length - left.length, left: left.length, durability: ack.durability }
-      } finally {
-        await region.close()
       }
+      return await closingAfter(clear, () => region.close())
     }),
   )
   if (options.json) printJson(cleared)

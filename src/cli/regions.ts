@@ -17,11 +17,23 @@ export async function withClient<T>(
 ): Promise<T> {
   const { connect } = await import('../client/connect.js')
   const client = await connect(address, { timeoutMs: options.timeout })
+  return await closingAfter(
+    () => work(client),
+    () => client.close({ timeoutMs: options.timeout }),
+  )
+}
+
+/** Closes in any case. What the work failed with counts more than what the close did. */
+export async function closingAfter<T>(work: () => Promise<T>, close: () => Promise<void>): Promise<T> {
+  let result: T
   try {
-    return await work(client)
-  } finally {
-    await client.close({ timeoutMs: options.timeout })
+    result = await work()
+  } catch (error) {
+    await close().catch(() => undefined)
+    throw error
   }
+  await close()
+  return result
 }
 
 export async function listRegions(address: string, options: OutputOptions & { prefix?: string }): Promise<void> {
@@ -74,11 +86,10 @@ export async function createRegion(address: string, name: string, options: Creat
         labels: options.labels,
         timeoutMs: options.timeout,
       })
-      try {
-        return await region.metadata({ timeoutMs: options.timeout })
-      } finally {
-        await region.close()
-      }
+      return await closingAfter(
+        () => region.metadata({ timeoutMs: options.timeout }),
+        () => region.close(),
+      )
     }),
   )
   if (options.json) {

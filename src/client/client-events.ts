@@ -44,16 +44,16 @@ export class ConnectionEvent extends Event {
   }
 }
 
-/** `lost-writes` and `fenced` of a client: what became of a region that it has open for writing. */
+/** `lost-writes`, `fenced` and `release-failed` of a client: what became of a region that it has open for writing. */
 export class OwnershipEvent extends Event {
-  declare readonly type: 'lost-writes' | 'fenced'
+  declare readonly type: 'lost-writes' | 'fenced' | 'release-failed'
   /** host:port of the unit. */
   readonly unit: string
   /** Name of the region. */
   readonly region: string
   /** The epoch under which this client owns it, or owned it. */
   readonly epoch: bigint
-  /** `WRITES_LOST`, or `FENCED` with the new epoch in its details, when that is known. */
+  /** `WRITES_LOST`; `FENCED` with the new epoch in its details, when that is known; why the release is not on record. */
   readonly error: CheckpointError
 
   /** @internal */
@@ -110,6 +110,8 @@ export interface ClientEvents {
   'lost-writes': OwnershipEvent
   /** Another process owns the region: the reason of its `fenced`. */
   fenced: OwnershipEvent
+  /** A region was closed, and the unit could not record that nobody owns it: after its restart it counts as owned for the lease. */
+  'release-failed': OwnershipEvent
   /** One of the two copies of a log's metadata was damaged, or behind the other, and has been written anew. */
   'log-mended': LogEvent
   /** Checkpoints at the end of a log had been durable, and are damaged. The next append goes on behind them. */

@@ -41,8 +41,12 @@ export interface Opener<T extends Opened> {
   readonly region: string | undefined
   /** @param previous the open before, when the connection is made again */
   open(previous: T | undefined, timeoutMs: number): Promise<T>
-  /** Best effort. Opens that had no answer are cancelled, and there are no more. @param opened undefined: none had one */
-  close(opened: T | undefined): Promise<void>
+  /**
+   * Best effort. Opens that had no answer are cancelled, and there are no more.
+   * @param opened undefined: none had one
+   * @returns why the unit could not close it, if it said so
+   */
+  close(opened: T | undefined): Promise<CheckpointError | undefined>
 }
 
 /** Who sends over the connection. */
@@ -209,8 +213,8 @@ export class DataConnection<T extends Opened> {
     this.#closing = true
   }
 
-  /** Closes the channel of a connection that has ended, and the handle. */
-  async close(): Promise<void> {
+  /** Closes the channel of a connection that has ended, and the handle. @returns as of {@link Opener.close} */
+  async close(): Promise<CheckpointError | undefined> {
     this.#closing = true
     if (this.channel !== undefined) {
       await bounded(disconnectMs, (done) => {
@@ -220,7 +224,7 @@ export class DataConnection<T extends Opened> {
     }
     // Of a handle that was fenced, or whose region is gone, the unit has nothing left.
     const gone = this.failure?.code === 'FENCED' || this.failure?.code === 'REGION_NOT_FOUND'
-    if (!gone) await this.#opener.close(this.opened).catch(() => undefined)
+    return gone ? undefined : await this.#opener.close(this.opened).catch(() => undefined)
   }
 
   async #connect(): Promise<void> {

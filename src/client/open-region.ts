@@ -30,6 +30,7 @@ import type {
   WriteOptions,
 } from '../types.js'
 import type { ClientCore } from './client-core.js'
+import type { OwnershipEvent } from './client-events.js'
 import type { DataConnection } from './data-connection.js'
 import { flat, type Interval } from './dirty-ranges.js'
 import { NotDurable } from './not-durable.js'
@@ -43,7 +44,7 @@ import { type QueueUser, TransferQueue } from './transfer-queue.js'
 
 /** What its client is told. */
 export interface OpenRegionEvents {
-  onLost(type: 'lost-writes' | 'fenced', epoch: bigint, error: CheckpointError): void
+  onLost(type: OwnershipEvent['type'], epoch: bigint, error: CheckpointError): void
   onFinding(finding: LogFinding, epoch: bigint): void
   onClosed(): void
 }
@@ -123,7 +124,10 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
       queue: this.#queue,
       control: this.#control,
       ended: this.#ended,
-      onClosed: () => events.onClosed(),
+      onClosed: (unreleased) => {
+        if (unreleased !== undefined) events.onLost('release-failed', this.epoch, unreleased)
+        events.onClosed()
+      },
     })
     this.forReaders = new ReaderAccess(this, {
       readInto: (ranges, options) => this.#readRanges(ranges, options, 'look'),
@@ -375,8 +379,12 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
    * Takes no more calls, waits, at most so long, for those that the unit can answer, and closes the handle. Idempotent; never
    * rejects.
    * @param reason what later calls reject with
+   * @returns why the release of it is not on record, if the unit said so
    */
-  close(timeoutMs: number = closeTimeoutMs, reason: CheckpointError = this.closedError()): Promise<void> {
+  close(
+    timeoutMs: number = closeTimeoutMs,
+    reason: CheckpointError = this.closedError(),
+  ): Promise<CheckpointError | undefined> {
     return this.#closing.close(timeoutMs, reason)
   }
 }

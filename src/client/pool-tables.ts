@@ -115,8 +115,10 @@ export class PoolTables {
         return { handle, session: id, token: new Secret(token), endpoints, offsets, slotBytes, slots }
       },
       async close(opened) {
-        if (opened === undefined) return
-        await session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: closeMs })
+        if (opened !== undefined) {
+          await session.callAs(opened.session, 'CloseRegion', { handle: opened.handle }, { timeoutMs: closeMs })
+        }
+        return undefined
       },
     }
     // Nothing is ever written here.

@@ -21,14 +21,15 @@ export interface ClosingParts {
   readonly control: RegionControl
   /** Aborted first, with the reason. */
   readonly ended: AbortController
-  readonly onClosed: () => void
+  /** @param unreleased why the release of it is not on record, if the unit said so */
+  readonly onClosed: (unreleased: CheckpointError | undefined) => void
 }
 
 export class RegionClosing {
   readonly #parts: ClosingParts
   /** What later calls are refused with. */
   #reason: CheckpointError | undefined
-  #closed: Promise<void> | undefined
+  #closed: Promise<CheckpointError | undefined> | undefined
 
   constructor(parts: ClosingParts) {
     this.#parts = parts
@@ -38,8 +39,8 @@ export class RegionClosing {
     return this.#reason
   }
 
-  /** Never rejects. @param timeoutMs for what is pending */
-  close(timeoutMs: number, reason: CheckpointError): Promise<void> {
+  /** Never rejects. @param timeoutMs for what is pending @returns what the unit could not do of it */
+  close(timeoutMs: number, reason: CheckpointError): Promise<CheckpointError | undefined> {
     if (this.#closed === undefined) {
       this.#closed = this.#close(timeoutMs, reason)
       return this.#closed
@@ -48,20 +49,22 @@ export class RegionClosing {
     return this.#closed.finally(() => timer?.cancel())
   }
 
-  async #close(timeoutMs: number, reason: CheckpointError): Promise<void> {
+  async #close(timeoutMs: number, reason: CheckpointError): Promise<CheckpointError | undefined> {
     const { access, queue, control, ended, onClosed } = this.#parts
     const end = performance.now() + timeoutMs
     this.#reason = reason
     queue.refuse(reason)
     ended.abort(reason)
     const timer = deadlineTimer(timeoutMs, () => this.#giveUp(reason))
+    let unreleased: CheckpointError | undefined
     try {
       await Promise.all([closeLogs(access, reason, timeoutMs), control.settled()])
-      await queue.close(Math.max(1, end - performance.now()))
+      unreleased = await queue.close(Math.max(1, end - performance.now()))
     } finally {
       timer?.cancel()
-      onClosed()
+      onClosed(unreleased)
     }
+    return unreleased
   }
 
   /** What has no answer by now gets none. */

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Secret } from '../call/printed.js'
 import type { Reply, Request } from '../control/messages.js'
 import { isPassing } from '../error-traits.js'
-import { CheckpointError } from '../errors.js'
+import { CheckpointError, type ErrorCode } from '../errors.js'
 import type { Lease, RegionInfo } from '../types.js'
 import { Backoff } from './backoff.js'
 import { closedError } from './call-errors.js'
@@ -115,23 +115,28 @@ export class RegionOpener implements Opener<OpenedRegion> {
     }
   }
 
-  async close(opened: OpenedRegion | undefined): Promise<void> {
+  async close(opened: OpenedRegion | undefined): Promise<CheckpointError | undefined> {
     this.#closed = true
-    const told: Promise<void>[] = []
+    const cancelled =
+      this.#inDoubt === undefined ? undefined : this.#tell(this.#inDoubt, { name: this.#name, attempt: this.#attempt })
+    let refused: CheckpointError | undefined
     if (opened !== undefined) {
       this.#session.offFence(opened.handle)
-      told.push(this.#tell(opened.session, { handle: opened.handle }))
+      refused = await this.#tell(opened.session, { handle: opened.handle })
     }
-    if (this.#inDoubt !== undefined) told.push(this.#tell(this.#inDoubt, { name: this.#name, attempt: this.#attempt }))
-    await Promise.all(told)
+    await cancelled
+    return refused === undefined || !this.changes ? undefined : unreleased(this.#name, refused)
   }
 
-  async #tell(session: bigint, what: Closing): Promise<void> {
+  /** @returns what the unit could not do of it, as it says */
+  async #tell(session: bigint, what: Closing): Promise<CheckpointError | undefined> {
     try {
       await this.#tellClosed(session, what)
     } catch (error) {
       if (isAway(error)) void this.#tellClosedLater(session, what)
+      else if (error instanceof CheckpointError && !unsaid.has(error.code)) return error
     }
+    return undefined
   }
 
   async #tellClosed(session: bigint, what: Closing): Promise<void> {
@@ -155,6 +160,24 @@ export class RegionOpener implements Opener<OpenedRegion> {
       }
     }
   }
+}
+
+/** They say nothing of a release: the session is gone, or this client. */
+const unsaid: ReadonlySet<ErrorCode> = new Set(['SESSION_EXPIRED', 'CLOSED'])
+
+function unreleased(name: string, cause: CheckpointError): CheckpointError {
+  const { code, outcome, retryable, details } = cause
+  return new CheckpointError(
+    code,
+    `Region '${name}' has been closed, and the unit could not record that nobody owns it: ${cause.message}`,
+    {
+      cause,
+      outcome,
+      retryable,
+      help: 'What was acknowledged is as durable as was said. After a restart of the unit the region counts as owned for its lease.',
+      ...(details === undefined ? {} : { details }),
+    },
+  )
 }
 
 function isAway(error: unknown): boolean {

@@ -158,22 +158,30 @@ export class RegionReader implements AsyncDisposable {
   }
 
   /**
-   * Closes the connection. Idempotent; never rejects. Waits, 30 s at most, for pending calls that the unit can answer, appends
+   * Closes the connection. Idempotent. Waits, 30 s at most, for pending calls that the unit can answer, appends
    * among them. What waits for something else rejects with `CLOSED` at once, as later calls do: an append for space in the
    * region, a streamed one for a source that yields nothing for 200 ms, a reader for the next checkpoint. A
    * unit that does not answer delays it by 2 s at most.
+   * @throws CheckpointError `MEDIUM_FAILED`, `POOL_READ_ONLY`: it has been closed, and the unit could not record that its owner
+   * has released it, so that after a restart of the unit it counts as owned for its lease. The event `release-failed` says so, too,
+   * also of a region that its client or its disposal closes: those do not reject.
    */
-  close(): Promise<void> {
-    return this.#open.close()
+  async close(): Promise<void> {
+    const unreleased = await this.#open.close()
+    if (unreleased !== undefined) throw unreleased
   }
 
-  /** @internal Waits for pending calls at most so long. @param reason what later calls reject with */
-  closeWithin(timeoutMs: number, reason?: CheckpointError): Promise<void> {
+  /**
+   * @internal Waits for pending calls at most so long; never rejects.
+   * @param reason what later calls reject with
+   * @returns what {@link close} throws
+   */
+  closeWithin(timeoutMs: number, reason?: CheckpointError): Promise<CheckpointError | undefined> {
     return this.#open.close(timeoutMs, reason)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
+    await this.#open.close()
   }
 }
 

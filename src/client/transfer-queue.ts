@@ -78,7 +78,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
   #refusal: CheckpointError | undefined
   /** Of those that have begun before, only the answers are waited for. */
   #closing = false
-  #closed: Promise<void> | undefined
+  #closed: Promise<CheckpointError | undefined> | undefined
   #whenIdle: (() => void) | undefined
 
   /** @param notDurable is told what becomes of the calls */
@@ -131,13 +131,13 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     }
   }
 
-  /** Waits for pending calls, at most so long, and closes the connection and the handle. */
-  close(timeoutMs: number): Promise<void> {
+  /** Waits for pending calls, at most so long, and closes the connection and the handle. @returns as of {@link DataConnection.close} */
+  close(timeoutMs: number): Promise<CheckpointError | undefined> {
     this.#closed ??= this.#close(timeoutMs)
     return this.#closed
   }
 
-  async #close(timeoutMs: number): Promise<void> {
+  async #close(timeoutMs: number): Promise<CheckpointError | undefined> {
     const { connection } = this
     this.refuse(closedError(connection.what))
     this.#closing = true
@@ -148,7 +148,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
       })
     }
     connection.end(this.#refusal ?? closedError(connection.what))
-    await connection.close()
+    return await connection.close()
   }
 
   // BudgetUser

@@ -31,6 +31,7 @@ const clientEvents = [
   'restored',
   'lost-writes',
   'fenced',
+  'release-failed',
   'log-mended',
   'log-damaged',
   'log-missing',

@@ -42,7 +42,7 @@ export class Term {
     await this.#handedOver?.catch(() => undefined)
   }
 
-  /** @throws CheckpointError `FENCED`, `CLOSED` */
+  /** @throws CheckpointError `FENCED`, `CLOSED`, and what the close of a region throws */
   handOver(): Promise<void> {
     if (this.#handedOver === undefined) {
       this.#handedOver = this.#giveUp()
@@ -65,9 +65,10 @@ export class Term {
     // First, so that work that checks the signal before each append makes no append that is refused.
     const reason = new CheckpointError('CLOSED', `Region '${region.name}' was handed over.`)
     this.#over.abort(reason)
-    await region.closeWithin(closeMs, reason)
+    const unreleased = await region.closeWithin(closeMs, reason)
     if (region.fenced.aborted) throw region.fenced.reason
     this.#leave()
+    if (unreleased !== undefined) throw unreleased
   }
 
   /** Whether an error, or what caused it, only says that the term is over. */

@@ -94,6 +94,7 @@ export class RegionOpenings {
     })
   }
 
+  /** @throws CheckpointError `MEDIUM_FAILED`, `POOL_READ_ONLY` when it is closed, and an owner's release is not on record */
   async close(handle: Handle): Promise<void> {
     await this.#parts.locks.run(handle.region, () => this.#close(handle))
   }
@@ -124,10 +125,12 @@ export class RegionOpenings {
     })
   }
 
-  /** Gives up everything the session has open, and the session. */
+  /** Gives up everything the session has open, and the session. @throws CheckpointError the first of what {@link close} throws */
   async closeSession(session: Session): Promise<void> {
-    for (const handle of regionsOf(session)) await this.close(handle)
+    const failures: unknown[] = []
+    for (const handle of regionsOf(session)) await this.close(handle).catch((error: unknown) => failures.push(error))
     this.#parts.sessions.remove(session)
+    if (failures.length > 0) throw failures[0]
   }
 
   /** Ends a session whose client is gone. Its ownerships stay on record, as lost. */
@@ -250,8 +253,11 @@ export class RegionOpenings {
     if (owned) ownership?.beginRelease()
     await served.drop(handle)
     const record = catalogue.get(handle.region)
-    if (!owned || record === undefined || record.id !== handle.regionId || catalogue.readOnly !== undefined) return
-    await afterEffect(() => catalogue.update(record.name, { owner: null }))
+    if (!owned || record === undefined || record.id !== handle.regionId) return
+    await afterEffect(async () => {
+      served.assertWritable()
+      await catalogue.update(record.name, { owner: null })
+    })
     news.tell('released', record, { owner: handle.session.identity })
   }
 

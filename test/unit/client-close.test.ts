@@ -133,3 +133,29 @@ test('a region that is closed while it is being opened again is given up there, 
   await until(() => unit.calls.some(({ name, request }) => name === 'CloseRegion' && 'attempt' in request))
   await client.close()
 })
+
+test('a close whose release is not on record says so, when all is closed', async () => {
+  for (const code of ['MEDIUM_FAILED', 'POOL_READ_ONLY'] as const) {
+    const unit = FakeUnit.make()
+    const client = await unit.connect()
+    unit.refuse.CloseRegion = new CheckpointError(code, 'the disk is gone', { outcome: 'unknown' })
+    const told: object[] = []
+    client.addEventListener('release-failed', ({ region, epoch, error }) => told.push({ region, epoch, error }))
+    const unreleased = { code, outcome: 'unknown', message: expect.stringContaining('the disk is gone') }
+    const region = await client.openRegion('r', { mode: 'write' })
+    const { channel } = unit
+    await expect(region.close()).rejects.toMatchObject(unreleased)
+    expect(channel.closed).toBe(true)
+    await expect(region.close()).rejects.toMatchObject(unreleased)
+    await expect(region.read(0, 1)).rejects.toMatchObject({ code: 'CLOSED' })
+    // Nobody waits for the release of a reader's region.
+    await (await client.openRegion('r')).close()
+    expect(told).toEqual([{ region: 'r', epoch: 5n, error: expect.objectContaining(unreleased) }])
+    // What closes more than one thing, or comes after another failure, hides none by its own.
+    await (await client.openRegion('r', { mode: 'write' }))[Symbol.asyncDispose]()
+    await client.openRegion('r', { mode: 'write' })
+    await client.close()
+    expect(told).toHaveLength(3)
+    expect(unit.calls.map(({ name }) => name)).toContain('CloseSession')
+  }
+})

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { CheckpointError } from '../../src/errors.js'
 import type { NativeResponder, NativeSessionState } from '../../src/native.js'
 import { Pool } from '../../src/pool/pool.js'
 import { PoolCatalogue } from '../../src/unit/catalogue.js'
@@ -458,4 +459,20 @@ it('lists in pages, by prefix, in one order', async () => {
   expect(names('b/', 'b/1', 1)).toEqual(['b/2', false])
   await regions.delete('b/1', undefined)
   expect(names('', 'b/1', 2)).toEqual(['b/2', 'c', false])
+})
+
+it('a close that cannot put the release on record fails, and so do later ones; all of them close what they are for', async () => {
+  await regions.create(region('b'))
+  await regions.create(region('c'))
+  const [one, two] = [client('one'), client('two')]
+  const { handle } = await open(one, 'write')
+  for (const name of ['b', 'c']) await open(two, 'write', { name })
+  medium.failFlush = { after: 0, failure: new CheckpointError('MEDIUM_FAILED', 'the disk is gone') }
+  await expect(regions.openings.close(handle)).rejects.toMatchObject({ code: 'MEDIUM_FAILED', outcome: 'unknown' })
+  expect(one.handles.size).toBe(0)
+  await expect(regions.openings.closeSession(two)).rejects.toMatchObject({ code: 'POOL_READ_ONLY', outcome: 'unknown' })
+  expect(two.handles.size).toBe(0)
+  expect(sessions.has(two.id)).toBe(false)
+  // A reader leaves nothing on record.
+  await regions.openings.close((await open(one, 'read')).handle)
 })
