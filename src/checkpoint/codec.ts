@@ -57,7 +57,7 @@ export const json: CodecOf = withType({
       unfit = findUnfit(value)
       if (unfit === undefined) text = JSON.stringify(value)
     } catch (cause) {
-      throw invalid('The value cannot be written as JSON.', undefined, cause)
+      throw tooLarge(cause) ?? invalid('The value cannot be written as JSON.', undefined, cause)
     }
     if (unfit !== undefined) {
       const path = pathOf(unfit)
@@ -67,14 +67,18 @@ export const json: CodecOf = withType({
       )
     }
     if (text === undefined) throw invalid('The value cannot be written as JSON: its toJSON() returns nothing.')
-    return encoder.encode(text)
+    try {
+      return encoder.encode(text)
+    } catch (cause) {
+      throw tooLarge(cause) ?? invalid('The value cannot be written as UTF-8.', undefined, cause)
+    }
   },
   decode(bytes) {
     checkBytes(bytes, 'What is decoded')
     try {
       return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
     } catch (cause) {
-      throw new CheckpointError('CODEC_MISMATCH', 'The bytes are no JSON in UTF-8.', { cause })
+      throw tooLarge(cause) ?? new CheckpointError('CODEC_MISMATCH', 'The bytes are no JSON in UTF-8.', { cause })
     }
   },
 })
@@ -92,7 +96,7 @@ export const v8Codec: CodecOf = withType({
       serializer.writeValue(value)
       return serializer.releaseBuffer()
     } catch (cause) {
-      throw invalid('The value cannot be serialized by node:v8.', undefined, cause)
+      throw tooLarge(cause) ?? invalid('The value cannot be serialized by node:v8.', undefined, cause)
     }
   },
   decode(bytes) {
@@ -100,7 +104,8 @@ export const v8Codec: CodecOf = withType({
     try {
       return deserialize(bytes)
     } catch (cause) {
-      throw new CheckpointError('CODEC_MISMATCH', 'The bytes are nothing that node:v8 has serialized.', { cause })
+      const mismatch = 'The bytes are nothing that node:v8 has serialized.'
+      throw tooLarge(cause) ?? new CheckpointError('CODEC_MISMATCH', mismatch, { cause })
     }
   },
 })
@@ -138,7 +143,7 @@ export function encodeWith<T>(codec: Codec<T>, value: T): Uint8Array | AsyncIter
     if (isAsyncIterable(encoded)) return encoded
   } catch (error) {
     if (error instanceof CheckpointError) throw error
-    throw invalid(`The value cannot be encoded with ${codecName(codec.id)}.`, undefined, error)
+    throw tooLarge(error) ?? invalid(`The value cannot be encoded with ${codecName(codec.id)}.`, undefined, error)
   }
   if (!ArrayBuffer.isView(encoded)) {
     throw invalid(`A codec encodes to a Uint8Array or an async iterable of them, not to ${show(encoded)}.`)
@@ -164,8 +169,26 @@ export function decodeWith<T>(codec: Codec<T>, writtenWith: number, bytes: Uint8
   try {
     return codec.decode(bytes, schema)
   } catch (cause) {
-    throw new CheckpointError('CODEC_MISMATCH', `${at} does not decode with ${codecName(codec.id)}.`, { cause })
+    const mismatch = `${at} does not decode with ${codecName(codec.id)}.`
+    throw tooLarge(cause) ?? new CheckpointError('CODEC_MISMATCH', mismatch, { cause })
   }
+}
+
+/** That there is no memory, or that a string or buffer would be longer than any can be, says nothing against the value. */
+function tooLarge(cause: unknown): CheckpointError | undefined {
+  if (cause instanceof CheckpointError)
+    return ['OUT_OF_MEMORY', 'LIMIT_REACHED'].includes(cause.code) ? cause : undefined
+  if (!(cause instanceof Error)) return undefined
+  if (cause instanceof RangeError && cause.message === 'Array buffer allocation failed') {
+    return new CheckpointError('OUT_OF_MEMORY', 'There is no memory for the value or its bytes.', { cause })
+  }
+  const { code } = cause as { code?: unknown }
+  const beyond = code === 'ERR_STRING_TOO_LONG' || code === 'ERR_BUFFER_TOO_LARGE'
+  if (!beyond && !(cause instanceof RangeError && cause.message === 'Invalid string length')) return undefined
+  return new CheckpointError('LIMIT_REACHED', `The value is too large for its codec: ${cause.message}.`, {
+    cause,
+    help: 'Save it in parts, or with a codec that encodes to a stream. The bytes can be read with stream().',
+  })
 }
 
 export function codecName(id: number): string {

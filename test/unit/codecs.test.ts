@@ -1,5 +1,5 @@
-import { expect, test } from 'vitest'
-import { encodeWith, json, raw, v8Codec } from '../../src/checkpoint/codec.js'
+import { expect, test, vi } from 'vitest'
+import { decodeWith, encodeWith, json, raw, v8Codec } from '../../src/checkpoint/codec.js'
 
 const refused = (message: RegExp) =>
   expect.objectContaining({ code: 'INVALID_ARGUMENT', outcome: 'none', message: expect.stringMatching(message) })
@@ -132,4 +132,29 @@ test('memory that is gone is saved by no codec', () => {
     view: new DataView(new ArrayBuffer(2)),
   }
   expect(v8Codec.decode(v8Codec.encode(whole) as Uint8Array, 0)).toEqual(whole)
+})
+
+test('what is too large for a codec, or for memory, is not taken for a value or bytes that do not fit it', () => {
+  const limit = expect.objectContaining({ code: 'LIMIT_REACHED', outcome: 'none' })
+  // As Node says it of more than 512 MiB.
+  const decoding = vi.spyOn(TextDecoder.prototype, 'decode').mockImplementation(() => {
+    throw Object.assign(new Error('Cannot create a string longer'), { code: 'ERR_STRING_TOO_LONG' })
+  })
+  expect(() => json.decode(Buffer.from('1'), 0)).toThrow(limit)
+  decoding.mockRestore()
+  const writing = vi.spyOn(JSON, 'stringify').mockImplementation(() => {
+    throw new RangeError('Invalid string length')
+  })
+  expect(() => json.encode([1])).toThrow(limit)
+  writing.mockRestore()
+  const short = () => {
+    throw new RangeError('Array buffer allocation failed')
+  }
+  const none = expect.objectContaining({ code: 'OUT_OF_MEMORY', outcome: 'none' })
+  const parsing = vi.spyOn(JSON, 'parse').mockImplementation(short)
+  expect(() => json.decode(Buffer.from('1'), 0)).toThrow(none)
+  parsing.mockRestore()
+  const own = { id: 300, encode: short, decode: short }
+  expect(() => encodeWith(own, 1)).toThrow(none)
+  expect(() => decodeWith(own, 300, new Uint8Array(1), 0, 'It')).toThrow(none)
 })
