@@ -9,6 +9,7 @@ import { connect } from 'rdma-checkpoint'
 import { deltaBlockBytes } from '../dist/checkpoint/delta/chain.js'
 import { loadNative } from '../dist/native-loader.js'
 import { median } from './measure.js'
+import { runToTheEnd } from './scratch.js'
 import { startUnit } from './unit.js'
 
 const KiB = 1024
@@ -27,13 +28,7 @@ const { values: options } = parseArgs({
 const stateBytes = Number(options.mib) * MiB
 const rounds = Number(options.rounds)
 
-bench().then(
-  () => process.exit(0),
-  (error) => {
-    console.error(error)
-    process.exit(1)
-  },
-)
+runToTheEnd(bench)
 
 async function bench() {
   const native = loadNative()

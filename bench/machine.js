@@ -1,16 +1,16 @@
-// What a benchmark says of the machine that it ran on.
+// What a benchmark says of the machine that it ran on: no name of it, and no path.
 import { statfsSync } from 'node:fs'
 import os from 'node:os'
 
-/** @param {string} poolFolder where the pool file lies */
-export function describeMachine(poolFolder) {
+/** @param {string} folder where pools and files lie */
+export function describeMachine(folder) {
   return {
-    cpu: os.cpus()[0]?.model ?? 'unknown',
+    cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
     cores: os.cpus().length,
     kernel: os.release(),
     node: process.version,
-    poolFileSystem: fileSystemOf(poolFolder),
-    load: os.loadavg()[0],
+    fileSystem: fileSystemOf(folder),
+    load: os.loadavg()[0] ?? 0,
   }
 }
 

@@ -1,184 +1,103 @@
-// npm run bench [-- --json] [--rounds N] [--seconds S] [--folder DIR] [--only PATTERN]
+// npm run bench [-- --quick] [--only WORDS] [--contenders NAMES] [--rounds N] [--seconds S] [--folder DIR] [--span-mib N] [--peers DIR]
+//               [--json FILE] [--page DIR] [--compare OLD.json] [--from REPORT.json]
 //
-// Writes and appends of several sizes, visible and durable, one at a time and 16 in flight, beside raw TCP over
-// loopback in the same run. Everything that is compared is interleaved: a round measures each cell once, and the
-// table shows the median over the rounds. docs/benchmarks.md says how to read it.
-import { mkdtempSync, rmSync } from 'node:fs'
+// Writes, appends and reads of several sizes, beside the raw limits of the machine and beside what else keeps a state and is
+// installed, in the same run. docs/benchmarks.md says how to read it.
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { connect } from 'rdma-checkpoint'
+import { contenders } from './contenders/index.js'
 import { describeMachine } from './machine.js'
-import { measure, median, spread } from './measure.js'
-import { buildRawTcp, measureRawTcp } from './raw-tcp.js'
-import { startUnit } from './unit.js'
+import { usualSpan } from './payloads.js'
+import { renderChanges } from './report/compare.js'
+import { renderJson, writePage } from './report/page.js'
+import { renderText } from './report/text.js'
+import { chosenGroups, measureRounds } from './rounds.js'
+import { runToTheEnd, scratchFolder } from './scratch.js'
 
-const KiB = 1024
-const MiB = 1024 * KiB
-const sizes = [64, 4 * KiB, 64 * KiB, MiB]
-const depths = [1, 16]
-const regionBytes = 64 * MiB
-
-/**
- * @typedef {{ series: string, bytes: number, depth: number }} Cell
- * @typedef {import('./raw-tcp.js').Measurement} Measurement
- */
-
+const root = fileURLToPath(new URL('..', import.meta.url))
 const { values: options } = parseArgs({
   options: {
-    json: { type: 'boolean', default: false },
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '0.4' },
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string', multiple: true, default: [] },
+    contenders: { type: 'string', default: '' },
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
     folder: { type: 'string', default: os.tmpdir() },
-    only: { type: 'string', default: '' },
+    'span-mib': { type: 'string' },
+    peers: { type: 'string', multiple: true, default: [] },
+    json: { type: 'string' },
+    page: { type: 'string' },
+    compare: { type: 'string' },
+    from: { type: 'string' },
   },
 })
-const rounds = Number(options.rounds)
-const seconds = Number(options.seconds)
-
-const folder = mkdtempSync(path.join(options.folder, 'rdma-checkpoint-bench-'))
-process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.once(signal, () => process.exit(1))
-
-bench().then(
-  () => process.exit(0),
-  (error) => {
-    console.error(error)
-    process.exit(1)
-  },
-)
-
-async function bench() {
-  const rawTcp = await buildRawTcp(folder)
-  const poolBytes = 3 * regionBytes
-  const memory = await startUnit(['--medium', 'memory', '--bytes', String(poolBytes)])
-  const file = await startUnit([
-    '--medium',
-    'file',
-    '--path',
-    path.join(folder, 'pool'),
-    '--bytes',
-    String(poolBytes),
-    '--create',
-  ])
-  const client = { memory: await connect(memory.address), file: await connect(file.address) }
-
-  const raw = { bytes: regionBytes, mode: /** @type {const} */ ('raw') }
-  const append = { bytes: regionBytes, mode: /** @type {const} */ ('append') }
-  const region = {
-    visible: await client.memory.createRegion('raw', raw),
-    durable: await client.file.createRegion('raw', raw),
-  }
-  const log = {
-    visible: (await client.memory.createRegion('log', append)).log(),
-    durable: (await client.file.createRegion('log', append)).log(),
-  }
-  // First touches of fresh memory are not what is measured.
-  for (let offset = 0; offset < regionBytes; offset += MiB) {
-    const zeros = new Uint8Array(MiB)
-    await region.visible.write(offset, zeros, { durability: 'visible' })
-    await region.durable.write(offset, zeros, { durability: 'durable' })
-    await log.visible.append(zeros.subarray(0, MiB - 4 * KiB), { durability: 'visible' })
-    await log.durable.append(zeros.subarray(0, MiB - 4 * KiB), { durability: 'durable' })
-  }
-
-  const payload = new Uint8Array(MiB).map((_, index) => index * 31)
-  /** @type {Record<string, (cell: Cell) => Promise<Measurement>>} */
-  const series = {
-    'raw TCP': ({ bytes, depth }) => measureRawTcp(rawTcp, { bytes, depth, seconds, span: regionBytes }),
-  }
-  for (const durability of /** @type {const} */ (['visible', 'durable'])) {
-    series[`write, ${durability}`] = ({ bytes, depth }) => {
-      const places = Math.floor(regionBytes / bytes)
-      const body = payload.subarray(0, bytes)
-      return measure((n) => region[durability].write((n % places) * bytes, body, { durability }), { depth, seconds })
-    }
-    series[`append, ${durability}`] = ({ bytes, depth }) => {
-      const body = payload.subarray(0, bytes)
-      return measure(() => log[durability].append(body, { durability }), { depth, seconds })
-    }
-  }
-
-  /** @type {Cell[]} */
-  const cells = []
-  for (const bytes of sizes)
-    for (const depth of depths)
-      for (const name of Object.keys(series))
-        if (`${name} ${bytes} ${depth}`.includes(options.only) || name === 'raw TCP')
-          cells.push({ series: name, bytes, depth })
-
-  /** @type {Map<Cell, Measurement[]>} */
-  const measured = new Map(cells.map((cell) => [cell, []]))
-  for (let round = 1; round <= rounds; round++) {
-    if (process.stderr.isTTY) process.stderr.write(`\rround ${round} of ${rounds} `)
-    for (const cell of cells) {
-      const measurement = await series[cell.series]?.(cell)
-      if (measurement) measured.get(cell)?.push(measurement)
-    }
-  }
-  if (process.stderr.isTTY) process.stderr.write('\r')
-  await client.memory.close()
-  await client.file.close()
-  await memory.stop()
-  await file.stop()
-  report(cells.map((cell) => summary(cell, measured.get(cell) ?? [])))
+// npm changes to the package's folder; paths are meant from where it was called.
+const here = process.env.INIT_CWD ?? process.cwd()
+const fromHere = (/** @type {string} */ name) => path.resolve(here, name)
+const readReport = (/** @type {string} */ name) => {
+  const report = JSON.parse(readFileSync(fromHere(name), 'utf8'))
+  if (report.format !== 1) throw new Error(`${name} is no report of this benchmark`)
+  return /** @type {import('./report/summary.js').Report} */ (report)
 }
 
-/** @param {Cell} cell @param {readonly Measurement[]} measurements */
-function summary(cell, measurements) {
-  const rates = measurements.map(({ operations, seconds: elapsed }) => operations / elapsed)
-  return {
-    ...cell,
-    operationsPerSecond: median(rates),
-    megabytesPerSecond: (median(rates) * cell.bytes) / 1e6,
-    bestOperationsPerSecond: Math.max(...rates),
-    spread: spread(rates),
-    p50us: median(measurements.map(({ p50us }) => p50us)),
-    p99us: median(measurements.map(({ p99us }) => p99us)),
+runToTheEnd(async () => {
+  const before = options.compare === undefined ? undefined : readReport(options.compare)
+  const report = options.from === undefined ? await measureAll() : readReport(options.from)
+  console.log(renderText(report))
+  if (before !== undefined) console.log(`\n## Changes\n\n${renderChanges(before, report)}`)
+  if (options.json !== undefined) writeFileSync(fromHere(options.json), renderJson(report))
+  if (options.page !== undefined) writePage(report, fromHere(options.page))
+})
+
+/** @returns {Promise<import('./report/summary.js').Report>} */
+async function measureAll() {
+  const method = {
+    rounds: Number(options.rounds ?? (options.quick ? 3 : 5)),
+    seconds: Number(options.seconds ?? (options.quick ? 0.03 : 0.15)),
   }
+  const span = options['span-mib'] === undefined ? usualSpan : Number(options['span-mib']) * 1024 * 1024
+  const groups = chosenGroups(options.only, span)
+  const chosen = choose(options.contenders)
+  if (!(method.rounds >= 1 && method.seconds > 0)) throw new Error('--rounds is at least 1, and --seconds above 0')
+  if (!(Number.isInteger(span) && span >= 4 * 1024 * 1024)) throw new Error('--span-mib is at least 4')
+  if (groups.length === 0) throw new Error('--only leaves nothing: use words such as visible, 64B, x16')
+  const folder = scratchFolder(fromHere(options.folder))
+  const progress = (/** @type {string} */ text) => {
+    if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text} `)
+  }
+  const packages = [...options.peers.map(fromHere), here, process.cwd()]
+  const results = await measureRounds(chosen, { ...method, groups, folder, packages, span, progress })
+  if (process.stderr.isTTY) process.stderr.write('\r\u001b[K')
+  const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
+  const date = new Date().toISOString().slice(0, 10)
+  return { format: 1, version, commit: commit(), date, machine: describeMachine(folder), method, ...results }
 }
 
-/** @param {ReturnType<typeof summary>[]} rows */
-function report(rows) {
-  const machine = { ...describeMachine(folder), rounds, seconds }
-  const results = rows.map((row) => {
-    const rawRow = rows.find(
-      ({ series, bytes, depth }) => series === 'raw TCP' && bytes === row.bytes && depth === row.depth,
-    )
-    return {
-      ...row,
-      ofRawTcp: rawRow ? row.operationsPerSecond / rawRow.operationsPerSecond : 0,
-      bestOfRawTcp: rawRow ? row.bestOperationsPerSecond / rawRow.bestOperationsPerSecond : 0,
-    }
-  })
-  if (options.json) {
-    console.log(JSON.stringify({ machine, results }))
-    return
-  }
-  console.log(
-    `${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}, pool file on ${machine.poolFileSystem}; ` +
-      `median of ${rounds} rounds of ${seconds} s, load average ${machine.load?.toFixed(1)}.\n`,
-  )
-  console.log('| bytes | depth | what | op/s | MB/s | p50 us | p99 us | of raw TCP | best of best | +- |')
-  console.log('|---|---|---|---|---|---|---|---|---|---|')
-  for (const row of results) {
-    const latency = row.depth === 1 ? [row.p50us.toFixed(0), row.p99us.toFixed(0)] : ['', '']
-    const columns = [
-      readable(row.bytes),
-      row.depth,
-      row.series,
-      row.operationsPerSecond.toFixed(0),
-      row.megabytesPerSecond.toFixed(row.megabytesPerSecond < 100 ? 1 : 0),
-      ...latency,
-      ...(row.series === 'raw TCP' ? ['', ''] : [row.ofRawTcp.toFixed(2), row.bestOfRawTcp.toFixed(2)]),
-      `${(row.spread * 100).toFixed(0)} %`,
-    ]
-    console.log(`| ${columns.join(' | ')} |`)
-  }
+/** Series by name, separated by commas: "append,Redis,raw" takes what begins with one of them. @param {string} names */
+function choose(names) {
+  if (names === '') return contenders
+  const beginnings = names.split(',').map((name) => name.trim().toLowerCase())
+  const wanted = (/** @type {{ name: string }} */ { name }) =>
+    beginnings.some((beginning) => name.toLowerCase().startsWith(beginning))
+  const chosen = contenders
+    .map((contender) => ({ ...contender, series: contender.series.filter(wanted) }))
+    .filter(({ series }) => series.length > 0)
+  if (chosen.length > 0) return chosen
+  const known = contenders.flatMap(({ series }) => series.map(({ name }) => name))
+  throw new Error(`--contenders leaves nothing; there are ${known.join(', ')}`)
 }
 
-/** @param {number} bytes */
-function readable(bytes) {
-  if (bytes >= MiB) return `${bytes / MiB} MiB`
-  return bytes >= KiB ? `${bytes / KiB} KiB` : `${bytes} B`
+/** Of the checkout, where it is one. */
+function commit() {
+  try {
+    const git = (/** @type {string[]} */ ...args) =>
+      execFileSync('git', ['-C', root, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    return `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain', '-uno') === '' ? '' : ', changed'}`
+  } catch {
+    return ''
+  }
 }

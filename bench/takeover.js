@@ -3,12 +3,13 @@
 // How long a takeover takes, from the SIGKILL of the primary to the first write of its backup that the unit has accepted
 // durably, in parts; and how long it takes to notice a primary that was stopped. Unit, primary and backup are processes of
 // their own, primary and backup run ProcessPair on a file pool. docs/benchmarks.md says how to read it.
-import { mkdtempSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { describeMachine } from './machine.js'
+import { runToTheEnd, scratchFolder } from './scratch.js'
 import { Actor } from './takeover/actor.js'
 import { startUnit } from './unit.js'
 
@@ -52,17 +53,8 @@ const series = [
   { name: 'silence', standby: 'hot', stateBytes: 1024, durability: 'durable', end: 'SIGSTOP' },
 ]
 
-const folder = mkdtempSync(path.join(options.folder, 'rdma-checkpoint-bench-'))
-process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.once(signal, () => process.exit(1))
-
-bench().then(
-  () => process.exit(0),
-  (error) => {
-    console.error(error)
-    process.exit(1)
-  },
-)
+const folder = scratchFolder(options.folder)
+runToTheEnd(bench)
 
 async function bench() {
   const rows = []
@@ -161,9 +153,9 @@ function distribution(values) {
  * @param {readonly (Series & { runs: number } & ReturnType<typeof summary>)[]} rows
  */
 function report(machine, rows) {
-  const { cpu, cores, kernel, node, poolFileSystem, load } = machine
+  const { cpu, cores, kernel, node, fileSystem, load } = machine
   console.log(
-    `${cpu}, ${cores} cores, Linux ${kernel}, Node ${node}, pool file on ${poolFileSystem}; load average ${load?.toFixed(1)}. ` +
+    `${cpu}, ${cores} cores, Linux ${kernel}, Node ${node}, pool file on ${fileSystem}; load average ${load?.toFixed(1)}. ` +
       'Milliseconds, p50 / p99.\n',
   )
   console.log(

@@ -1,17 +1,17 @@
-// A unit in a process of its own, for the benchmark.
-import { spawn } from 'node:child_process'
+// A unit in a process of its own, for the benchmarks.
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { end, start } from './scratch.js'
 
-const command = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
+export const command = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 
-/** @param {readonly string[]} pool flags of `rdma-checkpoint serve` that say where the pool is */
-export async function startUnit(pool) {
-  const flags = ['serve', ...pool, '--listen', '127.0.0.1:0', '--data', '127.0.0.1:0', '--log-level', 'error', '--json']
-  const child = spawn(process.execPath, [command, ...flags], { stdio: ['ignore', 'pipe', 'inherit'] })
-  process.once('exit', () => child.kill('SIGKILL'))
-  const lines = createInterface({ input: child.stdout })
+/** @param {readonly string[]} flags of `rdma-checkpoint serve`: where the pool is, and where the data plane if not on loopback */
+export async function startUnit(flags) {
+  const data = flags.includes('--data') ? [] : ['--data', '127.0.0.1:0']
+  const more = ['--listen', '127.0.0.1:0', ...data, '--log-level', 'error', '--json']
+  const child = start(process.execPath, [command, 'serve', ...flags, ...more])
+  const lines = createInterface({ input: /** @type {import('node:stream').Readable} */ (child.stdout) })
   const ended = once(child, 'exit').then(([code]) => {
     throw new Error(`the unit ended early with exit code ${code}`)
   })
@@ -20,10 +20,6 @@ export async function startUnit(pool) {
   return {
     /** @type {string} */
     address: JSON.parse(line).address,
-    async stop() {
-      const exit = once(child, 'exit')
-      child.kill('SIGTERM')
-      await exit
-    },
+    stop: () => end(child),
   }
 }

@@ -2,13 +2,14 @@
 //
 // On a machine with an RDMA device (soft-RoCE or hardware): throughput from JavaScript beside perftest, and the latency of a
 // small write beside a C program that writes and waits. Everything that is compared is interleaved; the table shows medians.
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { connect } from 'rdma-checkpoint'
 import { measure, median } from '../measure.js'
+import { runToTheEnd, start } from '../scratch.js'
 import { perftest } from './perftest.js'
 
 const run = promisify(execFile)
@@ -37,8 +38,7 @@ const seconds = Number(options.seconds)
 
 /** The first line of a child that goes on, and the child. */
 async function started(command, args) {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  process.once('exit', () => child.kill('SIGKILL'))
+  const child = start(command, args)
   const ended = once(child, 'exit').then(([code]) => {
     throw new Error(`${command} ended early (${code})`)
   })
@@ -130,10 +130,4 @@ function report(sizes, throughput, latency) {
   console.log(`${'JavaScript, visible'.padEnd(42)}${ours.toFixed(1).padStart(8)}`)
 }
 
-main().then(
-  () => process.exit(0),
-  (error) => {
-    console.error(error)
-    process.exit(1)
-  },
-)
+runToTheEnd(main)

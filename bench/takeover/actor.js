@@ -3,6 +3,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { adopt } from '../scratch.js'
 
 /** @typedef {import('./pair.js').Report} Report */
 
@@ -16,22 +17,16 @@ export class Actor {
 
   /** @param {import('./pair.js').Assignment} assignment */
   constructor(assignment) {
-    this.process = fork(program, { execArgv: [] })
-    process.once('exit', this.#kill)
+    this.process = adopt(fork(program, { execArgv: [] }))
     this.process.on('message', (/** @type {Report} */ report) => {
       this.#reports.push(report)
       this.#wake()
     })
     this.process.once('exit', () => {
       this.#ended = true
-      process.off('exit', this.#kill)
       this.#wake()
     })
     this.process.send(assignment)
-  }
-
-  #kill = () => {
-    this.process.kill('SIGKILL')
   }
 
   /** @param {import('./pair.js').Command} command */
