@@ -116,7 +116,7 @@ export interface NativeResponderOptions {
   tokenLifeMs?: number
   tokensPerSession?: number
   helloTimeoutMs?: number
-  unitGeneration: bigint
+  unitStart: bigint
   crc?: boolean
 }
 
@@ -221,7 +221,7 @@ export interface NativeConnect {
 export interface NativeGrant {
   length: number
   epoch: bigint
-  unitGeneration: bigint
+  unitStart: bigint
   rights: number
   credits: number
   promises: number
@@ -288,7 +288,7 @@ export interface NativeDataChannel {
 }
 
 export interface NativeSessionHandler {
-  onOpen(welcome: { session: bigint; heartbeatMs: number; unitGeneration: bigint }): void
+  onOpen(welcome: { session: bigint; heartbeatMs: number; unitStart: bigint }): void
   /** Another connection has taken the place of one that had become silent or had broken: why. */
   onMoved(code: number, message: string, systemError: number): void
   onFenced(handle: bigint, epoch: bigint): void

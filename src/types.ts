@@ -118,7 +118,7 @@ export interface UnitStatus {
   /** UUID of the unit's pool. */
   id: string
   /** Counts the unit's starts on its pool. */
-  generation: bigint
+  starts: bigint
   state: 'starting' | 'ready' | 'read-only' | 'stopping'
   /** Bytes of the pool that are in use, out of `bytes`. */
   used: bigint

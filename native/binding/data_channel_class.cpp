@@ -295,7 +295,7 @@ void DataLink::deliverOpen(Environment& environment, napi_value handler, const p
   Napi::Object object = Napi::Object::New(env);
   object.Set("length", static_cast<double>(grant.length));
   object.Set("epoch", Napi::BigInt::New(env, grant.epoch));
-  object.Set("unitGeneration", Napi::BigInt::New(env, grant.unitGeneration));
+  object.Set("unitStart", Napi::BigInt::New(env, grant.unitStart));
   object.Set("rights", grant.rights);
   object.Set("credits", grant.credits);
   object.Set("promises", grant.promises);

@@ -30,7 +30,7 @@ unit::ResponderOptions readOptions(ArgumentReader& read, napi_value value) {
   readUint32(read, object, "tokenLifeMs", 1, options.tokenLifeMs);
   readUint32(read, object, "tokensPerSession", 1, options.tokensPerSession);
   readUint32(read, object, "helloTimeoutMs", 1, options.helloTimeoutMs);
-  options.unitGeneration = read.bigint(read.required(object, "unitGeneration"), "unitGeneration");
+  options.unitStart = read.bigint(read.required(object, "unitStart"), "unitStart");
   if (const auto crc = read.field(object, "crc")) options.crc = read.boolean(*crc, "crc");
   constexpr std::uint32_t kMostThreads = 256;
   if (options.loops > kMostThreads || options.flushThreads > kMostThreads) {

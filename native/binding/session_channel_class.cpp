@@ -100,7 +100,7 @@ void SessionLink::deliverOpen(Environment& environment, napi_value handler, cons
   Napi::Object object = Napi::Object::New(env);
   object.Set("session", Napi::BigInt::New(env, welcome.session));
   object.Set("heartbeatMs", welcome.heartbeatMs);
-  object.Set("unitGeneration", Napi::BigInt::New(env, welcome.unitGeneration));
+  object.Set("unitStart", Napi::BigInt::New(env, welcome.unitStart));
   environment.call(handler, "onOpen", {object});
 }
 

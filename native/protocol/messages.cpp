@@ -144,7 +144,7 @@ std::vector<std::byte> encode(const Grant& message, std::uint16_t version) {
   writer.put(message.base);
   writer.put(message.length);
   writer.put(message.epoch);
-  writer.put(message.unitGeneration);
+  writer.put(message.unitStart);
   writer.put(message.rights);
   writer.put(message.credits);
   writer.put(message.maxMessage);
@@ -159,7 +159,7 @@ std::vector<std::byte> encode(const Welcome& message, std::uint16_t version) {
   writer.put(message.capabilities);
   writer.put(message.heartbeatMs);
   writer.put(message.session);
-  writer.put(message.unitGeneration);
+  writer.put(message.unitStart);
   writer.put(message.reserved);
   writer.put(std::span(message.spare));
   return writer.take();
@@ -297,7 +297,7 @@ Result<Grant> parseGrant(ConstBytes bytes) {
   message.base = reader.take<std::uint64_t>();
   message.length = reader.take<std::uint64_t>();
   message.epoch = reader.take<std::uint64_t>();
-  message.unitGeneration = reader.take<std::uint64_t>();
+  message.unitStart = reader.take<std::uint64_t>();
   message.rights = reader.take<std::uint32_t>();
   message.credits = reader.take<std::uint32_t>();
   message.maxMessage = reader.take<std::uint32_t>();
@@ -319,7 +319,7 @@ Result<Welcome> parseWelcome(ConstBytes bytes) {
   message.capabilities = reader.take<std::uint32_t>();
   message.heartbeatMs = reader.take<std::uint32_t>();
   message.session = reader.take<std::uint64_t>();
-  message.unitGeneration = reader.take<std::uint64_t>();
+  message.unitStart = reader.take<std::uint64_t>();
   message.reserved = reader.take<std::uint64_t>();
   const auto spare = reader.takeBytes(kTokenBytes);
   std::copy(spare.begin(), spare.end(), message.spare.begin());

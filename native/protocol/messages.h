@@ -73,28 +73,28 @@ struct Hello {                             // 24 bytes: header, then
   std::uint32_t reserved = 0;              // 20  4
 };
 
-struct Grant {                       // 80 bytes: header, then
-  std::uint32_t capabilities = 0;    //  8  4   bits of the hello's that the client may make use of
-  std::uint32_t remoteKey = 0;       // 12  4
-  std::uint64_t base = 0;            // 16  8
-  std::uint64_t length = 0;          // 24  8   bytes
-  std::uint64_t epoch = 0;           // 32  8
-  std::uint64_t unitGeneration = 0;  // 40  8   number of this start of the unit on its pool
-  std::uint32_t rights = 0;          // 48  4   fabric::Access bits
-  std::uint32_t credits = 0;         // 52  4   flush messages in flight at most
-  std::uint32_t maxMessage = 0;      // 56  4
-  std::uint32_t promises = 0;        // 60  4   bit 0 visible, bit 1 durable
-  std::uint64_t handle = 0;          // 64  8   the open that the token was issued for
-  std::uint64_t reserved = 0;        // 72  8
+struct Grant {                     // 80 bytes: header, then
+  std::uint32_t capabilities = 0;  //  8  4   bits of the hello's that the client may make use of
+  std::uint32_t remoteKey = 0;     // 12  4
+  std::uint64_t base = 0;          // 16  8
+  std::uint64_t length = 0;        // 24  8   bytes
+  std::uint64_t epoch = 0;         // 32  8
+  std::uint64_t unitStart = 0;     // 40  8   number of this start of the unit on its pool
+  std::uint32_t rights = 0;        // 48  4   fabric::Access bits
+  std::uint32_t credits = 0;       // 52  4   flush messages in flight at most
+  std::uint32_t maxMessage = 0;    // 56  4
+  std::uint32_t promises = 0;      // 60  4   bit 0 visible, bit 1 durable
+  std::uint64_t handle = 0;        // 64  8   the open that the token was issued for
+  std::uint64_t reserved = 0;      // 72  8
 };
 
-struct Welcome {                     // 72 bytes: header, then
-  std::uint32_t capabilities = 0;    //  8  4
-  std::uint32_t heartbeatMs = 0;     // 12  4   how often the client shall send one
-  std::uint64_t session = 0;         // 16  8
-  std::uint64_t unitGeneration = 0;  // 24  8
-  std::uint64_t reserved = 0;        // 32  8
-  Token spare{};                     // 40 32   for the session's next connection; all 0: none
+struct Welcome {                   // 72 bytes: header, then
+  std::uint32_t capabilities = 0;  //  8  4
+  std::uint32_t heartbeatMs = 0;   // 12  4   how often the client shall send one
+  std::uint64_t session = 0;       // 16  8
+  std::uint64_t unitStart = 0;     // 24  8
+  std::uint64_t reserved = 0;      // 32  8
+  Token spare{};                   // 40 32   for the session's next connection; all 0: none
 };
 
 struct Refuse {                            // 16 bytes + text: header, then

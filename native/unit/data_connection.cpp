@@ -62,7 +62,7 @@ Status DataConnection::grant(fabric::Connection& connection,
   message.base = granted.value().window.base;
   message.length = granted.value().window.length;
   message.epoch = epoch_;
-  message.unitGeneration = options.unitGeneration;
+  message.unitStart = options.unitStart;
   message.rights = static_cast<std::uint32_t>(member_->binding.rights);
   message.credits = options.credits;
   message.maxMessage = protocol::kMaxMessage;

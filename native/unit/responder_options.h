@@ -17,7 +17,7 @@ struct ResponderOptions {
   std::uint32_t tokenLifeMs = 10000;      // default life of a token
   std::uint32_t tokensPerSession = 4097;  // that nobody has used yet
   std::uint32_t helloTimeoutMs = 5000;    // from the connect to the hello
-  std::uint64_t unitGeneration = 0;
+  std::uint64_t unitStart = 0;
   bool crc = true;
   // A session has lost the last connection that it had: its process has died, or the way to it has. A responder thread,
   // without a lock held; it must not block.

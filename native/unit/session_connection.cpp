@@ -17,7 +17,7 @@ Status SessionConnection::onHello(fabric::Connection& connection) {
   protocol::Welcome message;
   message.heartbeatMs = unit().options.heartbeatMs;
   message.session = session_;
-  message.unitGeneration = unit().options.unitGeneration;
+  message.unitStart = unit().options.unitStart;
   if (!unit().sessions.has(session_)) return Error{ErrorCode::notFound, "the session has ended", 0};
   message.spare = nextSpare();
   (void)send(protocol::encode(message, version()));

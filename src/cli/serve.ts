@@ -30,14 +30,14 @@ export async function serve(flags: SettingValues, configFile: string | undefined
     throw error
   })
   if (unit === undefined) return manager.ended()
-  const { id, generation, medium, version } = await unit.status()
+  const { id, starts, medium, version } = await unit.status()
   printJson({
     address: unit.address,
     dataAddresses: unit.dataAddresses,
     promises: unit.promises,
     pid: process.pid,
     unit: id,
-    generation,
+    starts,
     medium,
     version,
   })

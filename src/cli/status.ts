@@ -17,7 +17,7 @@ export async function status(address: string, options: { json?: boolean; timeout
         ['state', found.state],
         ['unit', found.id],
         ['version', found.version],
-        ['starts', String(found.generation)],
+        ['starts', String(found.starts)],
         ['medium', `${found.medium} (${found.promises.join(', ')})`],
         ['used', `${formatSize(found.used)} of ${formatSize(found.bytes)}`],
         ['regions', `${found.regions} of at most ${found.maxRegions}`],

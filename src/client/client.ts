@@ -198,10 +198,10 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
     const call = takeCall(options)
     this.#requireOpen()
     const reply = await this.#core.session.control.call('Status', {}, call)
-    const { id, generation, state, used, bytes, regions, promises, medium, version } = reply
+    const { id, starts, state, used, bytes, regions, promises, medium, version } = reply
     return loggable({
       id,
-      generation,
+      starts,
       state: state as UnitStatus['state'],
       used,
       bytes,

@@ -302,7 +302,7 @@ export class DataConnection<T extends Opened> {
   }
 
   #onOpen(channel: NativeDataChannel, endpoint: DataEndpoint, grant: NativeGrant): void {
-    const restarted = this.grant !== undefined && this.grant.unitGeneration !== grant.unitGeneration
+    const restarted = this.grant !== undefined && this.grant.unitStart !== grant.unitStart
     this.grant = grant
     this.endpoint = endpoint
     this.channel = channel

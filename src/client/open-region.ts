@@ -165,7 +165,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
   }
 
   get unitStart(): bigint | undefined {
-    return this.connection.grant?.unitGeneration
+    return this.connection.grant?.unitStart
   }
 
   get strongest(): Durability {

@@ -74,7 +74,7 @@ async function readSuperblock(
   return {
     superblock,
     lagging: because.map((problem) => ({ because: problem })),
-    copies: { generation: superblock.generation, newest: b.state === 'valid' && b.superblock === superblock ? 1 : 0 },
+    copies: { writeNumber: superblock.writeNumber, newest: b.state === 'valid' && b.superblock === superblock ? 1 : 0 },
     readOnly:
       unknown === 0n
         ? undefined
@@ -101,10 +101,10 @@ function newestSuperblock(a: ParsedSuperblock, b: ParsedSuperblock): Superblock 
     if (JSON.stringify(first.geometry) !== JSON.stringify(second.geometry)) {
       throw damaged('its two superblocks disagree on the layout')
     }
-    if (first.generation === second.generation) {
-      throw damaged(`both superblocks have generation ${first.generation}`)
+    if (first.writeNumber === second.writeNumber) {
+      throw damaged(`both superblocks have write number ${first.writeNumber}`)
     }
-    return second.generation > first.generation ? second : first
+    return second.writeNumber > first.writeNumber ? second : first
   }
   if (a.state === 'valid') return a.superblock
   if (b.state === 'valid') return b.superblock
@@ -179,7 +179,7 @@ function unreadable(problem: string | undefined): { state: 'bad'; problem: strin
 }
 
 /** Never written, and never lost therefore. */
-const emptySlot: SlotContents = { copies: { generation: 0n, newest: 1 }, record: undefined }
+const emptySlot: SlotContents = { copies: { writeNumber: 0n, newest: 1 }, record: undefined }
 
 interface SlotCopy {
   bytes: Uint8Array
@@ -196,11 +196,11 @@ function readSlot(
   const newest = newestCopy(a, b)
   if (newest === undefined) return lost(`copy A ${problemOf(a)}; copy B ${problemOf(b)}`)
   const equal = sameContent(copyA.bytes, copyB.bytes)
-  if (a.state !== 'bad' && b.state !== 'bad' && a.generation === b.generation && !equal) {
-    return lost(`both its copies have generation ${a.generation} and differ`)
+  if (a.state !== 'bad' && b.state !== 'bad' && a.writeNumber === b.writeNumber && !equal) {
+    return lost(`both its copies have write number ${a.writeNumber} and differ`)
   }
   const contents = {
-    copies: { generation: newest.slot.generation, newest: newest.copy },
+    copies: { writeNumber: newest.slot.writeNumber, newest: newest.copy },
     record: newest.slot.state === 'used' ? newest.slot.record : undefined,
   }
   if (a.state === 'bad') return { contents, behind: `copy A ${a.problem}` }

@@ -90,7 +90,7 @@ export class Pool {
     const [, last] = superblockOffsets(geometry.poolBytes)
     await medium.zero(last, superblockBytes)
     const superblock: Superblock = {
-      generation: 0n,
+      writeNumber: 0n,
       starts: (options.startsBefore ?? 0n) + (options.unserved ? 0n : 1n),
       id: randomUUID(),
       features: { compatible: 0n, readOnlyCompatible: 0n, incompatible: 0n },
@@ -100,10 +100,10 @@ export class Pool {
       writtenSlots: 0,
       geometry,
     }
-    const empty: SlotContents = { copies: { generation: 0n, newest: 1 }, record: undefined }
+    const empty: SlotContents = { copies: { writeNumber: 0n, newest: 1 }, record: undefined }
     const contents: PoolContents = {
       superblock,
-      superblockCopies: { generation: 0n, newest: 1 },
+      superblockCopies: { writeNumber: 0n, newest: 1 },
       readOnly: undefined,
       slots: Array.from({ length: geometry.slots }, () => empty),
       lagging: [],

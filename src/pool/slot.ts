@@ -7,13 +7,13 @@ import { slotBytes } from './geometry.js'
 import {
   asBuffer,
   decodeUtf8,
-  generationOffset,
   isZero,
   safeNumber,
   seal,
   sealProblem,
   uuidFromBytes,
   uuidToBytes,
+  writeNumberOffset,
 } from './structure.js'
 
 export const slotMagic = 'RDCPSLOT'
@@ -65,9 +65,9 @@ export interface RegionRecord {
 
 export type ParsedSlot =
   /** Zeros: never written, or lost; the superblock says which. */
-  | { state: 'empty'; generation: 0n }
-  | { state: 'free'; generation: bigint }
-  | { state: 'used'; generation: bigint; record: RegionRecord }
+  | { state: 'empty'; writeNumber: 0n }
+  | { state: 'free'; writeNumber: bigint }
+  | { state: 'used'; writeNumber: bigint; record: RegionRecord }
   | { state: 'bad'; problem: string }
 export type ValidSlot = Exclude<ParsedSlot, { state: 'bad' }>
 
@@ -104,10 +104,10 @@ const cursorBytes = 56
 const extentBytes = 16
 
 /** @param record undefined for a free entry */
-export function encodeSlot(pool: string, slot: number, generation: bigint, record: RegionRecord | undefined): Buffer {
+export function encodeSlot(pool: string, slot: number, writeNumber: bigint, record: RegionRecord | undefined): Buffer {
   const block = Buffer.alloc(slotBytes)
   block.write(slotMagic, 0, 'latin1')
-  block.writeBigUInt64LE(generation, generationOffset)
+  block.writeBigUInt64LE(writeNumber, writeNumberOffset)
   block.writeUInt32LE(slot, at.slot)
   uuidToBytes(pool).copy(block, at.pool)
   if (record === undefined) return seal(block)
@@ -151,7 +151,7 @@ export function encodeSlot(pool: string, slot: number, generation: bigint, recor
  * field against its bounds. Whether extents fit the pool and each other is for the reader of the whole table to see.
  */
 export function parseSlot(bytes: Uint8Array, pool: string, slot: number): ParsedSlot {
-  if (bytes.byteLength === slotBytes && isZero(bytes)) return { state: 'empty', generation: 0n }
+  if (bytes.byteLength === slotBytes && isZero(bytes)) return { state: 'empty', writeNumber: 0n }
   const damaged = sealProblem(bytes, slotMagic)
   if (damaged !== undefined) return bad(damaged)
   const block = asBuffer(bytes)
@@ -159,13 +159,13 @@ export function parseSlot(bytes: Uint8Array, pool: string, slot: number): Parsed
   if (owner !== pool) return bad(`belongs to pool ${owner}`)
   const place = block.readUInt32LE(at.slot)
   if (place !== slot) return bad(`is entry ${place} at the place of entry ${slot}`)
-  const generation = block.readBigUInt64LE(generationOffset)
-  if (generation === 0n) return bad('has generation 0')
+  const writeNumber = block.readBigUInt64LE(writeNumberOffset)
+  if (writeNumber === 0n) return bad('has write number 0')
   const state = block.readUInt16LE(at.state)
-  if (state === 0) return { state: 'free', generation }
+  if (state === 0) return { state: 'free', writeNumber }
   if (state !== stateUsed) return bad(`has unknown state ${state}`)
   const record = parseRecord(block)
-  return typeof record === 'string' ? bad(record) : { state: 'used', generation, record }
+  return typeof record === 'string' ? bad(record) : { state: 'used', writeNumber, record }
 }
 
 /** Whether a block may be an entry with a region in it, of whatever pool, whole or damaged. */
@@ -174,11 +174,11 @@ export function looksUsed(block: Uint8Array): boolean {
   return bytes.toString('latin1', 0, slotMagic.length) === slotMagic && bytes.readUInt16LE(at.state) === stateUsed
 }
 
-/** The copy that counts: valid, and with the higher generation. Undefined if both are bad. */
+/** The copy that counts: valid, and with the higher write number. Undefined if both are bad. */
 export function newestCopy(a: ParsedSlot, b: ParsedSlot): { slot: ValidSlot; copy: 0 | 1 } | undefined {
   if (a.state === 'bad') return b.state === 'bad' ? undefined : { slot: b, copy: 1 }
   if (b.state === 'bad') return { slot: a, copy: 0 }
-  return b.generation > a.generation ? { slot: b, copy: 1 } : { slot: a, copy: 0 }
+  return b.writeNumber > a.writeNumber ? { slot: b, copy: 1 } : { slot: a, copy: 0 }
 }
 
 /** Bytes that labels take in a table entry, and what is wrong with them, if anything. */

@@ -3,7 +3,7 @@ import { crc32c } from './crc32c.js'
 import { blockBytes } from './geometry.js'
 
 const crcOffset = blockBytes - 4
-export const generationOffset = 8
+export const writeNumberOffset = 8
 const zeros = new Uint8Array(blockBytes)
 
 /** Fills in the checksum. */
@@ -29,9 +29,9 @@ export function isZero(block: Uint8Array): boolean {
   return block.byteLength <= blockBytes && Buffer.compare(block, zeros.subarray(0, block.byteLength)) === 0
 }
 
-/** Whether two valid copies say the same, whatever their generations. */
+/** Whether two valid copies say the same, whatever their write numbers. */
 export function sameContent(a: Uint8Array, b: Uint8Array): boolean {
-  const from = generationOffset + 8
+  const from = writeNumberOffset + 8
   return Buffer.compare(a.subarray(from, crcOffset), b.subarray(from, crcOffset)) === 0
 }
 

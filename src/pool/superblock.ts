@@ -1,6 +1,6 @@
 /** The superblock: which pool this is, where its parts are, how often it was started. Two copies, the pool's first block and its last. */
 import { type Geometry, geometryProblem, superblockBytes } from './geometry.js'
-import { asBuffer, generationOffset, safeNumber, seal, sealProblem, uuidFromBytes, uuidToBytes } from './structure.js'
+import { asBuffer, safeNumber, seal, sealProblem, uuidFromBytes, uuidToBytes, writeNumberOffset } from './structure.js'
 
 export const superblockMagic = 'RDCPPOOL'
 export const formatVersion = 3
@@ -22,8 +22,8 @@ export const knownFeatures: Features = { compatible: 0n, readOnlyCompatible: 0n,
 
 export interface Superblock {
   /** Raised each time a superblock is written; the valid copy with the higher one counts. */
-  generation: bigint
-  /** How often a unit was started on this pool: the unit's generation. */
+  writeNumber: bigint
+  /** How often a unit was started on this pool: the unit's start number. */
   starts: bigint
   id: string
   features: Features
@@ -69,7 +69,7 @@ export function encodeSuperblock(superblock: Superblock, index: 0 | 1): Buffer {
   const { geometry, features } = superblock
   const block = Buffer.alloc(superblockBytes)
   block.write(superblockMagic, 0, 'latin1')
-  block.writeBigUInt64LE(superblock.generation, generationOffset)
+  block.writeBigUInt64LE(superblock.writeNumber, writeNumberOffset)
   block.writeUInt32LE(formatVersion, at.version)
   block.writeUInt32LE(index, at.index)
   block.writeBigUInt64LE(superblock.starts, at.starts)
@@ -134,7 +134,7 @@ export function parseSuperblock(bytes: Uint8Array, index: 0 | 1): ParsedSuperblo
   return {
     state: 'valid',
     superblock: {
-      generation: block.readBigUInt64LE(generationOffset),
+      writeNumber: block.readBigUInt64LE(writeNumberOffset),
       starts: block.readBigUInt64LE(at.starts),
       id: uuidFromBytes(block.subarray(at.id, at.id + 16)),
       features,

@@ -87,7 +87,7 @@ export class PoolTable {
     })
     await allEnded(flushed)
     await this.writeSuperblock({ writtenSlots: first + count })
-    const written = { copies: { generation: 2n, newest: 1 }, record: undefined } as const
+    const written = { copies: { writeNumber: 2n, newest: 1 }, record: undefined } as const
     for (let slot = first + count - 1; slot >= first; slot--) {
       this.#slots[slot] = written
       this.#free.push(slot)
@@ -99,8 +99,8 @@ export class PoolTable {
     const before = this.#slots[slot]
     if (before === undefined) throw new CheckpointError('INTERNAL', `The pool has no table entry ${slot}.`)
     const offsets = [slotOffset(this.#geometry, 0, slot), slotOffset(this.#geometry, 1, slot)] as const
-    const copies = await writeBoth(this.#medium, this.#flushes, before.copies, offsets, (_, generation) =>
-      encodeSlot(this.#superblock.id, slot, generation, record),
+    const copies = await writeBoth(this.#medium, this.#flushes, before.copies, offsets, (_, writeNumber) =>
+      encodeSlot(this.#superblock.id, slot, writeNumber, record),
     )
     this.#slots[slot] = { copies, record }
   }
@@ -112,9 +112,9 @@ export class PoolTable {
       this.#flushes,
       this.#superblockCopies,
       superblockOffsets(this.#geometry.poolBytes),
-      (copy, generation) => encodeSuperblock({ ...superblock, generation }, copy),
+      (copy, writeNumber) => encodeSuperblock({ ...superblock, writeNumber }, copy),
     )
-    this.#superblock = { ...superblock, generation: this.#superblockCopies.generation }
+    this.#superblock = { ...superblock, writeNumber: this.#superblockCopies.writeNumber }
   }
 
   get #geometry(): Geometry {

@@ -1,5 +1,5 @@
 /**
- * Writes a structure that has two copies. The copy with the lower generation is written and made durable first, then the
+ * Writes a structure that has two copies. The copy with the lower write number is written and made durable first, then the
  * other one. So a crash at any moment leaves one whole copy, old or new, and once the write has been acknowledged,
  * either copy alone has it.
  */
@@ -7,14 +7,14 @@ import type { FlushGroup } from './flush-group.js'
 import type { PoolMedium } from './medium.js'
 
 export interface CopyState {
-  /** The generation of the newer copy. */
-  generation: bigint
+  /** The write number of the newer copy. */
+  writeNumber: bigint
   newest: 0 | 1
 }
 
 /**
  * @param offsets of the two copies
- * @param encode encodes the structure for that copy with that generation
+ * @param encode encodes the structure for that copy with that write number
  * @returns the state after it
  */
 export async function writeBoth(
@@ -22,11 +22,11 @@ export async function writeBoth(
   flushes: FlushGroup,
   state: CopyState,
   offsets: readonly [number, number],
-  encode: (copy: 0 | 1, generation: bigint) => Buffer,
+  encode: (copy: 0 | 1, writeNumber: bigint) => Buffer,
 ): Promise<CopyState> {
   const older = other(state.newest)
-  const first = await writeOne(medium, flushes, offsets[older], encode(older, state.generation + 1n), older, state)
-  const second = encode(first.newest === 0 ? 1 : 0, first.generation + 1n)
+  const first = await writeOne(medium, flushes, offsets[older], encode(older, state.writeNumber + 1n), older, state)
+  const second = encode(first.newest === 0 ? 1 : 0, first.writeNumber + 1n)
   return await writeOne(medium, flushes, offsets[other(first.newest)], second, other(first.newest), first)
 }
 
@@ -47,7 +47,7 @@ async function writeOne(
     medium.write(offset, old)
     throw error
   }
-  return { generation: before.generation + 1n, newest: copy }
+  return { writeNumber: before.writeNumber + 1n, newest: copy }
 }
 
 function other(copy: 0 | 1): 0 | 1 {

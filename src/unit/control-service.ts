@@ -44,7 +44,7 @@ export interface ControlContext {
   responder: NativeResponder
   geometry: Geometry
   endpoints: readonly Endpoint[]
-  unitGeneration: bigint
+  unitStart: bigint
   maxRegionBytes: number
   tokenLifeMs: number
   /** Of a session. */
@@ -125,7 +125,7 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
         endpoints: [...context.endpoints],
         epoch: opened.handle.epoch,
         ownerSecret: opened.ownerSecret ?? new Uint8Array(),
-        unitGeneration: context.unitGeneration,
+        unitStart: context.unitStart,
         slot: regions.catalogue.slotOf(opened.record.name),
       }
     },

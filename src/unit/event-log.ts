@@ -36,9 +36,9 @@ export class RegionEventLog {
   #forgotten: bigint
   #closed = false
 
-  /** @param unitGeneration of this start of the unit; revisions are above those of any lower one */
-  constructor(unitGeneration: bigint) {
-    this.#revision = firstRevision(unitGeneration)
+  /** @param unitStart of this start of the unit; revisions are above those of any lower one */
+  constructor(unitStart: bigint) {
+    this.#revision = firstRevision(unitStart)
     this.#forgotten = this.#revision
   }
 
@@ -117,10 +117,10 @@ export class RegionEventLog {
 }
 
 /**
- * The unit's generation in the high bits. A pool in a file counts its starts: 24 bits, and 40 for the events of one. A pool
+ * The number of the unit's start in the high bits. A pool in a file counts its starts: 24 bits, and 40 for the events of one. A pool
  * in memory begins with the milliseconds of its first start, 42 bits: the 22 that are left cannot overtake them, since
  * nothing makes four million events in each millisecond.
  */
-export function firstRevision(unitGeneration: bigint): bigint {
-  return unitGeneration < 1n << 24n ? unitGeneration << 40n : unitGeneration << 22n
+export function firstRevision(unitStart: bigint): bigint {
+  return unitStart < 1n << 24n ? unitStart << 40n : unitStart << 22n
 }

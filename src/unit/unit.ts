@@ -141,10 +141,10 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   }
 
   async status(): Promise<UnitStatus> {
-    const { id, generation, state, used, bytes, regions, medium, version } = this.#status()
+    const { id, starts, state, used, bytes, regions, medium, version } = this.#status()
     return loggable({
       id,
-      generation,
+      starts,
       state: state as State,
       used,
       bytes,
@@ -224,7 +224,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
         tokenLifeMs,
         // One for each handle and one for the session: nobody who connects with them has more.
         tokensPerSession: Math.min(this.#options.limits.handles + 1, 2 ** 32 - 1),
-        unitGeneration: pool.starts,
+        unitStart: pool.starts,
       },
       {
         onSessionAlone: () => this.#regions?.lookAtOwners(),
@@ -263,7 +263,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
         responder,
         geometry: pool.geometry,
         endpoints: this.#endpoints,
-        unitGeneration: pool.starts,
+        unitStart: pool.starts,
         maxRegionBytes,
         tokenLifeMs,
         maxWatches: this.#options.limits.handles,
@@ -285,7 +285,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     const counters = state === 'starting' || state === 'stopping' ? {} : (this.#responder?.counters() ?? {})
     return {
       id: pool?.id ?? '',
-      generation: pool?.starts ?? 0n,
+      starts: pool?.starts ?? 0n,
       state,
       used: BigInt(pool?.used ?? 0),
       bytes: BigInt(pool?.geometry.poolBytes ?? this.#medium?.medium.bytes ?? 0),

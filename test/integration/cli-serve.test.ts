@@ -40,7 +40,7 @@ describe('serve', () => {
       expect(status.code).toBe(0)
       expect(JSON.parse(status.stdout)).toMatchObject({
         state: 'ready',
-        generation: String(round + 1),
+        starts: String(round + 1),
         medium: 'file',
         promises: ['visible', 'durable'],
         bytes: String(4 << 20),

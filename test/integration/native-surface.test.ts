@@ -97,7 +97,7 @@ describe('objects', () => {
     }
     expect(() => engine.close.call(medium as never)).toThrow(TypeError)
     expect(() => Reflect.construct(addon.Medium as never, [])).toThrow(/cannot be made by new/)
-    expect(() => new addon.Responder(engine as never, { unitGeneration: 1n })).toThrow(/expected a Medium/)
+    expect(() => new addon.Responder(engine as never, { unitStart: 1n })).toThrow(/expected a Medium/)
     expect(() => new addon.Engine({ name: 'a name of more than 15 characters' })).toThrow(/name/)
     // Through an object that borrows the prototype, the pointer behind it is another class's.
     const disguised = Object.setPrototypeOf(new addon.Engine({}), Object.getPrototypeOf(medium))
@@ -149,7 +149,7 @@ describe('connections', () => {
 
   test('bytes written are in the region, and bytes of the region are read', async () => {
     const peer = await openData(engine, unit.ticket())
-    expect(peer.grant).toMatchObject({ length: regionBytes, epoch: 1n, unitGeneration: 1n, rights: 3, promises: 3 })
+    expect(peer.grant).toMatchObject({ length: regionBytes, epoch: 1n, unitStart: 1n, rights: 3, promises: 3 })
     expect(await peer.write(3, Buffer.from('visible'))).toEqual(ok)
     expect(Buffer.from(unit.region(0, 11)).toString('latin1')).toBe('\0\0\0visible\0')
     expect(await peer.write(100, Buffer.from('durable'), 2)).toEqual(flushed)
@@ -286,7 +286,7 @@ describe('connections', () => {
 
   test('a fence ends the writer, tells its session, and settles everything pending', async () => {
     const session = await openSession(engine, unit.ticket('session'))
-    expect(session.welcome).toMatchObject({ session: 1n, unitGeneration: 1n })
+    expect(session.welcome).toMatchObject({ session: 1n, unitStart: 1n })
     const peer = await openData(engine, unit.ticket())
     const bytes = new Uint8Array(1 << 20)
     const pending = Array.from({ length: 32 }, (_, i) => peer.write((i % 8) << 20, bytes))

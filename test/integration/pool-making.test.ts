@@ -53,7 +53,7 @@ describe('a pool that is not there', () => {
     for (const round of [1n, 2n]) {
       const unit = await start(file(pool, 4 * MiB))
       unit.addEventListener('pool-made', (event) => told.push(event))
-      expect((await unit.status()).generation).toBe(round)
+      expect((await unit.status()).starts).toBe(round)
       await unit.close()
     }
     expect(told).toMatchObject([{ what: pool, bytes: BigInt(4 * MiB) }])

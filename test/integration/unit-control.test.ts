@@ -149,7 +149,7 @@ describe('a unit', () => {
     const second = await start({ listen: first.address })
     const after = await second.status()
     expect(after.id).not.toBe(before.id)
-    expect(after.generation).toBeGreaterThan(before.generation)
+    expect(after.starts).toBeGreaterThan(before.starts)
     await expect(client.list()).rejects.toMatchObject({ code: 'SESSION_EXPIRED' })
     const { session, clientId } = client
     await expect(client.channel.call('ResumeSession', { session, clientId })).rejects.toMatchObject({

@@ -58,8 +58,8 @@ describe('a file pool', () => {
     const second = await start({ medium: 'file', path: file })
     expect(await withControl(second, (client) => client.list())).toEqual(made)
     const after = await second.status()
-    expect(after).toEqual({ ...before, generation: before.generation + 1n })
-    expect(before).toMatchObject({ state: 'ready', regions: 2, generation: 1n })
+    expect(after).toEqual({ ...before, starts: before.starts + 1n })
+    expect(before).toMatchObject({ state: 'ready', regions: 2, starts: 1n })
   })
 
   it('has its space reserved', async () => {

@@ -33,7 +33,7 @@ struct Unit {
       : medium(given ? given : std::shared_ptr<media::Medium>(std::move(media::openMemoryMedium(kPool)).value())),
         fabric(fabric::makeIwarpFabric()),
         clientLoop(std::move(EventLoop::start("test-client")).value()) {
-    responder = std::move(Responder::create({.unitGeneration = 1}, medium)).value();
+    responder = std::move(Responder::create({.unitStart = 1}, medium)).value();
     auto listening = responder->listen(*fabric, std::move(fabric::SocketAddress::parse("127.0.0.1", 0)).value());
     if (!listening) check::fail(__FILE__, __LINE__, listening.error().message);
     address = listening.value();

@@ -53,7 +53,7 @@ bool eventually(const std::function<bool()>& condition) {
 struct Unit {
   explicit Unit(ResponderOptions options = {}, std::shared_ptr<media::Medium> given = nullptr)
       : medium(given ? given : std::shared_ptr<media::Medium>(std::move(media::openMemoryMedium(kPool)).value())) {
-    options.unitGeneration = 9;
+    options.unitStart = 9;
     options.loops = 2;
     responder = std::move(Responder::create(options, medium)).value();
     CHECK(responder->listen(fabric, {}).ok());
@@ -182,7 +182,7 @@ TEST(a_grant_names_the_region_and_only_the_rights_of_the_token) {
   CHECK(grant.ok());
   CHECK_EQ(grant.value().length, 3 * kBlock + 100);
   CHECK_EQ(grant.value().epoch, kEpoch);
-  CHECK_EQ(grant.value().unitGeneration, 9u);
+  CHECK_EQ(grant.value().unitStart, 9u);
   CHECK_EQ(grant.value().handle, 11u);
   CHECK_EQ(grant.value().rights, static_cast<std::uint32_t>(fabric::Access::remoteRead));
   CHECK_EQ(grant.value().promises, 1u);
@@ -922,7 +922,7 @@ TEST(heartbeats_are_noted_and_echoed) {
   CHECK(welcome.ok());
   CHECK_EQ(welcome.value().session, kSession);
   CHECK_EQ(welcome.value().heartbeatMs, 100u);
-  CHECK_EQ(welcome.value().unitGeneration, 9u);
+  CHECK_EQ(welcome.value().unitStart, 9u);
   CHECK(unit.state().connected);
   // Not by a sleep: the lease clock goes on with its event loop, which a busy machine keeps waiting.
   CHECK(eventually([&] { return unit.state().heardMsAgo >= 50; }));

@@ -112,7 +112,7 @@ struct Unit {
       : medium(std::make_shared<WatchedMedium>()),
         fabric(fabric::makeIwarpFabric()),
         clientLoop(std::move(EventLoop::start("test-client")).value()) {
-    responder = std::move(Responder::create({.loops = loops, .unitGeneration = 1}, medium)).value();
+    responder = std::move(Responder::create({.loops = loops, .unitStart = 1}, medium)).value();
     auto listening = responder->listen(*fabric, std::move(fabric::SocketAddress::parse("127.0.0.1", 0)).value());
     if (!listening) check::fail(__FILE__, __LINE__, listening.error().message);
     address = listening.value();

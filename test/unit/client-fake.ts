@@ -101,7 +101,7 @@ export class FakeUnit {
   transports: readonly ('iwarp' | 'verbs')[] = ['iwarp']
   /** Set-ups on these get no answer. */
   silent: readonly ('iwarp' | 'verbs')[] = []
-  generation = 1n
+  starts = 1n
   promises = 3
   /** Thrown by the next control calls, by name. */
   refuse: Record<string, CheckpointError | undefined> = {}
@@ -129,7 +129,7 @@ export class FakeUnit {
 
   /** Everything breaks, and what was not flushed is what a test makes of it. */
   restart(): void {
-    this.generation++
+    this.starts++
     this.session++
     this.channel.break()
     this.breakSession()
@@ -201,7 +201,7 @@ export class FakeUnit {
       endpoints,
       epoch: 5n,
       ownerSecret: Buffer.alloc(32, 1),
-      unitGeneration: this.generation,
+      unitStart: this.starts,
       slot: 0,
     }
   }
@@ -226,7 +226,7 @@ export class FakeUnit {
           handler.onOpen({
             length: this.bytes,
             epoch: 5n,
-            unitGeneration: this.generation,
+            unitStart: this.starts,
             rights: 3,
             credits: 16,
             promises: this.promises,
@@ -244,7 +244,7 @@ export class FakeUnit {
             return
           }
           this.#sessionHandler = handler
-          handler.onOpen({ session: this.session, heartbeatMs: 100, unitGeneration: this.generation })
+          handler.onOpen({ session: this.session, heartbeatMs: 100, unitStart: this.starts })
         })
         return { close: () => undefined }
       },

@@ -70,9 +70,9 @@ describe('an entry of the region table', () => {
   }
 
   it('reads back as it was written', () => {
-    expect(parseSlot(encodeSlot(pool, 9, 4n, record), pool, 9)).toEqual({ state: 'used', generation: 4n, record })
-    expect(parseSlot(encodeSlot(pool, 9, 4n, undefined), pool, 9)).toEqual({ state: 'free', generation: 4n })
-    expect(parseSlot(new Uint8Array(4096), pool, 9)).toEqual({ state: 'empty', generation: 0n })
+    expect(parseSlot(encodeSlot(pool, 9, 4n, record), pool, 9)).toEqual({ state: 'used', writeNumber: 4n, record })
+    expect(parseSlot(encodeSlot(pool, 9, 4n, undefined), pool, 9)).toEqual({ state: 'free', writeNumber: 4n })
+    expect(parseSlot(new Uint8Array(4096), pool, 9)).toEqual({ state: 'empty', writeNumber: 0n })
   })
 
   it('is bad when it is of another pool, at another place, or short', () => {
@@ -116,7 +116,7 @@ describe('an entry of the region table', () => {
 
 describe('a superblock', () => {
   const superblock: Superblock = {
-    generation: 7n,
+    writeNumber: 7n,
     starts: 3n,
     id: 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee',
     features: { compatible: 5n, readOnlyCompatible: 0n, incompatible: 0n },

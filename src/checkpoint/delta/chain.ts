@@ -6,12 +6,12 @@ import type { RegionWriteAccess } from '../region-access.js'
 import { deltaHeaderBytes, mostDeltas } from './payload.js'
 
 /** A checkpoint that a delta may build on, as its writer knows it. */
-export interface ChainLink {
+export interface ChainEntry {
   readonly bytes: number
   /** What it builds on itself; undefined for a full one. */
-  readonly base: ChainLink | undefined
+  readonly base: ChainEntry | undefined
   /** The full one that the chain begins with: itself, if it is one. */
-  readonly root: ChainLink
+  readonly root: ChainEntry
   /** 0 for a full one. */
   readonly depth: number
   /** Undefined until it was sent. */
@@ -32,7 +32,7 @@ const worthwhile = 0.5
 export class DeltaChain {
   /** One full checkpoint and the deltas behind it. */
   readonly fullEvery: number
-  newest: ChainLink | undefined
+  newest: ChainEntry | undefined
   #state = new Uint8Array(0)
 
   constructor(fullEvery: number) {
@@ -66,7 +66,7 @@ export class DeltaChain {
   }
 }
 
-export function makeLink(bytes: number, base: ChainLink | undefined): ChainLink {
-  const link = { bytes, base, depth: base === undefined ? 0 : base.depth + 1, header: undefined, recovery: -1 }
-  return Object.assign(link, { root: base?.root ?? (link as unknown as ChainLink) })
+export function chainEntry(bytes: number, base: ChainEntry | undefined): ChainEntry {
+  const entry = { bytes, base, depth: base === undefined ? 0 : base.depth + 1, header: undefined, recovery: -1 }
+  return Object.assign(entry, { root: base?.root ?? (entry as unknown as ChainEntry) })
 }

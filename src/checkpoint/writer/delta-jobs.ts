@@ -7,7 +7,7 @@
  */
 import { CheckpointError } from '../../errors.js'
 import { Deadline } from '../deadline.js'
-import { type ChainLink, type DeltaChain, makeLink } from '../delta/chain.js'
+import { type ChainEntry, chainEntry, type DeltaChain } from '../delta/chain.js'
 import { deltaHeaderBytes, writeDeltaHeader } from '../delta/payload.js'
 import { isBase } from '../delta/restore.js'
 import { cellsOf, recordHeaderBytes } from '../geometry.js'
@@ -32,7 +32,7 @@ export class DeltaJobs {
   }
 
   /**
-   * A job with what changed since the chain's newest checkpoint, which then has the link of the new one; undefined when a full
+   * A job with what changed since the chain's newest checkpoint, which then has the entry of the new one; undefined when a full
    * checkpoint is to be written. The record has to go out next: then nothing that it builds on is dropped before.
    */
   make(
@@ -41,7 +41,7 @@ export class DeltaJobs {
     schema: number,
     answer: Answer,
     chain: DeltaChain,
-    base: ChainLink | undefined,
+    base: ChainEntry | undefined,
   ): RecordJob | undefined {
     const end = this.#end
     if (base?.header === undefined || base.recovery !== end.recoveries) return undefined
@@ -50,26 +50,26 @@ export class DeltaJobs {
     if (runs === undefined) return undefined
     const payloadBytes = deltaHeaderBytes + runs.length
     const cells = cellsOf(payloadBytes)
-    const link = makeLink(payload.byteLength, base)
-    if (!this.#chainFits(link, cells)) return undefined
+    const entry = chainEntry(payload.byteLength, base)
+    if (!this.#chainFits(entry, cells)) return undefined
     const staging = this.#access.staging(recordHeaderBytes + payloadBytes)
     staging.bytes.set(runs, recordHeaderBytes + deltaHeaderBytes)
-    chain.newest = link
-    return { kind: 'record', answer, staging, payloadBytes, payloadCrc: 0, codec, schema, cells, link }
+    chain.newest = entry
+    return { kind: 'record', answer, staging, payloadBytes, payloadCrc: 0, codec, schema, cells, entry }
   }
 
   /**
    * Its turn has come: completes the payload in staging. Gives what its record says and where its chain begins, or the error that
    * ends the append.
    */
-  complete(job: RecordJob, link: ChainLink): { content: RecordContent; start: number } | CheckpointError {
+  complete(job: RecordJob, entry: ChainEntry): { content: RecordContent; start: number } | CheckpointError {
     const { staging, payloadBytes, cells, codec, schema } = job
-    const { base, root, depth, bytes: totalBytes } = link
+    const { base, root, depth, bytes: totalBytes } = entry
     if (
       base?.header === undefined ||
       base.recovery !== this.#end.recoveries ||
       root.header === undefined ||
-      !this.#chainFits(link, cells)
+      !this.#chainFits(entry, cells)
     ) {
       return new CheckpointError('WRITES_LOST', 'The checkpoint that this delta builds on is not in the log.', {
         retryable: true,
@@ -97,7 +97,7 @@ export class DeltaJobs {
   /** After a look at the log's end: whether what waiting deltas build on is there. */
   async confirmBases(jobs: Iterable<Job>): Promise<void> {
     for (const job of jobs) {
-      const base = job.kind === 'record' ? job.link?.base : undefined
+      const base = job.kind === 'record' ? job.entry?.base : undefined
       if (base?.header === undefined || base.recovery === this.#end.recoveries) continue
       const item = await this.#view.find(base.header.sequence, new Deadline())
       if (item === undefined || !isBase(item.stored, base.header)) continue
@@ -105,7 +105,7 @@ export class DeltaJobs {
     }
   }
 
-  #chainFits({ root }: ChainLink, cells: number): boolean {
+  #chainFits({ root }: ChainEntry, cells: number): boolean {
     if (root.header === undefined) return false
     const end = this.#placement.next(true).position + cells
     return end - root.header.position <= this.#placement.maximumCells

@@ -3,7 +3,7 @@ import { QueuedCall } from '../../call/call.js'
 import { defaultTimeoutMs, requireNotAborted } from '../../call/check.js'
 import type { CheckpointError, Outcome } from '../../errors.js'
 import type { Ack, CallOptions, Durability, WriteOptions } from '../../types.js'
-import type { ChainLink } from '../delta/chain.js'
+import type { ChainEntry } from '../delta/chain.js'
 import type { RecordFields } from '../record/header.js'
 import type { RegionWriteAccess } from '../region-access.js'
 
@@ -86,7 +86,7 @@ export interface RecordJob {
   readonly schema: number
   readonly cells: number
   /** Of a log that writes deltas: what the next may build on. With a base it is a delta itself. */
-  readonly link?: ChainLink
+  readonly entry?: ChainEntry
 }
 
 export interface StreamJob {

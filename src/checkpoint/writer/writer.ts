@@ -11,7 +11,7 @@ import { CheckpointError } from '../../errors.js'
 import { withOutcome } from '../../outcome.js'
 import type { Ack, CallOptions, WriteOptions } from '../../types.js'
 import { Deadline } from '../deadline.js'
-import { type DeltaChain, makeLink } from '../delta/chain.js'
+import { chainEntry, type DeltaChain } from '../delta/chain.js'
 import { cellBytes, cellsOf, recordHeaderBytes } from '../geometry.js'
 import { layoutForWriting } from '../layout.js'
 import { damaged } from '../missing.js'
@@ -124,10 +124,10 @@ export class LogWriter {
       const cells = cellsOf(payloadBytes)
       const job = { kind: 'record', answer, staging, payloadBytes, payloadCrc, codec, schema, cells } as const
       if (chain === undefined) return job
-      const link = makeLink(payloadBytes, undefined)
+      const entry = chainEntry(payloadBytes, undefined)
       chain.remember(staging.bytes.subarray(recordHeaderBytes, recordHeaderBytes + payloadBytes))
-      chain.newest = link
-      return { ...job, link }
+      chain.newest = entry
+      return { ...job, entry }
     } catch (error) {
       staging.release()
       throw error
@@ -303,12 +303,12 @@ export class LogWriter {
   }
 
   #sendRecord(job: RecordJob): void {
-    const { answer, staging, payloadBytes, payloadCrc, codec, schema, link } = job
-    const isDelta = link?.base !== undefined
+    const { answer, staging, payloadBytes, payloadCrc, codec, schema, entry } = job
+    const isDelta = entry?.base !== undefined
     let content: RecordContent
     let start: number | undefined
     if (isDelta) {
-      const delta = this.#deltas.complete(job, link)
+      const delta = this.#deltas.complete(job, entry)
       if (delta instanceof CheckpointError) {
         answer.reject(delta)
         staging.release()
@@ -322,7 +322,7 @@ export class LogWriter {
     }
     const sequence = this.#end.takeSequence()
     const header = this.#flights.post(content, staging, { sequence, answer, job, start })
-    if (link !== undefined) Object.assign(link, { header, recovery: this.#end.recoveries })
+    if (entry !== undefined) Object.assign(entry, { header, recovery: this.#end.recoveries })
   }
 
   #onLanding(answer: Flight['answer']): void {

@@ -106,7 +106,7 @@ const behaviours = {
   /** A unit of its own, with a client, in one thread. */
   async unit(engine) {
     const medium = await addon.Medium.open({ medium: 'memory', bytes: 8 << 20 })
-    const responder = new addon.Responder(medium, { unitGeneration: 1n })
+    const responder = new addon.Responder(medium, { unitStart: 1n })
     const port = responder.listen('iwarp', '127.0.0.1', 0)
     responder.addRegion(1n, [0, 8 << 20], 8 << 20, 1n, false)
     responder.addSession(1n)

@@ -19,7 +19,7 @@ export class NativeUnit {
     const opened = await addon.Medium.open(
       medium === 'memory' ? { medium, bytes } : { medium, path: path.join(folder, 'pool'), create: true, bytes },
     )
-    const responder = new addon.Responder(opened, { unitGeneration: 1n, ...options })
+    const responder = new addon.Responder(opened, { unitStart: 1n, ...options })
     const port = responder.listen('iwarp', '127.0.0.1', 0)
     responder.addRegion(1n, [regionStart, regionBytes], regionBytes, 1n, false)
     responder.addSession(firstSession)
