@@ -254,7 +254,7 @@ Status PoolFile::read(std::span<std::byte> into, std::uint64_t offset) {
 Status PoolFile::write(std::span<const std::byte> from, std::uint64_t offset) {
   if (offset > 0 || from.empty()) return writeAll(from, offset);
   const std::lock_guard lock(firstMutex_);
-  first_->known = false;
+  if (auto mine = beforeFirstBlock(); !mine) return mine;
   auto written = writeAll(from, offset);
   if (written) noteFirstBlock(from);
   return written;
@@ -280,7 +280,7 @@ Status PoolFile::writeZeros(ByteRange range) {
   if (range.length == 0) return {};
   if (range.offset == 0) {
     const std::lock_guard lock(firstMutex_);
-    first_->known = false;
+    if (auto mine = beforeFirstBlock(); !mine) return mine;
   }
   if (zeroRange_) {
     const int zeroed = untilNotInterrupted([&] {
@@ -337,13 +337,20 @@ Status PoolFile::inPlace() {
     return Error{ErrorCode::systemError,
                  "another file is at " + path_ + " now: the pool was replaced while it was in use"};
   }
+  const std::lock_guard lock(firstMutex_);
   return beginsAsWritten();
+}
+
+// What something else has written there would be hidden, in the file and from every later look.
+Status PoolFile::beforeFirstBlock() {
+  if (auto mine = beginsAsWritten(); !mine) return mine;
+  first_->known = false;
+  return {};
 }
 
 // A file that was copied over the pool is the same file, as long as before, and holds something else. Where the transfer
 // is direct this also finds a device that has gone. One block that cannot be read is no such thing: its copy counts.
 Status PoolFile::beginsAsWritten() {
-  const std::lock_guard lock(firstMutex_);
   if (!first_->known) return {};
   auto found = std::make_unique<FirstBlock>();
   const auto readBlock = [&](std::uint64_t offset) {

@@ -68,7 +68,8 @@ class PoolFile {
   Status examine(FileLook& look);
   Status writeAll(std::span<const std::byte> from, std::uint64_t offset);
   void noteFirstBlock(std::span<const std::byte> bytes);  // with firstMutex_
-  Status beginsAsWritten();
+  Status beginsAsWritten();                               // with firstMutex_
+  Status beforeFirstBlock();                              // with firstMutex_
   Error failure(const std::string& what, int error) const;
 
   const std::string path_;

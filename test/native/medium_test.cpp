@@ -138,6 +138,10 @@ class ForgetfulDisk {
     const std::lock_guard lock(mutex_);
     std::copy(from.begin(), from.end(), written_.begin() + static_cast<std::ptrdiff_t>(offset));
   }
+  void read(std::span<std::byte> into, std::uint64_t offset) {
+    const std::lock_guard lock(mutex_);
+    std::copy_n(written_.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
+  }
   void sync() {
     std::vector<std::byte> atBegin;
     {
@@ -173,6 +177,10 @@ class ForgetfulIo : public SystemFileIo {
   ssize_t write(int, std::span<const std::byte> from, std::uint64_t offset) override {
     disk_->write(from, offset);
     return static_cast<ssize_t>(from.size());
+  }
+  ssize_t readBack(int, std::span<std::byte> into, std::uint64_t offset) override {
+    disk_->read(into, offset);
+    return static_cast<ssize_t>(into.size());
   }
   int syncData(int) override {
     disk_->sync();
@@ -456,6 +464,34 @@ TEST(a_file_that_is_removed_replaced_moved_cut_short_or_written_over_is_noticed_
       CHECK_EQ(memoryText(*medium, kBlock, 10), "still here");
       CHECK_EQ(memoryText(*medium, kPool - kBlock, 4), "last");
     }
+  }
+}
+
+TEST(a_pool_that_was_written_over_is_not_hidden_by_a_write_of_its_own) {
+  const ScratchDirectory scratch;
+  const std::string foreign(kBlock, 'x');
+  const std::vector<std::pair<std::string, std::function<Status(Medium&)>>> writes = {
+      {"flushed", [](Medium& medium) { return flushOne(medium, 0, 1); }},
+      {"with-others", [](Medium& medium) { return flushOne(medium, 0, 3 * kBlock); }},
+      {"zeroed",
+       [](Medium& medium) {
+         return medium.zero({0, 2 * kBlock});
+       }},
+  };
+  for (const auto& [name, write] : writes) {
+    const auto path = scratch.file(name);
+    const auto medium = created(path);
+    put(*medium, 0, "mine");
+    CHECK(flushOne(*medium, 0, 4).ok());
+    put(*medium, 0, "mine again");
+    CHECK(flushOne(*medium, 0, 10).ok());
+    std::fstream(path, std::ios::in | std::ios::out | std::ios::binary) << foreign;
+    put(*medium, 0, "still mine");
+    const auto written = write(*medium);
+    CHECK(!written && written.error().code == ErrorCode::mediumFailed);
+    CHECK(written.error().message.find("has written over it") != std::string::npos);
+    CHECK_EQ(fileText(path, 0, kBlock), foreign);
+    CHECK_EQ(flushOne(*medium, 8 * kBlock, 1).error().code, ErrorCode::mediumFailed);
   }
 }
 
