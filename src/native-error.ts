@@ -119,6 +119,20 @@ export function fromNative(error: unknown, options: CheckpointErrorOptions = {})
   })
 }
 
+/** Calls native code, whose errors are thrown as CheckpointErrors. */
+export function callNative<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw fromNative(error)
+  }
+}
+
+/** For the rejections of native code. */
+export function rethrow(error: unknown): never {
+  throw fromNative(error)
+}
+
 function systemErrorName(errno: number): string {
   try {
     return getSystemErrorName(-errno)

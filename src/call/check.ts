@@ -4,8 +4,8 @@
  */
 import { isUint8Array } from 'node:util/types'
 import { CheckpointError } from '../errors.js'
+import { textLimits } from '../text-limits.js'
 import type { CallOptions, Size } from '../types.js'
-import { textLimits } from './limits.js'
 
 /** Returns what it was given, if that will do. `what` names it in the message. */
 export type Check<T> = (value: unknown, what: string) => T

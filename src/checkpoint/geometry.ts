@@ -4,6 +4,7 @@
  */
 
 import { CheckpointError } from '../errors.js'
+import type { RegionRange } from '../region-range.js'
 import type { RegionMode } from '../types.js'
 
 export const cellBytes = 128
@@ -20,16 +21,6 @@ const fewestSegments = 8
 const mostSegments = 252
 const mostMarks = 256
 const smallestMarkBytes = 65_536
-
-export interface RegionRange {
-  readonly offset: number
-  readonly length: number
-}
-
-export interface RegionWrite {
-  readonly offset: number
-  readonly bytes: Uint8Array
-}
 
 /** The part of a region that holds records: a ring (append) or two slots (overwrite). */
 export interface DataArea {

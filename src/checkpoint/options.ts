@@ -10,9 +10,9 @@ import {
   uint64,
   wholeNumber,
 } from '../call/check.js'
-import { textLimits } from '../call/limits.js'
 import { callFields, durability } from '../call/options.js'
 import { asOptions, needed, nested, shape } from '../call/shape.js'
+import { textLimits } from '../text-limits.js'
 import type { CallOptions, Cursor, Size, WriteOptions } from '../types.js'
 import type { Codec } from './codec.js'
 import { mostDeltas } from './delta/payload.js'

@@ -1,7 +1,7 @@
 /** Where a writer puts its records: what the append and the overwrite format differ in. */
+import type { RangeBytes, RegionRange } from '../region-range.js'
 import type { Deadline } from './deadline.js'
 import type { MendedMetadata, SequenceRange } from './findings.js'
-import type { RegionRange, RegionWrite } from './geometry.js'
 import type { LogHeader } from './metadata/log-header.js'
 import type { RestingTip } from './metadata/tip-writer.js'
 import type { RecordHeader } from './record/header.js'
@@ -47,14 +47,14 @@ export interface Placement {
    */
   unreserved(cells: number): boolean
   /** Reserves so many cells: to be written durably. Until `reserved()` nothing has changed. */
-  reservation(cells: number): { writes: RegionWrite[]; reserved: () => void }
+  reservation(cells: number): { writes: RangeBytes[]; reserved: () => void }
   /**
    * The record goes there. Returns what else belongs into the same batch of writes.
    * @param durable the checkpoint ends here, and the batch is to be made durable
    */
-  advance(header: RecordHeader, durable: boolean): RegionWrite[]
+  advance(header: RecordHeader, durable: boolean): RangeBytes[]
   /** What a clear writes besides the log header, which it repeats. */
-  cleared(header: LogHeader): RegionWrite[]
+  cleared(header: LogHeader): RangeBytes[]
   /** Says where the log ends, for a pause: with what has become durable since the last record was sent. Nothing if that is said. */
   restingTip(durableSequence: bigint): RestingTip | undefined
   /** What was written and is not known to be durable; whoever takes it makes it durable, or loads again. */

@@ -3,12 +3,9 @@
  * bounded. Beyond the bound the two nearest are joined over the gap between them, which costs a flush of clean bytes and
  * is never wrong.
  */
-export interface Interval {
-  offset: number
-  length: number
-}
+import type { RegionRange } from '../region-range.js'
 
-const maxIntervals = 1024
+const maxRanges = 1024
 
 export class DirtyRanges {
   /** Starts and ends, in turn: [start, end, start, end, ...). */
@@ -36,15 +33,15 @@ export class DirtyRanges {
       end = Math.max(end, edgeAt(edges, last - 1))
     }
     edges.splice(first, last - first, start, end)
-    if (edges.length > 2 * maxIntervals) this.#joinNearest()
+    if (edges.length > 2 * maxRanges) this.#joinNearest()
   }
 
   /** Takes out what lies within the range and returns it. */
-  subtract(offset: number, length: number): Interval[] {
+  subtract(offset: number, length: number): RegionRange[] {
     if (length === 0 || this.empty) return []
     const end = offset + length
     const edges = this.#edges
-    const taken: Interval[] = []
+    const taken: RegionRange[] = []
     const kept: number[] = []
     let first = this.#firstEndingAtOrAfter(offset)
     if (first < edges.length && edgeAt(edges, first + 1) === offset) first += 2
@@ -63,14 +60,14 @@ export class DirtyRanges {
   }
 
   /** Takes out everything and returns it. */
-  takeAll(): Interval[] {
+  takeAll(): RegionRange[] {
     const all = this.toArray()
     this.#edges = []
     return all
   }
 
-  toArray(): Interval[] {
-    const all: Interval[] = []
+  toArray(): RegionRange[] {
+    const all: RegionRange[] = []
     for (let i = 0; i < this.#edges.length; i += 2) {
       const offset = edgeAt(this.#edges, i)
       all.push({ offset, length: edgeAt(this.#edges, i + 1) - offset })
@@ -110,7 +107,7 @@ function edgeAt(edges: readonly number[], index: number): number {
 }
 
 /** [offset, length, offset, length, ...] */
-export function flat(intervals: readonly Interval[]): number[] {
+export function flat(intervals: readonly RegionRange[]): number[] {
   const numbers: number[] = []
   for (const { offset, length } of intervals) numbers.push(offset, length)
   return numbers

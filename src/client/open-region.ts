@@ -9,6 +9,7 @@
  * - `ended` aborts once: with the first reason to take no more calls.
  * - After `close` has resolved nothing of it is sent, and no call is without an answer.
  */
+
 import { unlessAborted } from '../call/call.js'
 import { requireNotAborted } from '../call/check.js'
 import { notDurableError } from '../call/not-durable.js'
@@ -19,6 +20,7 @@ import { failLogs, noteBroken } from '../checkpoint/log.js'
 import type { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { CheckpointError, type Outcome } from '../errors.js'
 import { type NativeModule, operationKind, operationUntil } from '../native.js'
+import type { RangeBytes, RegionRange } from '../region-range.js'
 import type {
   Ack,
   CallOptions,
@@ -31,16 +33,16 @@ import type {
 } from '../types.js'
 import type { ClientCore } from './client-core.js'
 import type { OwnershipEvent } from './client-events.js'
-import type { DataConnection } from './data-connection.js'
-import { flat, type Interval } from './dirty-ranges.js'
-import { NotDurable } from './not-durable.js'
-import { ownIntervals, ownVector, type RegionRange } from './ranges.js'
+import { flat } from './dirty-ranges.js'
+import { ownRanges, ownVector } from './ranges.js'
 import { ReaderAccess } from './reader-access.js'
 import { RegionClosing } from './region-closing.js'
+import type { RegionConnection } from './region-connection.js'
 import { RegionControl, type SavedCursor } from './region-control.js'
-import { type OpenedRegion, type OpenRequest, RegionOpener } from './region-opener.js'
+import { type OpenedRegion, type OpenTerms, RegionOpener } from './region-opener.js'
 import { Transfer, type TransferUse } from './transfer.js'
 import { type QueueUser, TransferQueue } from './transfer-queue.js'
+import { UndurableWrites } from './undurable.js'
 
 /** What its client is told. */
 export interface OpenRegionEvents {
@@ -66,7 +68,7 @@ export interface ReadCall extends MemoryCall {
 export interface WriteCall extends MemoryCall {
   readonly options: WriteOptions
   /** If it is durable: ranges written earlier that its flush covers, too. */
-  readonly alsoFlush: readonly Interval[]
+  readonly alsoFlush: readonly RegionRange[]
   readonly upkeep?: boolean
 }
 
@@ -83,14 +85,14 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
   onFull: OnFull = 'drop-oldest'
   readonly durableWhenOpened = true
   readonly forReaders: RegionReadAccess
-  readonly connection: DataConnection<OpenedRegion>
+  readonly connection: RegionConnection<OpenedRegion>
   readonly verified: VerifiedCheckpoints
   readonly crc32c: NativeModule['crc32c']
   readonly copyCrc32c: NativeModule['copyCrc32c']
   readonly takeChanges: NativeModule['takeChanges']
   readonly #core: ClientCore
   readonly #queue: TransferQueue<OpenedRegion>
-  readonly #notDurable = new NotDurable()
+  readonly #notDurable = new UndurableWrites()
   readonly #control: RegionControl
   /** Of writes that say nothing; undefined for the strongest that the pool promises. */
   readonly #durability: Durability | undefined
@@ -103,7 +105,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
 
   constructor(
     core: ClientCore,
-    request: OpenRequest & { readonly durability: Durability | undefined },
+    request: OpenTerms & { readonly durability: Durability | undefined },
     events: OpenRegionEvents,
   ) {
     this.name = request.name
@@ -243,8 +245,8 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
    * @param intervals undefined: all that is not durable
    * @throws CheckpointError `NOT_DURABLE`
    */
-  flushIntervals(
-    intervals: readonly Interval[] | undefined,
+  flushRanges(
+    intervals: readonly RegionRange[] | undefined,
     options: CallOptions,
     use: TransferUse = 'call',
   ): Promise<Ack> {
@@ -287,12 +289,12 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
 
   // For its log: RegionWriteAccess
 
-  readInto(ranges: readonly RegionRange[], options?: CallOptions): Promise<void> {
+  readInto(ranges: readonly RangeBytes[], options?: CallOptions): Promise<void> {
     return this.#readRanges(ranges, options, 'log')
   }
 
   /** What is not the user's own is read into memory of the package's, which nobody else has before the answer. */
-  #readRanges(ranges: readonly RegionRange[], options: CallOptions = {}, use: TransferUse): Promise<void> {
+  #readRanges(ranges: readonly RangeBytes[], options: CallOptions = {}, use: TransferUse): Promise<void> {
     return promised(() => {
       requireNotAborted(options)
       const { offsets, buffers } = ownVector(ranges, this)
@@ -302,21 +304,21 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
   }
 
   writeAll(
-    ranges: readonly RegionRange[],
-    options: WriteOptions & { alsoFlush?: readonly Interval[]; upkeep?: boolean },
+    ranges: readonly RangeBytes[],
+    options: WriteOptions & { alsoFlush?: readonly RegionRange[]; upkeep?: boolean },
   ): Promise<Ack> {
     return promised(() => {
       requireNotAborted(options)
       const { offsets, buffers } = ownVector(ranges, this)
-      const alsoFlush = ownIntervals(options.alsoFlush ?? nothing, this)
+      const alsoFlush = ownRanges(options.alsoFlush ?? nothing, this)
       return this.write({ offsets, buffers, options, use: 'log', alsoFlush, upkeep: options.upkeep ?? false })
     })
   }
 
-  flush(ranges: readonly Interval[], options: CallOptions = {}): Promise<Ack> {
+  flush(ranges: readonly RegionRange[], options: CallOptions = {}): Promise<Ack> {
     return promised(() => {
       requireNotAborted(options)
-      return this.flushIntervals(ownIntervals(ranges, this), options, 'log')
+      return this.flushRanges(ownRanges(ranges, this), options, 'log')
     })
   }
 

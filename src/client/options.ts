@@ -10,11 +10,11 @@ import {
   uint64,
   wholeNumber,
 } from '../call/check.js'
-import { textLimits } from '../call/limits.js'
 import { callFields, durability, lease, transport } from '../call/options.js'
 import { needed, nested, shape, take, textRecord } from '../call/shape.js'
 import { requireRoom } from '../checkpoint/geometry.js'
 import { labelsProblem } from '../pool/slot.js'
+import { textLimits } from '../text-limits.js'
 import type { CallOptions, ConnectOptions, OpenOptions, RegionOptions } from '../types.js'
 import { minBytesInFlight } from './in-flight-budget.js'
 

@@ -12,10 +12,10 @@ import { toRegionInfo } from '../pool/region-info.js'
 import { newestCopy, parseSlot } from '../pool/slot.js'
 import type { CallOptions, RegionInfo } from '../types.js'
 import { closedError } from './call-errors.js'
-import type { Opened, Opener } from './data-connection.js'
-import { NotDurable } from './not-durable.js'
+import type { Opened, Opener } from './region-connection.js'
 import { Transfer } from './transfer.js'
 import { type QueueContext, TransferQueue } from './transfer-queue.js'
+import { UndurableWrites } from './undurable.js'
 import type { UnitSession } from './unit-session.js'
 
 interface OpenedTables extends Opened {
@@ -122,7 +122,7 @@ export class PoolTables {
       },
     }
     // Nothing is ever written here.
-    const queue = new TransferQueue(this.#context, opener, new NotDurable())
+    const queue = new TransferQueue(this.#context, opener, new UndurableWrites())
     if (this.#closed) throw closedError(opener.what)
     this.#openingQueue = queue
     try {

@@ -6,7 +6,7 @@
 import { checkBytes, checkRange, invalid, kindOf, mustBeCopied, toSize } from '../call/check.js'
 import { copyOf, newBytes } from '../call/new-bytes.js'
 import { asList, isList } from '../call/shape.js'
-import type { Interval } from './dirty-ranges.js'
+import type { RangeBytes, RegionRange } from '../region-range.js'
 
 /** What a range has to lie in. */
 export interface Bounds {
@@ -47,8 +47,8 @@ export function takeVector(ranges: readonly unknown[], bounds: Bounds, doing: 'r
 }
 
 /** Empty ranges are left out. */
-export function takeIntervals(ranges: readonly unknown[], bounds: Bounds): Interval[] {
-  const intervals: Interval[] = []
+export function takeRanges(ranges: readonly unknown[], bounds: Bounds): RegionRange[] {
+  const intervals: RegionRange[] = []
   for (const range of ranges) {
     const given = fieldsOf(range, 'length')
     const offset = toSize(given.offset, 'offset')
@@ -59,17 +59,8 @@ export function takeIntervals(ranges: readonly unknown[], bounds: Bounds): Inter
   return intervals
 }
 
-/** A range of the package's own, with its memory. */
-export interface RegionRange {
-  readonly offset: number
-  readonly bytes: Uint8Array
-}
-
 /** Empty ranges are left out. */
-export function ownVector(
-  ranges: readonly RegionRange[],
-  bounds: Bounds,
-): { offsets: number[]; buffers: Uint8Array[] } {
+export function ownVector(ranges: readonly RangeBytes[], bounds: Bounds): { offsets: number[]; buffers: Uint8Array[] } {
   const offsets: number[] = []
   const buffers: Uint8Array[] = []
   for (const { offset, bytes } of ranges) {
@@ -82,7 +73,7 @@ export function ownVector(
 }
 
 /** Empty ranges are left out. */
-export function ownIntervals(intervals: readonly Interval[], bounds: Bounds): readonly Interval[] {
+export function ownRanges(intervals: readonly RegionRange[], bounds: Bounds): readonly RegionRange[] {
   if (intervals.length === 0) return intervals
   for (const { offset, length } of intervals) checkRange(offset, length, bounds.bytes, bounds.name)
   return intervals.filter(({ length }) => length > 0)

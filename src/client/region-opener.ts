@@ -8,7 +8,7 @@ import { CheckpointError, type ErrorCode } from '../errors.js'
 import type { Lease, RegionInfo } from '../types.js'
 import { Backoff } from './backoff.js'
 import { closedError } from './call-errors.js'
-import type { Opened, Opener } from './data-connection.js'
+import type { Opened, Opener } from './region-connection.js'
 import { fromMessage } from './region-info.js'
 import type { UnitSession } from './unit-session.js'
 
@@ -21,7 +21,7 @@ const firstBackoffMs = 50
 export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'
 
 /** How a region is to be opened. */
-export interface OpenRequest {
+export interface OpenTerms {
   readonly name: string
   readonly mode: OpenMode
   readonly lease: Lease
@@ -54,7 +54,7 @@ export class RegionOpener implements Opener<OpenedRegion> {
   #closed = false
 
   /** @param onFenced the unit says over the session that a later epoch owns the region */
-  constructor(session: UnitSession, { name, mode, lease }: OpenRequest, onFenced: (epoch: bigint) => void) {
+  constructor(session: UnitSession, { name, mode, lease }: OpenTerms, onFenced: (epoch: bigint) => void) {
     this.what = `region '${name}'`
     this.region = name
     this.#session = session

@@ -24,7 +24,7 @@ import type {
   WriteOptions,
 } from '../types.js'
 import type { OpenRegion } from './open-region.js'
-import { oneOrMore, takeIntervals, takeVector } from './ranges.js'
+import { oneOrMore, takeRanges, takeVector } from './ranges.js'
 
 const nothing: readonly never[] = []
 
@@ -280,8 +280,8 @@ export class Region extends RegionReader {
   flush(ranges?: readonly { offset: Size; length: Size }[], options?: CallOptions): Promise<Ack> {
     return promised(() => {
       const call = takeCall(options)
-      const intervals = ranges === undefined ? undefined : takeIntervals(asList(ranges, 'ranges'), this.open)
-      return this.open.flushIntervals(intervals, call)
+      const intervals = ranges === undefined ? undefined : takeRanges(asList(ranges, 'ranges'), this.open)
+      return this.open.flushRanges(intervals, call)
     })
   }
 

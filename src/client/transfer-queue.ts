@@ -13,20 +13,20 @@ import type { CheckpointError } from '../errors.js'
 import { type NativeDataChannel, operationKind, postFlag } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
 import { bereftError, closedError, connectionLostError, writesLostError } from './call-errors.js'
+import type { Deadlines, DeadlineUser } from './deadlines.js'
+import type { BudgetUser, InFlightBudget } from './in-flight-budget.js'
+import { Passage, type Piece } from './passage.js'
+import type { PollTurn } from './poll-turn.js'
 import {
   bounded,
   type ConnectionContext,
   type ConnectionUser,
-  DataConnection,
   type Opened,
   type Opener,
-} from './data-connection.js'
-import type { Deadlines, DeadlineUser } from './deadlines.js'
-import type { BudgetUser, InFlightBudget } from './in-flight-budget.js'
-import type { NotDurable } from './not-durable.js'
-import { Passage, type Piece } from './passage.js'
-import type { PollTurn } from './poll-turn.js'
+  RegionConnection,
+} from './region-connection.js'
 import type { Transfer, TransferOwner, TransferUse } from './transfer.js'
+import type { UndurableWrites } from './undurable.js'
 
 /** What all queues of one client share. */
 export interface QueueContext extends ConnectionContext {
@@ -66,9 +66,9 @@ const connectionCodes: ReadonlySet<number> = new Set([
 const suspectCodes: ReadonlySet<number> = new Set([nativeCode.remoteAccess, nativeCode.protocolViolation])
 
 export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUser, DeadlineUser, ConnectionUser {
-  readonly connection: DataConnection<T>
+  readonly connection: RegionConnection<T>
   readonly #context: QueueContext
-  readonly #notDurable: NotDurable
+  readonly #notDurable: UndurableWrites
   readonly #user: QueueUser
   #queue: Passage[] = []
   /** Posted and without an outcome, by their numbers. */
@@ -82,11 +82,11 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
   #whenIdle: (() => void) | undefined
 
   /** @param notDurable is told what becomes of the calls */
-  constructor(context: QueueContext, opener: Opener<T>, notDurable: NotDurable, user: QueueUser = {}) {
+  constructor(context: QueueContext, opener: Opener<T>, notDurable: UndurableWrites, user: QueueUser = {}) {
     this.#context = context
     this.#notDurable = notDurable
     this.#user = user
-    this.connection = new DataConnection(context, opener, this)
+    this.connection = new RegionConnection(context, opener, this)
     context.deadlines.join(this)
   }
 
@@ -131,7 +131,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     }
   }
 
-  /** Waits for pending calls, at most so long, and closes the connection and the handle. @returns as of {@link DataConnection.close} */
+  /** Waits for pending calls, at most so long, and closes the connection and the handle. @returns as of {@link RegionConnection.close} */
   close(timeoutMs: number): Promise<CheckpointError | undefined> {
     this.#closed ??= this.#close(timeoutMs)
     return this.#closed

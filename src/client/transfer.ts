@@ -9,11 +9,12 @@
  * - It holds the process until it is settled, unless it is a step of the log: those hold by the calls that they are made for,
  *   and go on after they were given up.
  */
+
 import { QueuedCall } from '../call/call.js'
 import type { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
+import type { RegionRange } from '../region-range.js'
 import type { CallOptions } from '../types.js'
-import type { Interval } from './dirty-ranges.js'
 
 /** Who is told when a transfer is given up before its pieces are done. */
 export interface TransferOwner {
@@ -77,7 +78,7 @@ export class Transfer extends QueuedCall<unknown> {
   /** Of a write: a flush posted later that covers it. */
   coveredBy: Transfer | undefined
   /** Of a flush or durable write: what it took out of the ranges that are not durable. */
-  taken: Interval[] = []
+  taken: RegionRange[] = []
   /** Some of what it took was written by calls that have been answered, so it cannot bring that back by itself. */
   carriesEarlierWrites = false
   readonly #result: (method: number) => unknown
@@ -124,7 +125,7 @@ export class Transfer extends QueuedCall<unknown> {
   }
 
   /** What it took to make durable, and what it writes. */
-  touchedRanges(): Interval[] {
+  touchedRanges(): RegionRange[] {
     const ranges = [...this.taken]
     if (!this.isWrite) return ranges
     for (const [index, length] of this.lengths.entries()) {

@@ -2,7 +2,7 @@
  * An entry of the region table: one region, or free. Two copies, one block each. The unit writes it, and clients read it
  * by RDMA and parse it with this code. So the code needs bytes only, and trusts none of them.
  */
-import { textLimits } from '../call/limits.js'
+import { textLimits } from '../text-limits.js'
 import { slotBytes } from './geometry.js'
 import {
   asBuffer,

@@ -15,14 +15,14 @@ import type {
 import { eventTypeNames, modeOf, onFullOf, toRegionMessage, unknownValue } from '../control/region-message.js'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
-import { fromNative } from '../native-error.js'
+import { callNative, rethrow } from '../native-error.js'
 import type { Geometry } from '../pool/geometry.js'
 import { toRegionInfo } from '../pool/region-info.js'
 import { type RegionRecord, limits as slotLimits } from '../pool/slot.js'
 import type { LeaseChange } from './lease.js'
 import type { OpenRequest } from './region-openings.js'
 import type { RegionService } from './regions.js'
-import { native, type SessionTable } from './sessions.js'
+import type { Sessions } from './sessions.js'
 import { Watches } from './watches.js'
 
 /** Who makes a call. Development mode: what it says of itself. */
@@ -40,7 +40,7 @@ export type ControlHandlers = {
 
 export interface ControlContext {
   regions: RegionService
-  sessions: SessionTable
+  sessions: Sessions
   responder: NativeResponder
   geometry: Geometry
   endpoints: readonly Endpoint[]
@@ -65,7 +65,7 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
 
   const sessionMessage = (id: bigint): SessionMessage => ({
     session: id,
-    token: native(() => responder.issueToken({ kind: 'session', session: id })),
+    token: callNative(() => responder.issueToken({ kind: 'session', session: id })),
     tokenLifeMs: context.tokenLifeMs,
     endpoints: [...context.endpoints],
     unit: context.status(),
@@ -206,7 +206,7 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
         previous?.regionId === ''
           ? previous
           : sessions.addHandle(owner, { region: '', regionId: '', rights: 'read', epoch: 0n })
-      const token = native(() =>
+      const token = callNative(() =>
         responder.issueToken({
           kind: 'data',
           session: owner.id,
@@ -293,8 +293,4 @@ function idOf(bytes: Uint8Array): string {
 
 function invalid(message: string): CheckpointError {
   return new CheckpointError('INVALID_ARGUMENT', `${message}.`)
-}
-
-function rethrow(error: unknown): never {
-  throw fromNative(error)
 }

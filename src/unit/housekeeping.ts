@@ -3,7 +3,7 @@ import type { NativeResponder } from '../native.js'
 import type { ControlServer } from './control-server.js'
 import type { UnitEventFacts, UnitJournal } from './journal.js'
 import type { RegionOpenings } from './region-openings.js'
-import type { SessionTable } from './sessions.js'
+import type { Sessions } from './sessions.js'
 
 const everyMs = 1000
 
@@ -11,7 +11,7 @@ const everyMs = 1000
 export function keepHouse(
   responder: NativeResponder,
   control: Pick<ControlServer, 'counters'>,
-  sessions: SessionTable,
+  sessions: Sessions,
   openings: RegionOpenings,
   journal: UnitJournal,
 ): () => Promise<void> {

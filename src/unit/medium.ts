@@ -1,8 +1,9 @@
 /** Opening the native medium of a pool, and its errors as coded ones. */
+
 import { stat } from 'node:fs/promises'
 import { CheckpointError } from '../errors.js'
 import type { NativeMedium, NativeModule } from '../native.js'
-import { fromNative } from '../native-error.js'
+import { callNative, fromNative, rethrow } from '../native-error.js'
 import { slotBytes, slotsWrittenAtOnce, superblockBytes, superblockOffsets, tableStart } from '../pool/geometry.js'
 import type { PoolMedium } from '../pool/medium.js'
 import { looksUsed } from '../pool/slot.js'
@@ -76,7 +77,7 @@ async function openDevdax(module: NativeModule, path: string, onFailed: () => vo
  */
 export function holdsNothing(native: NativeMedium): boolean {
   if (native.bytes < 2 * superblockBytes) return false
-  const read = (offset: number, length: number) => sync(() => native.read(offset, length))
+  const read = (offset: number, length: number) => callNative(() => native.read(offset, length))
   if (!superblockOffsets(native.bytes).every((offset) => isZero(read(offset, superblockBytes)))) return false
   const length = Math.min(slotsWrittenAtOnce * slotBytes, native.bytes - tableStart)
   const blocks = read(tableStart, length - (length % slotBytes))
@@ -125,22 +126,10 @@ export function coded(native: NativeMedium): PoolMedium {
       const { failure } = native
       return failure === undefined ? undefined : fromNative(failure)
     },
-    read: (offset, length) => sync(() => native.read(offset, length)),
-    write: (offset, bytes) => sync(() => native.write(offset, bytes)),
+    read: (offset, length) => callNative(() => native.read(offset, length)),
+    write: (offset, bytes) => callNative(() => native.write(offset, bytes)),
     flush: (ranges) => native.flush(ranges).catch(rethrow),
     zero: (offset, length) => native.zero(offset, length).catch(rethrow),
     load: (offset, length) => native.load(offset, length).catch(rethrow),
   }
-}
-
-export function sync<T>(call: () => T): T {
-  try {
-    return call()
-  } catch (error) {
-    throw fromNative(error)
-  }
-}
-
-function rethrow(error: unknown): never {
-  throw fromNative(error)
 }

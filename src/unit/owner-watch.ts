@@ -4,7 +4,7 @@
  */
 import type { RegionRecord } from '../pool/slot.js'
 import type { ServedRegions } from './served-regions.js'
-import type { SessionTable } from './sessions.js'
+import type { Sessions } from './sessions.js'
 
 /** Timers end late, never early; a clock that stood still makes them end too soon, and they are set again. */
 const leastWaitMs = 5
@@ -15,18 +15,14 @@ const lookAgainMs = 100
 
 export class OwnerWatch {
   readonly #served: ServedRegions
-  readonly #sessions: SessionTable
+  readonly #sessions: Sessions
   readonly #tellLost: (record: RegionRecord, because: string) => void
   #timer: NodeJS.Timeout | undefined
   #due = Number.POSITIVE_INFINITY
   #closed = false
 
   /** @param tellLost called once for each loss */
-  constructor(
-    served: ServedRegions,
-    sessions: SessionTable,
-    tellLost: (record: RegionRecord, because: string) => void,
-  ) {
+  constructor(served: ServedRegions, sessions: Sessions, tellLost: (record: RegionRecord, because: string) => void) {
     this.#served = served
     this.#sessions = sessions
     this.#tellLost = tellLost

@@ -5,9 +5,11 @@
  * is cut off, and what they left is durable, before the new owner is answered. Changes of one region come one at a time;
  * what was begun is finished, whether or not the client still waits.
  */
+
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
+import { rethrow } from '../native-error.js'
 import { afterEffect } from '../outcome.js'
 import type { RegionChange } from '../pool/pool.js'
 import type { RegionRecord } from '../pool/slot.js'
@@ -17,8 +19,8 @@ import { type LeaseChange, mergedLease } from './lease.js'
 import type { OwnerWatch } from './owner-watch.js'
 import { leaseMs } from './ownership.js'
 import type { RegionNews } from './region-news.js'
-import { rethrow, type ServedRegion, type ServedRegions } from './served-regions.js'
-import type { Handle, Opening, Session, SessionTable } from './sessions.js'
+import type { ServedRegion, ServedRegions } from './served-regions.js'
+import type { Handle, Opening, Session, Sessions } from './sessions.js'
 
 /** Attempts given up that a session remembers: those may still arrive, on a connection that is slower than the one that cancelled them. */
 const mostCancelled = 64
@@ -52,7 +54,7 @@ export interface OpenedRegion {
 export interface RegionParts {
   catalogue: RegionCatalogue
   responder: NativeResponder
-  sessions: SessionTable
+  sessions: Sessions
   served: ServedRegions
   owners: OwnerWatch
   news: RegionNews

@@ -18,14 +18,14 @@ import { inheritedLeaseMs } from './ownership.js'
 import { RegionNews } from './region-news.js'
 import { RegionOpenings } from './region-openings.js'
 import { ServedRegions } from './served-regions.js'
-import type { Handle, SessionTable } from './sessions.js'
+import type { Handle, Sessions } from './sessions.js'
 
 const mostDeleted = 1_000
 
 export class RegionService {
   readonly catalogue: RegionCatalogue
   readonly openings: RegionOpenings
-  readonly #sessions: SessionTable
+  readonly #sessions: Sessions
   readonly #maxBytes: number
   readonly #events: RegionEventLog
   readonly #news: RegionNews
@@ -38,7 +38,7 @@ export class RegionService {
   constructor(
     catalogue: RegionCatalogue,
     responder: NativeResponder,
-    sessions: SessionTable,
+    sessions: Sessions,
     events: RegionEventLog,
     maxBytes: number,
     journal?: Pick<UnitJournal, 'tell'>,

@@ -4,14 +4,15 @@
  * Invariants: a region is here from serve() until unserve(), and its record is in the catalogue meanwhile. A handle is in
  * its region and in its session, or in neither. Calls about one region come one at a time (its lock is the caller's).
  */
+
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder } from '../native.js'
-import { fromNative } from '../native-error.js'
+import { callNative, rethrow } from '../native-error.js'
 import type { RegionRecord } from '../pool/slot.js'
 import type { RegionCatalogue } from './catalogue.js'
 import { LoopClock } from './loop-clock.js'
 import { Ownership, type SessionStates } from './ownership.js'
-import { type Handle, native, type Session, type SessionTable } from './sessions.js'
+import type { Handle, Session, Sessions } from './sessions.js'
 
 export interface ServedRegion {
   /** The responder's number of it. */
@@ -25,14 +26,14 @@ const maxTokenLifeMs = 600_000
 export class ServedRegions {
   readonly #catalogue: RegionCatalogue
   readonly #responder: NativeResponder
-  readonly #sessions: SessionTable
+  readonly #sessions: Sessions
   readonly #served = new Map<string, ServedRegion>()
   /** Since clients can come; it runs as long as an owner is awaited. */
   readonly sinceReady = new LoopClock()
   /** 1 is the pool's tables. */
   #nextNativeId = 2n
 
-  constructor(catalogue: RegionCatalogue, responder: NativeResponder, sessions: SessionTable) {
+  constructor(catalogue: RegionCatalogue, responder: NativeResponder, sessions: Sessions) {
     this.#catalogue = catalogue
     this.#responder = responder
     this.#sessions = sessions
@@ -42,7 +43,7 @@ export class ServedRegions {
   serve(record: RegionRecord): ServedRegion {
     const nativeId = this.#nextNativeId++
     const extents = record.extents.flatMap((extent) => [extent.offset, extent.length])
-    native(() => this.#responder.addRegion(nativeId, extents, record.bytes, record.epoch, false))
+    callNative(() => this.#responder.addRegion(nativeId, extents, record.bytes, record.epoch, false))
     const ownership = new Ownership(record.owner !== undefined)
     const served: ServedRegion = { nativeId, handles: new Set(), ownership }
     this.#served.set(record.id, served)
@@ -139,7 +140,7 @@ export class ServedRegions {
   token(handle: Handle, lifeMs: number | undefined): Uint8Array {
     const served = this.#served.get(handle.regionId)
     if (served === undefined) throw new CheckpointError('INTERNAL', `Region "${handle.region}" is not being served.`)
-    return native(() =>
+    return callNative(() =>
       this.#responder.issueToken({
         kind: 'data',
         session: handle.session.id,
@@ -174,8 +175,4 @@ export class ServedRegions {
 
 export function tokenLife(ms: number | undefined): { lifeMs?: number } {
   return ms === undefined || ms === 0 ? {} : { lifeMs: Math.min(ms, maxTokenLifeMs) }
-}
-
-export function rethrow(error: unknown): never {
-  throw fromNative(error)
 }

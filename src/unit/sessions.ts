@@ -1,8 +1,9 @@
 /** The unit's clients: their sessions and the handles each has open. */
+
 import { randomBytes } from 'node:crypto'
 import { CheckpointError } from '../errors.js'
 import type { NativeResponder, NativeSessionState } from '../native.js'
-import { fromNative } from '../native-error.js'
+import { callNative } from '../native-error.js'
 
 /** One open of a region. */
 export interface Handle {
@@ -39,7 +40,7 @@ const disconnectedMs = 60_000
 /** One that has a connection and says nothing: RDMA has no keepalive, so that its host may be gone. */
 const silentMs = 60_000
 
-export class SessionTable {
+export class Sessions {
   readonly #responder: NativeResponder
   readonly #limits: { sessions: number; handles: number }
   readonly #sessions = new Map<bigint, Session>()
@@ -73,7 +74,7 @@ export class SessionTable {
     let id = randomId()
     while (this.#sessions.has(id)) id = randomId()
     const session: Session = { id, clientId, identity, handles: new Map(), cancelled: new Set() }
-    native(() => this.#responder.addSession(id))
+    callNative(() => this.#responder.addSession(id))
     this.#sessions.set(id, session)
     return session
   }
@@ -110,11 +111,11 @@ export class SessionTable {
 
   /** Ends the session's connections; its handles are the caller's to close before. */
   remove(session: Session): void {
-    if (this.#sessions.delete(session.id)) native(() => this.#responder.removeSession(session.id))
+    if (this.#sessions.delete(session.id)) callNative(() => this.#responder.removeSession(session.id))
   }
 
   states(): Map<bigint, NativeSessionState> {
-    return new Map(native(() => this.#responder.sessions()).map((state) => [state.session, state]))
+    return new Map(callNative(() => this.#responder.sessions()).map((state) => [state.session, state]))
   }
 
   /**
@@ -159,12 +160,4 @@ export function unknownSession(id: bigint): CheckpointError {
 /** Numbers that no other start of the unit gave to another client; 63 bits, never 0. */
 function randomId(): bigint {
   return (randomBytes(8).readBigUInt64LE() >> 1n) | 1n
-}
-
-export function native<T>(call: () => T): T {
-  try {
-    return call()
-  } catch (error) {
-    throw fromNative(error)
-  }
 }

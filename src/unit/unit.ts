@@ -37,7 +37,7 @@ import {
 } from './options.js'
 import { loadRegions, makePoolIfAbsent, openPool } from './pool-start.js'
 import { RegionService } from './regions.js'
-import { SessionTable } from './sessions.js'
+import { Sessions } from './sessions.js'
 
 type State = UnitStatus['state']
 
@@ -63,7 +63,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   #pool: Pool | undefined
   #medium: OpenedMedium | undefined
   #responder: NativeResponder | undefined
-  #sessions: SessionTable | undefined
+  #sessions: Sessions | undefined
   #regions: RegionService | undefined
   #version = ''
   #closing: Promise<void> | undefined
@@ -234,7 +234,7 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     this.#responder = responder
     this.#openings.push(() => this.#stopResponder())
     responder.addRegion(tablesId, [0, pool.geometry.firstDataOffset], pool.geometry.firstDataOffset, 0n, true)
-    const sessions = new SessionTable(responder, this.#options.limits)
+    const sessions = new Sessions(responder, this.#options.limits)
     const maxRegionBytes = this.#options.limits.regionBytes ?? pool.geometry.poolBytes
     const events = new RegionEventLog(pool.starts)
     const regions = new RegionService(

@@ -7,7 +7,7 @@ import { RegionEventLog } from '../../src/unit/event-log.js'
 import { inheritedOwnerLivesMs, ownerLivesMs } from '../../src/unit/ownership.js'
 import type { OpenRequest } from '../../src/unit/region-openings.js'
 import { RegionService } from '../../src/unit/regions.js'
-import { type Session, SessionTable } from '../../src/unit/sessions.js'
+import { type Session, Sessions } from '../../src/unit/sessions.js'
 import { CrashableMedium, region } from './pool-medium.js'
 
 /** Notes what is asked of the data plane, in order, and says of sessions what a test set. */
@@ -62,7 +62,7 @@ function living(session: bigint): NativeSessionState {
 const handleLimit = 4
 let medium: CrashableMedium
 let responder: RecordingResponder
-let sessions: SessionTable
+let sessions: Sessions
 let events: RegionEventLog
 let regions: RegionService
 let pool: Pool
@@ -73,7 +73,7 @@ async function started(from: CrashableMedium, fresh: boolean): Promise<void> {
   responder = new RecordingResponder()
   responder.medium = medium
   events = new RegionEventLog(pool.starts)
-  sessions = new SessionTable(responder, { sessions: 3, handles: handleLimit })
+  sessions = new Sessions(responder, { sessions: 3, handles: handleLimit })
   regions = new RegionService(new PoolCatalogue(pool), responder, sessions, events, 50_000)
   for (const record of pool.records()) regions.serve(record)
   regions.ready()

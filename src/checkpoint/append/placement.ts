@@ -1,16 +1,10 @@
 /** The writing end of an append log: the ring's next position, its directory, and what may not be overwritten yet. */
+
 import { newBytes } from '../../call/new-bytes.js'
+import type { RangeBytes, RegionRange } from '../../region-range.js'
 import type { Deadline } from '../deadline.js'
 import type { MendedMetadata } from '../findings.js'
-import {
-  type AppendGeometry,
-  cellBytes,
-  entriesOffset,
-  entryBytes,
-  physicalRanges,
-  type RegionRange,
-  type RegionWrite,
-} from '../geometry.js'
+import { type AppendGeometry, cellBytes, entriesOffset, entryBytes, physicalRanges } from '../geometry.js'
 import { opens, writeEntry } from '../metadata/directory.js'
 import type { LogHeader } from '../metadata/log-header.js'
 import { mendMetadata } from '../metadata/mending.js'
@@ -175,7 +169,7 @@ export class AppendPlacement implements Placement {
     return this.#access.strongest === 'durable' && end > this.#geometry.area.cells && end > this.#tips.reserved
   }
 
-  reservation(cells: number): { writes: RegionWrite[]; reserved: () => void } {
+  reservation(cells: number): { writes: RangeBytes[]; reserved: () => void } {
     const { area } = this.#geometry
     return this.#tips.reserve(this.#reach(this.#next + cells, Math.max(cells, Math.ceil(area.cells / 16))))
   }
@@ -192,7 +186,7 @@ export class AppendPlacement implements Placement {
     return Math.max(least, Math.min(Math.ceil((end + ahead) / segmentCells) * segmentCells, most))
   }
 
-  advance(header: RecordHeader, durable: boolean): RegionWrite[] {
+  advance(header: RecordHeader, durable: boolean): RangeBytes[] {
     const { position, cells, sequence, epoch, headerCrc } = header
     const through = this.#lastSegment(cells) - this.#geometry.segments
     this.#segments = this.#segments.filter(({ segment }) => segment > through)
@@ -218,7 +212,7 @@ export class AppendPlacement implements Placement {
     return writes
   }
 
-  cleared(header: LogHeader): RegionWrite[] {
+  cleared(header: LogHeader): RangeBytes[] {
     return this.#tips.clear(header)
   }
 
@@ -273,10 +267,10 @@ export class AppendPlacement implements Placement {
     }
   }
 
-  #takeDirty(): RegionWrite[] {
+  #takeDirty(): RangeBytes[] {
     const indexes = [...this.#dirty].sort((a, b) => a - b)
     this.#dirty.clear()
-    const ranges: RegionWrite[] = []
+    const ranges: RangeBytes[] = []
     for (let at = 0; at < indexes.length; ) {
       const from = indexes[at] as number
       let to = from + 1

@@ -2,14 +2,15 @@
  * What an owner writes before it goes on, so that both copies of a log's metadata are whole and say the same: at first the log
  * header of a new log, later what was damaged in one copy or differs from the other.
  */
-import { entriesOffset, entryBytes, type Geometry, type RegionWrite, tipBytes, tipOffset } from '../geometry.js'
+import type { RangeBytes } from '../../region-range.js'
+import { entriesOffset, entryBytes, type Geometry, tipBytes, tipOffset } from '../geometry.js'
 import type { Crc32c } from '../record/header.js'
 import { entryIn, equal, isZero, type LogMetadata } from './copies.js'
 import { parseEntry, writeTip } from './directory.js'
 import { firstHeader, type LogHeader, logHeaderUsedBytes, writeLogHeader } from './log-header.js'
 
 export interface Mending {
-  readonly writes: RegionWrite[]
+  readonly writes: RangeBytes[]
   /** As it is then. */
   readonly header: LogHeader
   readonly headers: number
@@ -26,7 +27,7 @@ export function mendMetadata(
   directory: Uint8Array = new Uint8Array(0),
 ): Mending {
   const { offsets } = geometry.metadata
-  const writes: RegionWrite[] = []
+  const writes: RangeBytes[] = []
   const header = found.generation > 0n ? found : firstHeader
   let headers = 0
   let entries = 0

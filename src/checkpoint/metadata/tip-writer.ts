@@ -2,7 +2,8 @@
  * The tips that an owner writes, by turns into the two copies of the metadata: with each durable append, in its batch, and
  * when the log comes to rest. With them it says what was durable, and how far it may have overwritten.
  */
-import { type Geometry, type RegionWrite, tipBytes, tipOffset } from '../geometry.js'
+import type { RangeBytes } from '../../region-range.js'
+import { type Geometry, tipBytes, tipOffset } from '../geometry.js'
 import { type Crc32c, isLast, type RecordHeader } from '../record/header.js'
 import type { LogMetadata } from './copies.js'
 import { writeTip } from './directory.js'
@@ -12,7 +13,7 @@ const noRecord = { sequence: 0n, epoch: 0n, part: 0, position: 0, headerCrc: 0 }
 
 /** The tip of a log at rest. */
 export interface RestingTip {
-  readonly writes: RegionWrite[]
+  readonly writes: RangeBytes[]
   /** No other tip was made since. */
   isNewest(): boolean
   /** It was not written, or not whole: the next one takes its place. */
@@ -75,7 +76,7 @@ export class TipWriter {
   }
 
   /** With the batch of a record that is to become durable. */
-  promise(record: RecordHeader, reserved: number): RegionWrite[] {
+  promise(record: RecordHeader, reserved: number): RangeBytes[] {
     this.#promised = record.sequence
     if (reserved > this.#proposed) {
       this.#proposed = reserved
@@ -92,7 +93,7 @@ export class TipWriter {
     }
   }
 
-  reserve(reserved: number): { writes: RegionWrite[]; reserved: () => void } {
+  reserve(reserved: number): { writes: RangeBytes[]; reserved: () => void } {
     this.#proposed = Math.max(this.#proposed, reserved)
     const proposed = this.#proposed
     const done = () => {
@@ -119,7 +120,7 @@ export class TipWriter {
   }
 
   /** Repeats the log header that a clear writes, in both copies. */
-  clear(header: LogHeader): RegionWrite[] {
+  clear(header: LogHeader): RangeBytes[] {
     this.#header = header
     const bytes = this.#image(this.#said.durableSequence)
     // No earlier tip is written once more.
@@ -127,7 +128,7 @@ export class TipWriter {
     return this.#geometry.metadata.offsets.map((offset) => ({ offset: offset + tipOffset, bytes }))
   }
 
-  #tip(durableSequence: bigint): RegionWrite[] {
+  #tip(durableSequence: bigint): RangeBytes[] {
     const record = this.#named
     if (record === undefined) return []
     const bytes = this.#image(durableSequence)

@@ -1,6 +1,7 @@
 /** The writing end of an overwrite region: whichever slot does not hold the newest checkpoint. */
+import type { RangeBytes, RegionRange } from '../../region-range.js'
 import type { Deadline } from '../deadline.js'
-import { cellBytes, type OverwriteGeometry, physicalRanges, type RegionRange, type RegionWrite } from '../geometry.js'
+import { cellBytes, type OverwriteGeometry, physicalRanges } from '../geometry.js'
 import type { LogHeader } from '../metadata/log-header.js'
 import { mendMetadata } from '../metadata/mending.js'
 import { type RestingTip, TipWriter } from '../metadata/tip-writer.js'
@@ -89,11 +90,11 @@ export class OverwritePlacement implements Placement {
     return false
   }
 
-  reservation(): { writes: RegionWrite[]; reserved: () => void } {
+  reservation(): { writes: RangeBytes[]; reserved: () => void } {
     return { writes: [], reserved: () => {} }
   }
 
-  cleared(header: LogHeader): RegionWrite[] {
+  cleared(header: LogHeader): RangeBytes[] {
     return this.#tips.clear(header)
   }
 
@@ -101,7 +102,7 @@ export class OverwritePlacement implements Placement {
     return this.#access.strongest === 'durable' ? this.#tips.rest(durableSequence) : undefined
   }
 
-  advance(header: RecordHeader, durable: boolean): RegionWrite[] {
+  advance(header: RecordHeader, durable: boolean): RangeBytes[] {
     const { position, cells } = header
     this.#writing = true
     this.#previous = header

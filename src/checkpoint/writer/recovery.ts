@@ -14,9 +14,9 @@ import { recordKind } from '../record/header.js'
 import type { Changes } from './changes.js'
 import type { DeltaJobs } from './delta-jobs.js'
 import type { Flight, Flights } from './flights.js'
+import type { JobQueue } from './job-queue.js'
 import type { RecordJob } from './jobs.js'
 import type { LogEnd } from './log-end.js'
-import type { JobQueue } from './queue.js'
 
 export class Recovery {
   readonly #view: LogView

@@ -12,9 +12,9 @@ import type { RegionWriteAccess } from '../region-access.js'
 import type { Calls } from './calls.js'
 import type { Changes } from './changes.js'
 import type { Flights } from './flights.js'
+import type { JobQueue } from './job-queue.js'
 import type { Answer } from './jobs.js'
 import type { LogEnd } from './log-end.js'
-import type { JobQueue } from './queue.js'
 
 const longestPollMs = 50
 /** For a look at the saved cursors while the region is being closed. */

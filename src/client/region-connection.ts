@@ -85,7 +85,7 @@ const promiseDurable = 2
  * another program answers in the unit's place, for a while. */
 const passingLater: ReadonlySet<ErrorCode> = new Set(['LIMIT_REACHED', 'OUT_OF_MEMORY', 'SYSTEM', 'PROTOCOL_VIOLATION'])
 
-export class DataConnection<T extends Opened> {
+export class RegionConnection<T extends Opened> {
   /** The newest open of the handle. */
   opened: T | undefined
   /** Of the newest channel, as is `endpoint`. */

@@ -10,11 +10,13 @@
  * - Upkeep of a log's metadata counts nowhere: whoever writes it writes it again, and the user has lost nothing with it.
  * - A call that carries writes that were answered before fails after a restart: it cannot bring them back by being repeated.
  */
+
 import { operationKind, operationUntil } from '../native.js'
-import { DirtyRanges, flat, type Interval } from './dirty-ranges.js'
+import type { RegionRange } from '../region-range.js'
+import { DirtyRanges, flat } from './dirty-ranges.js'
 import type { Transfer } from './transfer.js'
 
-export class NotDurable {
+export class UndurableWrites {
   readonly ranges = new DirtyRanges()
   /** How often a restart of the unit has lost something. */
   rollbacks = 0
@@ -64,7 +66,7 @@ export class NotDurable {
    * Takes out what a flush or durable write covers.
    * @param others ranges besides its own, written by earlier calls
    */
-  cover(transfer: Transfer, others: readonly Interval[]): void {
+  cover(transfer: Transfer, others: readonly RegionRange[]): void {
     if (this.ranges.empty || transfer.upkeep) return
     if (transfer.isWrite) {
       for (const [index, length] of transfer.lengths.entries()) {
