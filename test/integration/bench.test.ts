@@ -85,7 +85,10 @@ test('a short run', async () => {
 test('Ctrl-C ends what it started and removes what it wrote', async () => {
   const { child } = start('--only', 'visible 64B x1', '--contenders', 'append,file', '--seconds', '3600')
   const exit = once(child, 'exit')
-  while (descendants(child.pid).length < 3) await sleep(20)
+  while (descendants(child.pid).length < 3) {
+    if (child.exitCode !== null) throw new Error(`it ended early with exit code ${child.exitCode}`)
+    await sleep(20)
+  }
   const started = descendants(child.pid)
   child.kill('SIGINT')
   expect(await exit).toEqual([130, null])
