@@ -81,27 +81,28 @@ void readOperation(ArgumentReader& read, Napi::Env env, napi_value value, Operat
 
 }  // namespace
 
-std::shared_ptr<client::DataChannel> DataLink::channel() {
+std::shared_ptr<client::DataChannel> DataChannelBridge::channel() {
   const std::lock_guard lock(mutex_);
   return channel_;
 }
 
-bool DataLink::refer(Environment& environment, napi_value handler) {
+bool DataChannelBridge::refer(Environment& environment, napi_value handler) {
   const napi_env env = environment.env();
   napi_value held = nullptr;
   return napi_create_array(env, &held) == napi_ok && napi_create_reference(env, held, 1, &held_) == napi_ok &&
          napi_create_reference(env, handler, 1, &handler_) == napi_ok;
 }
 
-void DataLink::dropReferences(Environment& environment) {
+void DataChannelBridge::dropReferences(Environment& environment) {
   for (napi_ref* reference : {&handler_, &held_}) {
     if (*reference != nullptr) (void)napi_delete_reference(environment.env(), *reference);
     *reference = nullptr;
   }
 }
 
-Status DataLink::connect(Environment& environment, EventLoop& loop, const std::shared_ptr<fabric::Fabric>& fabric,
-                         const client::ConnectParameters& parameters) {
+Status DataChannelBridge::connect(Environment& environment, EventLoop& loop,
+                                  const std::shared_ptr<fabric::Fabric>& fabric,
+                                  const client::ConnectParameters& parameters) {
   core_->add(shared_from_this());
   fabric_ = fabric;
   auto connected = client::DataChannel::connect(*fabric, loop, parameters, shared_from_this());
@@ -118,7 +119,7 @@ Status DataLink::connect(Environment& environment, EventLoop& loop, const std::s
   return {};
 }
 
-std::size_t DataLink::takeSlot(double id) {
+std::size_t DataChannelBridge::takeSlot(double id) {
   if (freeSlots_.empty()) {
     slots_.emplace_back().id = id;
     return slots_.size() - 1;
@@ -130,8 +131,8 @@ std::size_t DataLink::takeSlot(double id) {
 }
 
 // Has the operation work on memory that nobody can take away from it.
-Status DataLink::lend(Environment& environment, client::DataChannel& open, Operation& operation, bool ours,
-                      Slot& slot) {
+Status DataChannelBridge::lend(Environment& environment, client::DataChannel& open, Operation& operation, bool ours,
+                               Slot& slot) {
   const bool writes = operation.kind == Operation::Kind::write;
   const bool registers = fabric_->transport() == fabric::Transport::verbs;
   for (std::size_t i = 0; i < operation.ranges.size(); ++i) {
@@ -162,7 +163,7 @@ Status DataLink::lend(Environment& environment, client::DataChannel& open, Opera
   return {};
 }
 
-bool DataLink::hold(Environment& environment, std::size_t slot, const std::vector<napi_value>& buffers) {
+bool DataChannelBridge::hold(Environment& environment, std::size_t slot, const std::vector<napi_value>& buffers) {
   const napi_env env = environment.env();
   napi_value list = nullptr;
   napi_value held = buffers.front();
@@ -178,8 +179,9 @@ bool DataLink::hold(Environment& environment, std::size_t slot, const std::vecto
          napi_set_element(env, list, static_cast<std::uint32_t>(slot), held) == napi_ok;
 }
 
-Status DataLink::post(Environment& environment, double id, Operation operation, const std::vector<napi_value>& buffers,
-                      bool ours, std::optional<client::Outcome>* answer) {
+Status DataChannelBridge::post(Environment& environment, double id, Operation operation,
+                               const std::vector<napi_value>& buffers, bool ours,
+                               std::optional<client::Outcome>* answer) {
   const auto open = channel();
   if (!open) return Error{ErrorCode::localClosed, "the connection is closed"};
   const std::size_t slot = takeSlot(id);
@@ -204,7 +206,7 @@ Status DataLink::post(Environment& environment, double id, Operation operation, 
 
 // What was read into copies, to where it belongs. Memory that was transferred away meanwhile gets nothing; who reads sees
 // that by its length.
-void DataLink::bringBack(Environment& environment, napi_value list, std::size_t slot) {
+void DataChannelBridge::bringBack(Environment& environment, napi_value list, std::size_t slot) {
   const napi_env env = environment.env();
   const Slot& done = slots_[slot];
   if (done.returns.empty()) return;
@@ -224,7 +226,7 @@ void DataLink::bringBack(Environment& environment, napi_value list, std::size_t 
   }
 }
 
-void DataLink::letGo(Environment& environment, napi_value list, std::size_t slot) {
+void DataChannelBridge::letGo(Environment& environment, napi_value list, std::size_t slot) {
   const napi_env env = environment.env();
   napi_value nothing = nullptr;
   Slot& done = slots_[slot];
@@ -239,15 +241,15 @@ void DataLink::letGo(Environment& environment, napi_value list, std::size_t slot
   freeSlots_.push_back(slot);
 }
 
-void DataLink::close() {
+void DataChannelBridge::close() {
   if (const auto open = channel()) open->close();
 }
 
-void DataLink::abort() {
+void DataChannelBridge::abort() {
   if (const auto open = channel()) open->abort();
 }
 
-void DataLink::onOpen(const protocol::Grant& grant) {
+void DataChannelBridge::onOpen(const protocol::Grant& grant) {
   {
     const std::lock_guard lock(mutex_);
     opened_ = std::make_unique<protocol::Grant>(grant);
@@ -255,7 +257,7 @@ void DataLink::onOpen(const protocol::Grant& grant) {
   mailbox_->post(shared_from_this());
 }
 
-void DataLink::onOutcomes(std::span<const client::Outcome> outcomes) {
+void DataChannelBridge::onOutcomes(std::span<const client::Outcome> outcomes) {
   {
     const std::lock_guard lock(mutex_);
     outcomes_.insert(outcomes_.end(), outcomes.begin(), outcomes.end());
@@ -263,7 +265,7 @@ void DataLink::onOutcomes(std::span<const client::Outcome> outcomes) {
   mailbox_->post(shared_from_this());
 }
 
-void DataLink::onClosed(const Error& reason) {
+void DataChannelBridge::onClosed(const Error& reason) {
   {
     const std::lock_guard lock(mutex_);
     closed_ = std::make_unique<Error>(reason);
@@ -272,7 +274,7 @@ void DataLink::onClosed(const Error& reason) {
   core_->channelEnded();
 }
 
-void DataLink::deliver(Environment& environment) {
+void DataChannelBridge::deliver(Environment& environment) {
   std::unique_ptr<protocol::Grant> opened;
   std::vector<client::Outcome> outcomes;
   std::unique_ptr<Error> closed;
@@ -289,7 +291,7 @@ void DataLink::deliver(Environment& environment) {
   if (closed && !environment.stopped()) deliverClosed(environment, handler, *closed);
 }
 
-void DataLink::deliverOpen(Environment& environment, napi_value handler, const protocol::Grant& grant) {
+void DataChannelBridge::deliverOpen(Environment& environment, napi_value handler, const protocol::Grant& grant) {
   const Napi::Env env = environment.env();
   if (std::exchange(settingUp_, false)) environment.release();
   Napi::Object object = Napi::Object::New(env);
@@ -305,8 +307,8 @@ void DataLink::deliverOpen(Environment& environment, napi_value handler, const p
   environment.call(handler, "onOpen", {object});
 }
 
-void DataLink::deliverOutcomes(Environment& environment, napi_value handler,
-                               const std::vector<client::Outcome>& outcomes) {
+void DataChannelBridge::deliverOutcomes(Environment& environment, napi_value handler,
+                                        const std::vector<client::Outcome>& outcomes) {
   constexpr std::size_t kNumbers = 4;  // src/native.ts: id, code, method, errno
   const napi_env env = environment.env();
   napi_value list = nullptr;
@@ -333,7 +335,7 @@ void DataLink::deliverOutcomes(Environment& environment, napi_value handler,
   if (made) environment.call(handler, "onOutcomes", {array});
 }
 
-void DataLink::deliverClosed(Environment& environment, napi_value handler, const Error& reason) {
+void DataChannelBridge::deliverClosed(Environment& environment, napi_value handler, const Error& reason) {
   const auto keep = shared_from_this();
   if (std::exchange(settingUp_, false)) environment.release();
   {
@@ -366,14 +368,14 @@ Napi::Value DataChannel::post(const Napi::CallbackInfo& info) {
   if (!read.ok()) return read.fail();
   operation.flushByUnit = (flags & kFlushByUnit) != 0;
   std::optional<client::Outcome> answer;
-  const Status posted = link_->post(Environment::of(env), id, std::move(operation), buffers, (flags & kOurs) != 0,
-                                    (flags & kPoll) != 0 ? &answer : nullptr);
+  const Status posted = bridge_->post(Environment::of(env), id, std::move(operation), buffers, (flags & kOurs) != 0,
+                                      (flags & kPoll) != 0 ? &answer : nullptr);
   if (!posted) return throwError(env, posted.error());
   return answer ? Napi::Number::New(env, answer->method) : env.Undefined();
 }
 
 Napi::Value DataChannel::close(const Napi::CallbackInfo& info) {
-  link_->close();
+  bridge_->close();
   return info.Env().Undefined();
 }
 
@@ -384,11 +386,11 @@ Napi::Value connectDataChannel(Environment& environment, const std::shared_ptr<E
   const Napi::Env env = environment.env();
   auto loop = core->loop();
   if (!loop) return throwError(env, loop.error());
-  auto link = std::make_shared<DataLink>(environment, core, workDeadline);
+  auto bridge = std::make_shared<DataChannelBridge>(environment, core, workDeadline);
   // The object first: once the connection is under way there must be someone who can close it.
-  const napi_value object = wrapNew(environment, std::make_unique<DataChannel>(link));
-  if (object == nullptr || !link->refer(environment, handler)) return {};
-  if (Status started = link->connect(environment, *loop.value(), fabric, parameters); !started) {
+  const napi_value object = wrapNew(environment, std::make_unique<DataChannel>(bridge));
+  if (object == nullptr || !bridge->refer(environment, handler)) return {};
+  if (Status started = bridge->connect(environment, *loop.value(), fabric, parameters); !started) {
     return throwError(env, started.error());
   }
   return {env, object};

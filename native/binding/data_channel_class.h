@@ -15,13 +15,13 @@
 namespace rdmacp::binding {
 
 // The connection between a client::DataChannel and its JavaScript handler. Kept by the engine until onClosed was delivered.
-class DataLink final : public Letter,
-                       public client::DataChannelHandler,
-                       public EngineChannel,
-                       public std::enable_shared_from_this<DataLink> {
+class DataChannelBridge final : public Letter,
+                                public client::DataChannelHandler,
+                                public EngineChannel,
+                                public std::enable_shared_from_this<DataChannelBridge> {
  public:
   // workDeadline: for each operation; zero for none.
-  DataLink(Environment& environment, std::shared_ptr<EngineCore> core, std::chrono::milliseconds workDeadline)
+  DataChannelBridge(Environment& environment, std::shared_ptr<EngineCore> core, std::chrono::milliseconds workDeadline)
       : mailbox_(environment.mailbox()), core_(std::move(core)), workDeadline_(workDeadline) {}
 
   // The JavaScript thread.
@@ -100,9 +100,9 @@ class DataChannel {
   }
   static void define(Environment& environment);
 
-  explicit DataChannel(std::shared_ptr<DataLink> link) : link_(std::move(link)) {}
+  explicit DataChannel(std::shared_ptr<DataChannelBridge> bridge) : bridge_(std::move(bridge)) {}
   // A channel that nobody can reach any more is closed.
-  ~DataChannel() { link_->close(); }
+  ~DataChannel() { bridge_->close(); }
   DataChannel(const DataChannel&) = delete;
   DataChannel& operator=(const DataChannel&) = delete;
 
@@ -110,7 +110,7 @@ class DataChannel {
   Napi::Value post(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
-  std::shared_ptr<DataLink> link_;
+  std::shared_ptr<DataChannelBridge> bridge_;
 };
 
 // Starts to connect and returns the JavaScript object; empty with an exception pending on failure.

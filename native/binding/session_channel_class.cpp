@@ -3,13 +3,13 @@
 
 namespace rdmacp::binding {
 
-std::shared_ptr<client::SessionChannel> SessionLink::channel() {
+std::shared_ptr<client::SessionChannel> SessionChannelBridge::channel() {
   const std::lock_guard lock(mutex_);
   return channel_;
 }
 
-Status SessionLink::connect(Environment& environment, EventLoop& loop, fabric::Fabric& fabric,
-                            const client::ConnectParameters& parameters, napi_value handler) {
+Status SessionChannelBridge::connect(Environment& environment, EventLoop& loop, fabric::Fabric& fabric,
+                                     const client::ConnectParameters& parameters, napi_value handler) {
   if (napi_create_reference(environment.env(), handler, 1, &handler_) != napi_ok) {
     return Error{ErrorCode::stopped, "the environment is ending"};
   }
@@ -29,15 +29,15 @@ Status SessionLink::connect(Environment& environment, EventLoop& loop, fabric::F
   return {};
 }
 
-void SessionLink::close() {
+void SessionChannelBridge::close() {
   if (const auto open = channel()) open->close();
 }
 
-void SessionLink::abort() {
+void SessionChannelBridge::abort() {
   if (const auto open = channel()) open->abort();
 }
 
-void SessionLink::onOpen(const protocol::Welcome& welcome) {
+void SessionChannelBridge::onOpen(const protocol::Welcome& welcome) {
   {
     const std::lock_guard lock(mutex_);
     opened_ = std::make_unique<protocol::Welcome>(welcome);
@@ -45,7 +45,7 @@ void SessionLink::onOpen(const protocol::Welcome& welcome) {
   mailbox_->post(shared_from_this());
 }
 
-void SessionLink::onMoved(const Error& why) {
+void SessionChannelBridge::onMoved(const Error& why) {
   {
     const std::lock_guard lock(mutex_);
     moved_ = std::make_unique<Error>(why);
@@ -53,7 +53,7 @@ void SessionLink::onMoved(const Error& why) {
   mailbox_->post(shared_from_this());
 }
 
-void SessionLink::onFenced(std::uint64_t handle, std::uint64_t epoch) {
+void SessionChannelBridge::onFenced(std::uint64_t handle, std::uint64_t epoch) {
   {
     const std::lock_guard lock(mutex_);
     fences_.emplace_back(handle, epoch);
@@ -61,7 +61,7 @@ void SessionLink::onFenced(std::uint64_t handle, std::uint64_t epoch) {
   mailbox_->post(shared_from_this());
 }
 
-void SessionLink::onClosed(const Error& reason) {
+void SessionChannelBridge::onClosed(const Error& reason) {
   {
     const std::lock_guard lock(mutex_);
     closed_ = std::make_unique<Error>(reason);
@@ -70,7 +70,7 @@ void SessionLink::onClosed(const Error& reason) {
   core_->channelEnded();
 }
 
-void SessionLink::deliver(Environment& environment) {
+void SessionChannelBridge::deliver(Environment& environment) {
   std::unique_ptr<protocol::Welcome> opened;
   std::unique_ptr<Error> moved;
   std::vector<Fence> fences;
@@ -94,7 +94,7 @@ void SessionLink::deliver(Environment& environment) {
   if (closed && !environment.stopped()) deliverClosed(environment, handler, *closed);
 }
 
-void SessionLink::deliverOpen(Environment& environment, napi_value handler, const protocol::Welcome& welcome) {
+void SessionChannelBridge::deliverOpen(Environment& environment, napi_value handler, const protocol::Welcome& welcome) {
   const Napi::Env env = environment.env();
   if (std::exchange(settingUp_, false)) environment.release();
   Napi::Object object = Napi::Object::New(env);
@@ -104,7 +104,7 @@ void SessionLink::deliverOpen(Environment& environment, napi_value handler, cons
   environment.call(handler, "onOpen", {object});
 }
 
-void SessionLink::deliverClosed(Environment& environment, napi_value handler, const Error& reason) {
+void SessionChannelBridge::deliverClosed(Environment& environment, napi_value handler, const Error& reason) {
   const auto keep = shared_from_this();
   if (std::exchange(settingUp_, false)) environment.release();
   {
@@ -117,7 +117,7 @@ void SessionLink::deliverClosed(Environment& environment, napi_value handler, co
   call(environment, handler, "onClosed", reason);
 }
 
-void SessionLink::call(Environment& environment, napi_value handler, const char* name, const Error& error) {
+void SessionChannelBridge::call(Environment& environment, napi_value handler, const char* name, const Error& error) {
   const Napi::Env env = environment.env();
   environment.call(handler, name,
                    {Napi::Number::New(env, static_cast<double>(error.code)), Napi::String::New(env, error.message),
@@ -129,7 +129,7 @@ void SessionChannel::define(Environment& environment) {
 }
 
 Napi::Value SessionChannel::close(const Napi::CallbackInfo& info) {
-  link_->close();
+  bridge_->close();
   return info.Env().Undefined();
 }
 
@@ -139,10 +139,10 @@ Napi::Value connectSessionChannel(Environment& environment, const std::shared_pt
   const Napi::Env env = environment.env();
   auto loop = core->loop();
   if (!loop) return throwError(env, loop.error());
-  auto link = std::make_shared<SessionLink>(environment, core);
-  const napi_value object = wrapNew(environment, std::make_unique<SessionChannel>(link));
+  auto bridge = std::make_shared<SessionChannelBridge>(environment, core);
+  const napi_value object = wrapNew(environment, std::make_unique<SessionChannel>(bridge));
   if (object == nullptr) return {};
-  if (Status started = link->connect(environment, *loop.value(), fabric, parameters, handler); !started) {
+  if (Status started = bridge->connect(environment, *loop.value(), fabric, parameters, handler); !started) {
     return throwError(env, started.error());
   }
   return {env, object};

@@ -13,12 +13,12 @@
 namespace rdmacp::binding {
 
 // Between a client::SessionChannel and its JavaScript handler. Kept by the engine until onClosed was delivered.
-class SessionLink final : public Letter,
-                          public client::SessionChannelHandler,
-                          public EngineChannel,
-                          public std::enable_shared_from_this<SessionLink> {
+class SessionChannelBridge final : public Letter,
+                                   public client::SessionChannelHandler,
+                                   public EngineChannel,
+                                   public std::enable_shared_from_this<SessionChannelBridge> {
  public:
-  SessionLink(Environment& environment, std::shared_ptr<EngineCore> core)
+  SessionChannelBridge(Environment& environment, std::shared_ptr<EngineCore> core)
       : mailbox_(environment.mailbox()), core_(std::move(core)) {}
 
   // The JavaScript thread.
@@ -67,15 +67,15 @@ class SessionChannel {
   }
   static void define(Environment& environment);
 
-  explicit SessionChannel(std::shared_ptr<SessionLink> link) : link_(std::move(link)) {}
-  ~SessionChannel() { link_->close(); }
+  explicit SessionChannel(std::shared_ptr<SessionChannelBridge> bridge) : bridge_(std::move(bridge)) {}
+  ~SessionChannel() { bridge_->close(); }
   SessionChannel(const SessionChannel&) = delete;
   SessionChannel& operator=(const SessionChannel&) = delete;
 
  private:
   Napi::Value close(const Napi::CallbackInfo& info);
 
-  std::shared_ptr<SessionLink> link_;
+  std::shared_ptr<SessionChannelBridge> bridge_;
 };
 
 Napi::Value connectSessionChannel(Environment& environment, const std::shared_ptr<EngineCore>& core,

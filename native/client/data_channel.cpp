@@ -10,9 +10,9 @@
 #include <atomic>
 #include <deque>
 
+#include "client/client_connection.h"
 #include "client/flush_table.h"
 #include "client/handshake.h"
-#include "client/link.h"
 #include "client/operation_plan.h"
 
 namespace rdmacp::client {
@@ -32,10 +32,10 @@ constexpr unsigned kMostStandstills = 8;
 constexpr std::chrono::microseconds kPollTime{20};
 constexpr unsigned kMostMisses = 8;
 
-class Channel final : public DataChannel, public Link {
+class Channel final : public DataChannel, public ClientConnection {
  public:
   Channel(EventLoop& eventLoop, const ConnectParameters& parameters, std::shared_ptr<DataChannelHandler> handler)
-      : Link(eventLoop, parameters), handler_(std::move(handler)) {}
+      : ClientConnection(eventLoop, parameters), handler_(std::move(handler)) {}
 
   Status post(Operation operation, std::optional<Outcome>* answer) override;
   bool prepare(const fabric::MemoryRegion& memory) override;
@@ -168,7 +168,7 @@ void Channel::close() {
     const std::lock_guard lock(postMutex_);
     closing_ = true;
   }
-  closeLink();
+  closeConnection();
 }
 
 // queued_ is set before room and credits are looked at, and the loop's thread gives room and credits back before it
@@ -288,9 +288,9 @@ Status Channel::onAnswer(fabric::Connection& connection, protocol::MessageHeader
 // RDMA has no keepalive: what is dropped in silence is not missed by an idle connection.
 void Channel::watchPeer() {
   loop().after(kVigilInterval, [weak = weak_from_this()] {
-    const auto link = weak.lock();
-    if (!link) return;
-    auto& self = static_cast<Channel&>(*link);
+    const auto held = weak.lock();
+    if (!held) return;
+    auto& self = static_cast<Channel&>(*held);
     if (!self.connection()) return;
     const std::uint64_t answers = self.answers_;
     if (std::exchange(self.answersSeen_, answers) != answers) {

@@ -11,7 +11,7 @@
 #include <optional>
 #include <utility>
 
-#include "client/session_link.h"
+#include "client/heartbeat_connection.h"
 
 namespace rdmacp::client {
 
@@ -43,7 +43,9 @@ bool isUnused(ErrorCode refusal) {
   return refusal == ErrorCode::limitReached || refusal == ErrorCode::connectionRefused;
 }
 
-class Session final : public SessionChannel, public SessionLinkOwner, public std::enable_shared_from_this<Session> {
+class Session final : public SessionChannel,
+                      public HeartbeatConnectionOwner,
+                      public std::enable_shared_from_this<Session> {
  public:
   Session(fabric::Fabric& fabric, EventLoop& loop, const ConnectParameters& parameters,
           std::shared_ptr<SessionChannelHandler> handler)
@@ -54,33 +56,33 @@ class Session final : public SessionChannel, public SessionLinkOwner, public std
         handler_(std::move(handler)) {}
 
   Status begin() {
-    const auto started = startLink(parameters_.token);
+    const auto started = startConnection(parameters_.token);
     return started ? Status{} : Status{started.error()};
   }
 
   void touch() override { touchedNs_.store(nanoseconds(Clock::now()), std::memory_order_relaxed); }
   void close() override {
-    for (const auto& link : endingLinks())
-      link->closeLink();
+    for (const auto& connection : endingConnections())
+      connection->closeConnection();
   }
   void abort() override {
-    for (const auto& link : endingLinks())
-      link->drop({ErrorCode::localClosed, "the connection was closed by this side"});
+    for (const auto& connection : endingConnections())
+      connection->drop({ErrorCode::localClosed, "the connection was closed by this side"});
   }
 
-  Status onWelcome(SessionLink& link, const protocol::Welcome& welcome) override;
-  void onEcho(SessionLink& link) override;
+  Status onWelcome(HeartbeatConnection& connection, const protocol::Welcome& welcome) override;
+  void onEcho(HeartbeatConnection& connection) override;
   void onFenced(std::uint64_t handle, std::uint64_t epoch) override {
     if (handler_) handler_->onFenced(handle, epoch);
   }
-  void onLinkOver(SessionLink& link, const Error& reason) override;
+  void onConnectionOver(HeartbeatConnection& connection, const Error& reason) override;
 
  private:
-  using Links = std::vector<std::shared_ptr<SessionLink>>;
+  using Connections = std::vector<std::shared_ptr<HeartbeatConnection>>;
 
-  Result<SessionLink*> startLink(const protocol::Token& token);
-  void forget(const SessionLink& link);  // with the mutex
-  Links endingLinks();
+  Result<HeartbeatConnection*> startConnection(const protocol::Token& token);
+  void forget(const HeartbeatConnection& connection);  // with the mutex
+  Connections endingConnections();
   bool ending();
 
   void turnLater();
@@ -91,7 +93,7 @@ class Session final : public SessionChannel, public SessionLinkOwner, public std
   void heartbeat() { current_->sendHeartbeat(loopAgeMs(), silenceLimit()); }
   void heard();
   void end(Error reason);
-  void tellEnd(const SessionLink& link);
+  void tellEnd(const HeartbeatConnection& connection);
   bool replaceable();
   std::uint32_t loopAgeMs() const;
   milliseconds silenceLimit() const { return std::max(interval_ * kSilentHeartbeats, kLeastSilence); }
@@ -102,18 +104,18 @@ class Session final : public SessionChannel, public SessionLinkOwner, public std
   std::atomic<std::uint64_t> touchedNs_;
 
   std::mutex mutex_;
-  std::vector<std::weak_ptr<SessionLink>> links_;  // all that are not over; the fabric keeps them
+  std::vector<std::weak_ptr<HeartbeatConnection>> connections_;  // all that are not over; the fabric keeps them
   bool ending_ = false;
 
-  // Loop thread. The links are among links_, where one that was replaced may be that is none of these any more.
+  // Loop thread. The connections are among connections_, where one that was replaced may be that is none of these any more.
   std::shared_ptr<SessionChannelHandler> handler_;  // until the end is told
-  SessionLink* current_ = nullptr;                  // welcomed; null before, and after it has ended
-  SessionLink* next_ = nullptr;                     // in set-up, to take its place
-  SessionLink* former_ = nullptr;                   // whose place was taken
+  HeartbeatConnection* current_ = nullptr;          // welcomed; null before, and after it has ended
+  HeartbeatConnection* next_ = nullptr;             // in set-up, to take its place
+  HeartbeatConnection* former_ = nullptr;           // whose place was taken
   std::optional<Error> lost_;                       // why current_ ended while next_ was in set-up
   std::uint64_t losses_ = 0;
-  bool welcomed_ = false;     // by any link
-  std::optional<Error> end_;  // of the session, told when no link is left
+  bool welcomed_ = false;     // by any connection
+  std::optional<Error> end_;  // of the session, told when no connection is left
   std::uint64_t session_ = 0;
   milliseconds interval_{0};
   protocol::Token spare_ = kNoToken;
@@ -125,43 +127,43 @@ class Session final : public SessionChannel, public SessionLinkOwner, public std
   int patience_ = kLeastPatience;
   Clock::time_point reachedAt_;
   Clock::time_point stoodAt_;
-  bool answeredAfterAll_ = false;  // the link that is replaced has been heard since
+  bool answeredAfterAll_ = false;  // the connection that is replaced has been heard since
 };
 
-Result<SessionLink*> Session::startLink(const protocol::Token& token) {
+Result<HeartbeatConnection*> Session::startConnection(const protocol::Token& token) {
   ConnectParameters parameters = parameters_;
   parameters.token = token;
-  const auto link = std::make_shared<SessionLink>(loop_, parameters, shared_from_this());
+  const auto connection = std::make_shared<HeartbeatConnection>(loop_, parameters, shared_from_this());
   {
     const std::lock_guard lock(mutex_);
     if (ending_) return Error{ErrorCode::localClosed, "the connection was closed by this side"};
-    links_.push_back(link);
+    connections_.push_back(connection);
   }
-  if (Status started = link->start(fabric_, protocol::ConnectionKind::session); !started) {
+  if (Status started = connection->start(fabric_, protocol::ConnectionKind::session); !started) {
     const std::lock_guard lock(mutex_);
-    forget(*link);
+    forget(*connection);
     return started.error();
   }
-  // Whoever ended the session meanwhile may have found a link that had no connection yet.
-  if (ending()) link->drop({ErrorCode::localClosed, "the connection was closed by this side"});
-  return link.get();
+  // Whoever ended the session meanwhile may have found a connection that had no connection yet.
+  if (ending()) connection->drop({ErrorCode::localClosed, "the connection was closed by this side"});
+  return connection.get();
 }
 
-void Session::forget(const SessionLink& link) {
-  std::erase_if(links_, [&link](const auto& one) {
+void Session::forget(const HeartbeatConnection& connection) {
+  std::erase_if(connections_, [&connection](const auto& one) {
     const auto held = one.lock();
-    return held == nullptr || held.get() == &link;
+    return held == nullptr || held.get() == &connection;
   });
 }
 
-Session::Links Session::endingLinks() {
+Session::Connections Session::endingConnections() {
   const std::lock_guard lock(mutex_);
   ending_ = true;
-  Links links;
-  for (const auto& one : links_) {
-    if (auto link = one.lock()) links.push_back(std::move(link));
+  Connections connections;
+  for (const auto& one : connections_) {
+    if (auto connection = one.lock()) connections.push_back(std::move(connection));
   }
-  return links;
+  return connections;
 }
 
 bool Session::ending() {
@@ -171,14 +173,14 @@ bool Session::ending() {
 
 // ---- connections come and go
 
-Status Session::onWelcome(SessionLink& link, const protocol::Welcome& welcome) {
-  if (&link == next_) {
+Status Session::onWelcome(HeartbeatConnection& connection, const protocol::Welcome& welcome) {
+  if (&connection == next_) {
     if (welcome.session != session_) {
       return Error{ErrorCode::protocolViolation, "the spare token of a session was answered by the welcome of another"};
     }
     next_ = nullptr;
     if (former_ != nullptr) former_->drop({ErrorCode::localClosed, "replaced"});
-    former_ = std::exchange(current_, &link);
+    former_ = std::exchange(current_, &connection);
     Error why = lost_.value_or(Error{
         ErrorCode::timedOut, "the unit at " + parameters_.address.text() + " had not answered a heartbeat for " +
                                  std::to_string(std::chrono::duration_cast<milliseconds>(quiet_).count()) + " ms"});
@@ -192,7 +194,7 @@ Status Session::onWelcome(SessionLink& link, const protocol::Welcome& welcome) {
   }
   session_ = welcome.session;
   welcomed_ = true;
-  current_ = &link;
+  current_ = &connection;
   use(welcome);
   if (handler_) handler_->onOpen(welcome);
   turnLater();
@@ -209,14 +211,14 @@ void Session::use(const protocol::Welcome& welcome) {
   heartbeat();
 }
 
-void Session::onLinkOver(SessionLink& link, const Error& reason) {
-  if (&link == former_) {
+void Session::onConnectionOver(HeartbeatConnection& connection, const Error& reason) {
+  if (&connection == former_) {
     former_ = nullptr;
-  } else if (&link == next_) {
+  } else if (&connection == next_) {
     next_ = nullptr;
     if (isUnused(reason.code)) spare_ = tried_;
     if (lost_) end(*lost_);
-  } else if (&link == current_ && (next_ != nullptr || replaceable())) {
+  } else if (&connection == current_ && (next_ != nullptr || replaceable())) {
     // With another under way most often because the unit has replaced it, and then the welcome comes next.
     current_ = nullptr;
     lost_ = reason;
@@ -226,18 +228,18 @@ void Session::onLinkOver(SessionLink& link, const Error& reason) {
       const auto self = weak.lock();
       if (self && self->lost_ && self->losses_ == loss) self->end(*self->lost_);
     });
-  } else if (&link == current_ || !welcomed_) {
+  } else if (&connection == current_ || !welcomed_) {
     current_ = nullptr;
     end(reason);
   }
-  tellEnd(link);
+  tellEnd(connection);
 }
 
-void Session::tellEnd(const SessionLink& link) {
+void Session::tellEnd(const HeartbeatConnection& connection) {
   {
     const std::lock_guard lock(mutex_);
-    forget(link);
-    if (!end_ || !links_.empty()) return;
+    forget(connection);
+    if (!end_ || !connections_.empty()) return;
   }
   const std::shared_ptr<SessionChannelHandler> handler = std::move(handler_);
   if (handler) handler->onClosed(*end_);
@@ -246,8 +248,8 @@ void Session::tellEnd(const SessionLink& link) {
 void Session::end(Error reason) {
   if (end_) return;
   end_ = std::move(reason);
-  for (const auto& link : endingLinks())
-    link->drop(*end_);
+  for (const auto& connection : endingConnections())
+    connection->drop(*end_);
 }
 
 bool Session::replaceable() {
@@ -289,9 +291,9 @@ void Session::heard() {
   lookedAt_ = Clock::now();
 }
 
-void Session::onEcho(SessionLink& link) {
-  if (&link == current_) heard();
-  const bool replaced = &link == former_ || (&link == current_ && next_ != nullptr);
+void Session::onEcho(HeartbeatConnection& connection) {
+  if (&connection == current_) heard();
+  const bool replaced = &connection == former_ || (&connection == current_ && next_ != nullptr);
   if (!replaced || std::exchange(answeredAfterAll_, true)) return;
   patience_ = std::min(patience_ * 2, kMostPatience);
 }
@@ -301,7 +303,7 @@ void Session::reach() {
   if (next_ != nullptr || spare_ == kNoToken || ending()) return;
   reachedAt_ = Clock::now();
   answeredAfterAll_ = false;
-  const auto started = startLink(spare_);
+  const auto started = startConnection(spare_);
   if (!started) return;  // nothing has used the token
   next_ = started.value();
   tried_ = std::exchange(spare_, kNoToken);

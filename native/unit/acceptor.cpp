@@ -62,7 +62,7 @@ Result<std::shared_ptr<UnitConnection>> Acceptor::admitData(const protocol::Toke
   if (!region) return invalidToken();
   auto connection = std::make_shared<DataConnection>(unit_, fabric_);
   if (!makeRoom(unit_->connections.add(connection, unit_->options.maxConnections))) return tooMany();
-  auto member = region->admit(token, unit_->tokens, unit_->sessions, connection->link());
+  auto member = region->admit(token, unit_->tokens, unit_->sessions, connection->ref());
   if (!member) {
     unit_->connections.remove(connection, {});
     return member.error();

@@ -24,8 +24,8 @@ Status DataConnection::onHello(fabric::Connection& connection) {
   if (!work) return grant(connection, registration.value());
   preparing_ = &connection;
   // Its turn may come after the end of the connection, and then nobody needs it.
-  auto wanted = [link = link(), work = std::move(work)]() -> Status {
-    if (!link->alive()) return Error{ErrorCode::connectionClosed, "the connection has ended", 0};
+  auto wanted = [ref = ref(), work = std::move(work)]() -> Status {
+    if (!ref->alive()) return Error{ErrorCode::connectionClosed, "the connection has ended", 0};
     return work();
   };
   const auto self = std::static_pointer_cast<DataConnection>(shared_from_this());
@@ -43,7 +43,7 @@ void DataConnection::onPrepared(const std::shared_ptr<const fabric::MemoryRegion
                                 const Status& prepared) {
   auto* const connection = std::exchange(preparing_, nullptr);
   // Alive as seen on its loop: the connection is there.
-  if (!link()->alive()) return;
+  if (!ref()->alive()) return;
   const auto granted = prepared ? grant(*connection, registration) : prepared;
   if (!granted) refuse(granted.error());
 }
@@ -97,7 +97,7 @@ Status DataConnection::queueFlush(const protocol::Flush& flush) {
   FlushJob job;
   job.region = region_;
   job.ranges = std::move(asked).value();
-  job.wanted = [self] { return self->link()->alive(); };
+  job.wanted = [self] { return self->ref()->alive(); };
   job.answer = [self, request = flush.request](const Status& status) { self->answer(request, status); };
   if (!unit().flushes.push(std::move(job))) answer(flush.request, Error{ErrorCode::stopped, "the unit is stopping", 0});
   return {};
@@ -134,7 +134,7 @@ void DataConnection::answer(std::uint64_t request, const Status& status) {
 }
 
 void DataConnection::onEnd() {
-  const bool alone = unit().sessions.removeData(member_->binding.session, link());
+  const bool alone = unit().sessions.removeData(member_->binding.session, ref());
   region_->forget(member_);
   if (alone) unit().sessionAlone();
 }

@@ -42,13 +42,13 @@ Result<protocol::Token> Region::issueToken(TokenTable& tokens, const TokenBindin
 }
 
 Result<std::shared_ptr<RegionMember>> Region::admit(const protocol::Token& token, TokenTable& tokens,
-                                                    SessionTable& sessions, std::shared_ptr<ConnectionLink> link) {
+                                                    SessionTable& sessions, std::shared_ptr<ConnectionRef> ref) {
   const std::lock_guard lock(mutex_);
   const auto binding = tokens.take(token);
   if (!binding || removed_) return invalidToken();
   if (mayWrite(binding->rights) && binding->epoch < epoch_) return fencedError(id_, binding->epoch, epoch_);
-  if (!sessions.addData(binding->session, link)) return invalidToken();
-  auto member = std::make_shared<RegionMember>(RegionMember{*binding, std::move(link), false});
+  if (!sessions.addData(binding->session, ref)) return invalidToken();
+  auto member = std::make_shared<RegionMember>(RegionMember{*binding, std::move(ref), false});
   members_.insert(member);
   return member;
 }
@@ -87,7 +87,7 @@ Region::Revoked Region::revokeIf(Predicate predicate, const std::vector<TokenBin
     if (!predicate(member->binding)) continue;
     if (!member->revoked) revoked.handles.emplace(member->binding.session, member->binding.handle);
     member->revoked = true;
-    revoked.links.push_back(member->link);
+    revoked.refs.push_back(member->ref);
   }
   return revoked;
 }

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "unit/connection_link.h"
+#include "unit/connection_ref.h"
 #include "unit/region_flushes.h"
 #include "unit/region_memory.h"
 #include "unit/session_table.h"
@@ -22,7 +22,7 @@ namespace rdmacp::unit {
 // A connection to a region, from the moment that its token was taken, half-open or not.
 struct RegionMember {
   TokenBinding binding;
-  std::shared_ptr<ConnectionLink> link;
+  std::shared_ptr<ConnectionRef> ref;
   bool revoked = false;  // under the region's mutex
 };
 
@@ -42,9 +42,9 @@ class Region {
 
   Result<protocol::Token> issueToken(TokenTable& tokens, const TokenBinding& binding, std::chrono::milliseconds life);
 
-  // Takes the token and makes the link a member. tokenInvalid, or fenced when a later epoch owns the region.
+  // Takes the token and makes the ref a member. tokenInvalid, or fenced when a later epoch owns the region.
   Result<std::shared_ptr<RegionMember>> admit(const protocol::Token& token, TokenTable& tokens, SessionTable& sessions,
-                                              std::shared_ptr<ConnectionLink> link);
+                                              std::shared_ptr<ConnectionRef> ref);
   // Loop thread of the connection. Refused when the member was revoked since it was admitted. flush: the right to flush is
   // wished for, and given where the fabric has it.
   Result<GrantedWindow> grant(const RegionMember& member, fabric::Connection& connection,
@@ -52,9 +52,9 @@ class Region {
   // The connection has closed.
   void forget(const std::shared_ptr<RegionMember>& member);
 
-  // What a fence, a drop or a removal took away. The caller ends the links.
+  // What a fence, a drop or a removal took away. The caller ends the refs.
   struct Revoked {
-    std::vector<std::shared_ptr<ConnectionLink>> links;
+    std::vector<std::shared_ptr<ConnectionRef>> refs;
     std::set<std::pair<SessionId, HandleId>> handles;
   };
   Result<Revoked> raiseEpoch(std::uint64_t epoch, TokenTable& tokens);

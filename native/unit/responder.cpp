@@ -67,7 +67,7 @@ class UnitResponder final : public Responder {
 
  private:
   void answer(Done done, const Status& status);
-  void endThenAnswer(const std::vector<std::shared_ptr<ConnectionLink>>& links, Done done);
+  void endThenAnswer(const std::vector<std::shared_ptr<ConnectionRef>>& refs, Done done);
   void stopNow();
 
   const std::shared_ptr<UnitState> state_;
@@ -125,7 +125,7 @@ Status UnitResponder::addRegion(RegionId id, std::span<const media::ByteRange> e
 void UnitResponder::removeRegion(RegionId id, Done done) {
   const auto region = state_->regions.remove(id);
   if (!region) return answer(std::move(done), unknownRegion(id));
-  endThenAnswer(region->remove(state_->tokens).links, std::move(done));
+  endThenAnswer(region->remove(state_->tokens).refs, std::move(done));
 }
 
 void UnitResponder::fence(RegionId id, std::uint64_t epoch, Done done) {
@@ -134,7 +134,7 @@ void UnitResponder::fence(RegionId id, std::uint64_t epoch, Done done) {
   const auto revoked = region->raiseEpoch(epoch, state_->tokens);
   if (!revoked) return answer(std::move(done), revoked.error());
   ++state_->counters.fences;
-  endThenAnswer(revoked.value().links, std::move(done));
+  endThenAnswer(revoked.value().refs, std::move(done));
   for (const auto& [session, handle] : revoked.value().handles) {
     if (const auto connection = state_->sessions.connectionOf(session)) connection->tellFenced(handle, epoch);
   }
@@ -143,7 +143,7 @@ void UnitResponder::fence(RegionId id, std::uint64_t epoch, Done done) {
 void UnitResponder::dropHandle(RegionId id, HandleId handle, Done done) {
   const auto region = state_->regions.find(id);
   if (!region) return answer(std::move(done), unknownRegion(id));
-  endThenAnswer(region->dropHandle(handle, state_->tokens).links, std::move(done));
+  endThenAnswer(region->dropHandle(handle, state_->tokens).refs, std::move(done));
 }
 
 void UnitResponder::makeDurable(RegionId id, Done done) {
@@ -166,8 +166,8 @@ void UnitResponder::removeSession(SessionId session) {
   if (!removed) return;
   const auto& connections = removed.value();
   if (connections.session) connections.session->abort();
-  for (const auto& link : connections.data)
-    link->end([] {});
+  for (const auto& ref : connections.data)
+    ref->end([] {});
 }
 
 Result<protocol::Token> UnitResponder::issueToken(const TokenRequest& request) {
@@ -209,7 +209,7 @@ ResponderCounters UnitResponder::counters() const {
   counters.segmentsIn = past.segmentsIn;
   counters.segmentsOut = past.segmentsOut;
   for (const auto& connection : state_->connections.all()) {
-    const auto present = connection->link()->counters();
+    const auto present = connection->ref()->counters();
     counters.bytesIn += present.bytesIn;
     counters.bytesOut += present.bytesOut;
     counters.segmentsIn += present.segmentsIn;
@@ -224,8 +224,8 @@ void UnitResponder::answer(Done done, const Status& status) {
   if (!loops_.front()->post(call)) call();
 }
 
-void UnitResponder::endThenAnswer(const std::vector<std::shared_ptr<ConnectionLink>>& links, Done done) {
-  endAll(links, [this, shared = std::make_shared<Done>(std::move(done))] { answer(std::move(*shared), {}); });
+void UnitResponder::endThenAnswer(const std::vector<std::shared_ptr<ConnectionRef>>& refs, Done done) {
+  endAll(refs, [this, shared = std::make_shared<Done>(std::move(done))] { answer(std::move(*shared), {}); });
 }
 
 void UnitResponder::stopNow() {

@@ -40,18 +40,18 @@ Result<SessionTable::Connections> SessionTable::remove(SessionId session) {
   return connections;
 }
 
-bool SessionTable::addData(SessionId session, const std::shared_ptr<ConnectionLink>& link) {
+bool SessionTable::addData(SessionId session, const std::shared_ptr<ConnectionRef>& ref) {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return false;
-  found->second.data.insert(link);
+  found->second.data.insert(ref);
   return true;
 }
 
-bool SessionTable::removeData(SessionId session, const std::shared_ptr<ConnectionLink>& link) {
+bool SessionTable::removeData(SessionId session, const std::shared_ptr<ConnectionRef>& ref) {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
-  return found != sessions_.end() && found->second.data.erase(link) > 0 && found->second.alone();
+  return found != sessions_.end() && found->second.data.erase(ref) > 0 && found->second.alone();
 }
 
 Result<std::shared_ptr<SessionConnection>> SessionTable::connect(SessionId session,

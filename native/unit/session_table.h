@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "fabric/event_loop.h"
-#include "unit/connection_link.h"
+#include "unit/connection_ref.h"
 #include "unit/ids.h"
 #include "unit/lease_clock.h"
 #include "unit/session_state.h"
@@ -27,7 +27,7 @@ class SessionTable {
   // Everything that a session had, for whoever ends it.
   struct Connections {
     std::shared_ptr<SessionConnection> session;
-    std::vector<std::shared_ptr<ConnectionLink>> data;
+    std::vector<std::shared_ptr<ConnectionRef>> data;
   };
 
   Status add(SessionId session);
@@ -36,9 +36,9 @@ class SessionTable {
   Result<Connections> remove(SessionId session);
 
   // false when the session is not, or no longer, there.
-  bool addData(SessionId session, const std::shared_ptr<ConnectionLink>& link);
+  bool addData(SessionId session, const std::shared_ptr<ConnectionRef>& ref);
   // true when it was the last connection of any kind that the session had.
-  bool removeData(SessionId session, const std::shared_ptr<ConnectionLink>& link);
+  bool removeData(SessionId session, const std::shared_ptr<ConnectionRef>& ref);
 
   // Makes this the session's connection; the one it replaces, if any. notFound without such a session.
   // On the loop of the connection.
@@ -65,7 +65,7 @@ class SessionTable {
     std::uint32_t loopAgeMs = 0;
     bool everConnected = false;
     std::shared_ptr<SessionConnection> connection;
-    std::set<std::shared_ptr<ConnectionLink>> data;
+    std::set<std::shared_ptr<ConnectionRef>> data;
 
     bool alone() const { return connection == nullptr && data.empty(); }
   };

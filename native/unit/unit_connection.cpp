@@ -19,14 +19,14 @@ std::string rangeText(std::uint16_t lowest, std::uint16_t highest) {
 }  // namespace
 
 UnitConnection::UnitConnection(std::shared_ptr<UnitState> unit)
-    : unit_(std::move(unit)), link_(std::make_shared<ConnectionLink>()) {}
+    : unit_(std::move(unit)), ref_(std::make_shared<ConnectionRef>()) {}
 
 void UnitConnection::abort() {
-  link_->end([] {});
+  ref_->end([] {});
 }
 
 void UnitConnection::onEstablished(fabric::Connection& connection, fabric::ConstBytes) {
-  if (!link_->attach(connection)) {
+  if (!ref_->attach(connection)) {
     connection.fence([] {});
     return;
   }
@@ -39,7 +39,7 @@ void UnitConnection::onEstablished(fabric::Connection& connection, fabric::Const
 }
 
 void UnitConnection::onMessage(fabric::Connection& connection, fabric::ConstBytes message) {
-  if (phase_ == Phase::refused || violated_ || !link_->alive()) return;
+  if (phase_ == Phase::refused || violated_ || !ref_->alive()) return;
   if (const auto received = receive(connection, message); !received) {
     violated_ = true;
     ++unit_->counters.violated;
@@ -93,7 +93,7 @@ void UnitConnection::refuse(const Error& why) {
   message.code = why.code;
   message.text = why.message;
   if (send(protocol::encode(message))) {
-    link_->closeInOrder();
+    ref_->closeInOrder();
   } else {
     abort();
   }
@@ -112,7 +112,7 @@ Status UnitConnection::send(std::vector<std::byte> message) {
     segment = {kept.data(), kept.size(), nullptr};
   }
   request.local = {&segment, 1};
-  auto posted = link_->post(request);
+  auto posted = ref_->post(request);
   if (!posted) {
     const std::lock_guard lock(sendMutex_);
     sending_.erase(request.id);
@@ -128,7 +128,7 @@ void UnitConnection::onCompletions(fabric::Connection&, std::span<const fabric::
 
 void UnitConnection::onClosed(fabric::Connection& connection, const Error& reason) {
   const auto last = connection.counters();
-  link_->detach();
+  ref_->detach();
   if (helloTimer_ != 0) connection.loop().cancel(std::exchange(helloTimer_, 0));
   if (reason.code == ErrorCode::protocolViolation && !violated_) ++unit_->counters.violated;
   onEnd();

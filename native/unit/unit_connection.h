@@ -1,6 +1,6 @@
 // unit_connection.h -- the unit's end of any connection: hello, version, owned send buffers, violations, the end.
 //
-// Handler calls run on the connection's loop; send and link may be used by any thread. Owns what it sends until the
+// Handler calls run on the connection's loop; send and ref may be used by any thread. Owns what it sends until the
 // completion. What the connection is for is decided by data_connection and session_connection.
 #pragma once
 
@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "unit/connection_link.h"
+#include "unit/connection_ref.h"
 #include "unit/unit_state.h"
 
 namespace rdmacp::unit {
@@ -20,7 +20,7 @@ class UnitConnection : public fabric::ConnectionHandler, public std::enable_shar
  public:
   explicit UnitConnection(std::shared_ptr<UnitState> unit);
 
-  const std::shared_ptr<ConnectionLink>& link() const { return link_; }
+  const std::shared_ptr<ConnectionRef>& ref() const { return ref_; }
   // Ends it at once, whatever is under way.
   void abort();
 
@@ -42,7 +42,7 @@ class UnitConnection : public fabric::ConnectionHandler, public std::enable_shar
   bool peerHas(std::uint32_t capability) const { return (peerCapabilities_ & capability) != 0; }
   // Any thread.
   Status send(std::vector<std::byte> message);
-  // On the loop, while the link is alive.
+  // On the loop, while the ref is alive.
   void refuse(const Error& why);
 
  private:
@@ -52,7 +52,7 @@ class UnitConnection : public fabric::ConnectionHandler, public std::enable_shar
   Status receiveHello(fabric::Connection& connection, fabric::ConstBytes message);
 
   const std::shared_ptr<UnitState> unit_;
-  const std::shared_ptr<ConnectionLink> link_;
+  const std::shared_ptr<ConnectionRef> ref_;
   Phase phase_ = Phase::setUp;  // loop thread
   std::uint16_t version_ = 0;   // set before the first request is handled
   std::uint32_t peerCapabilities_ = 0;

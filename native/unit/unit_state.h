@@ -2,7 +2,7 @@
 //
 // Any thread. Lock order of the whole unit, outermost first:
 //   responder (listeners, stop) - region map - region - session table - token table - connection registry - fabric
-// A link's mutex comes after none of these but is held over calls into the fabric; a session connection, a link or a
+// The mutex of a connection's ref comes after none of these but is held over calls into the fabric; a session connection, a ref or a
 // flush job is never called while one of the tables' mutexes is held.
 #pragma once
 

@@ -680,7 +680,7 @@ struct SessionStage {
     channel = client::SessionChannel::connect(fabric, *loop, parameters, handler).value();
     first = welcome(1, heartbeatMs);
   }
-  // A connection and its link hold each other until they end, and a loop that has stopped ends nothing.
+  // A connection and its ref hold each other until they end, and a loop that has stopped ends nothing.
   ~SessionStage() {
     channel->abort();
     first->settle();

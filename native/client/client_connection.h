@@ -1,7 +1,7 @@
-// link.h -- one connection to a unit up to its answer: connect with the token, hello, and then grant, welcome or refusal.
+// client_connection.h -- one connection to a unit up to its answer: connect with the token, hello, and then grant, welcome or refusal.
 //
 // What data and session channels have in common. Handler calls come on the loop's thread; start, connection, fail,
-// closeLink and abortLink are for any. A link is kept alive by the fabric until onClosed has returned.
+// closeConnection and abortConnection are for any. A connection is kept alive by the fabric until onClosed has returned.
 #pragma once
 
 #include <memory>
@@ -12,15 +12,15 @@
 
 namespace rdmacp::client {
 
-class Link : public fabric::ConnectionHandler, public std::enable_shared_from_this<Link> {
+class ClientConnection : public fabric::ConnectionHandler, public std::enable_shared_from_this<ClientConnection> {
  public:
   // WorkRequest ids below are the subclass's own; this one marks hello and whatever else nobody waits for.
   static constexpr std::uint64_t kControl = 0;
 
-  Link(EventLoop& loop, const ConnectParameters& parameters);
-  ~Link() override = default;
-  Link(const Link&) = delete;
-  Link& operator=(const Link&) = delete;
+  ClientConnection(EventLoop& loop, const ConnectParameters& parameters);
+  ~ClientConnection() override = default;
+  ClientConnection(const ClientConnection&) = delete;
+  ClientConnection& operator=(const ClientConnection&) = delete;
 
   Status start(fabric::Fabric& fabric, protocol::ConnectionKind kind);
 
@@ -43,7 +43,7 @@ class Link : public fabric::ConnectionHandler, public std::enable_shared_from_th
   void fail(Error error);
   // What to report for a work request: after a failure of ours the fabric says localClosed.
   ErrorCode codeOf(ErrorCode completion) const;
-  void closeLink();
+  void closeConnection();
 
   EventLoop& loop() const { return loop_; }
   const fabric::ConnectionOptions& options() const { return parameters_.options; }

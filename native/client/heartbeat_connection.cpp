@@ -1,5 +1,5 @@
-// session_link.cpp -- the messages of one session connection, as docs/data-protocol.md has them. The loop's thread.
-#include "client/session_link.h"
+// heartbeat_connection.cpp -- the messages of one session connection, as docs/data-protocol.md has them. The loop's thread.
+#include "client/heartbeat_connection.h"
 
 #include <algorithm>
 #include <utility>
@@ -8,8 +8,8 @@
 
 namespace rdmacp::client {
 
-Status SessionLink::onAnswer(fabric::Connection& /*connection*/, protocol::MessageHeader header,
-                             fabric::ConstBytes message) {
+Status HeartbeatConnection::onAnswer(fabric::Connection& /*connection*/, protocol::MessageHeader header,
+                                     fabric::ConstBytes message) {
   if (header.type != protocol::MessageType::welcome) {
     return Error{ErrorCode::protocolViolation, "the hello of a session connection was answered by message type " +
                                                    std::to_string(static_cast<int>(header.type))};
@@ -21,7 +21,7 @@ Status SessionLink::onAnswer(fabric::Connection& /*connection*/, protocol::Messa
   return owner_->onWelcome(*this, welcome.value());
 }
 
-void SessionLink::sendHeartbeat(std::uint32_t loopAgeMs, std::chrono::milliseconds unansweredFor) {
+void HeartbeatConnection::sendHeartbeat(std::uint32_t loopAgeMs, std::chrono::milliseconds unansweredFor) {
   const auto open = connection();
   if (!open) return;
   const auto free = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return !slot.busy; });
@@ -46,8 +46,8 @@ void SessionLink::sendHeartbeat(std::uint32_t loopAgeMs, std::chrono::millisecon
   }
 }
 
-Status SessionLink::onFurther(fabric::Connection& /*connection*/, protocol::MessageHeader header,
-                              fabric::ConstBytes message) {
+Status HeartbeatConnection::onFurther(fabric::Connection& /*connection*/, protocol::MessageHeader header,
+                                      fabric::ConstBytes message) {
   if (header.type == protocol::MessageType::heartbeatEcho) {
     const auto echo = protocol::parseHeartbeat(message);
     if (!echo) return echo.error();
@@ -68,16 +68,17 @@ Status SessionLink::onFurther(fabric::Connection& /*connection*/, protocol::Mess
                "message type " + std::to_string(static_cast<int>(header.type)) + " on a session connection"};
 }
 
-void SessionLink::onCompletions(fabric::Connection& /*connection*/, std::span<const fabric::Completion> completions) {
+void HeartbeatConnection::onCompletions(fabric::Connection& /*connection*/,
+                                        std::span<const fabric::Completion> completions) {
   for (const fabric::Completion& completion : completions) {
     if (completion.id == kControl || completion.id > slots_.size()) continue;
     slots_[completion.id - 1].busy = false;
   }
 }
 
-void SessionLink::onOver(const Error& reason) {
-  const std::shared_ptr<SessionLinkOwner> owner = std::move(owner_);
-  if (owner) owner->onLinkOver(*this, reason);
+void HeartbeatConnection::onOver(const Error& reason) {
+  const std::shared_ptr<HeartbeatConnectionOwner> owner = std::move(owner_);
+  if (owner) owner->onConnectionOver(*this, reason);
 }
 
 }  // namespace rdmacp::client

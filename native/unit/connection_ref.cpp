@@ -1,5 +1,5 @@
-// connection_link.cpp -- calls into a connection from threads that do not own it.
-#include "unit/connection_link.h"
+// connection_ref.cpp -- calls into a connection from threads that do not own it.
+#include "unit/connection_ref.h"
 
 #include <utility>
 
@@ -32,7 +32,7 @@ class InnerCall {
 
 }  // namespace
 
-bool ConnectionLink::attach(fabric::Connection& connection) {
+bool ConnectionRef::attach(fabric::Connection& connection) {
   const std::lock_guard lock(mutex_);
   if (endAsked_) return false;
   connection_ = &connection;
@@ -40,13 +40,13 @@ bool ConnectionLink::attach(fabric::Connection& connection) {
   return true;
 }
 
-void ConnectionLink::detach() {
+void ConnectionRef::detach() {
   const std::lock_guard lock(mutex_);
   connection_ = nullptr;
   state_ = State::gone;
 }
 
-void ConnectionLink::end(std::function<void()> done) {
+void ConnectionRef::end(std::function<void()> done) {
   auto call = std::make_shared<InnerCall>();
   {
     std::unique_lock lock(mutex_);
@@ -68,7 +68,7 @@ void ConnectionLink::end(std::function<void()> done) {
   if (call->leave()) onEnded();
 }
 
-void ConnectionLink::onEnded() {
+void ConnectionRef::onEnded() {
   std::vector<std::function<void()>> waiting;
   {
     const std::lock_guard lock(mutex_);
@@ -79,23 +79,23 @@ void ConnectionLink::onEnded() {
     done();
 }
 
-bool ConnectionLink::alive() const {
+bool ConnectionRef::alive() const {
   const std::lock_guard lock(mutex_);
   return state_ == State::attached && !endAsked_;
 }
 
-Status ConnectionLink::post(const fabric::WorkRequest& request) {
+Status ConnectionRef::post(const fabric::WorkRequest& request) {
   const std::lock_guard lock(mutex_);
   if (connection_ == nullptr || endAsked_) return Error{ErrorCode::connectionClosed, "the connection has ended", 0};
   return connection_->post({&request, 1});
 }
 
-void ConnectionLink::closeInOrder() {
+void ConnectionRef::closeInOrder() {
   const std::lock_guard lock(mutex_);
   if (connection_ != nullptr) connection_->close();
 }
 
-fabric::ConnectionCounters ConnectionLink::counters() const {
+fabric::ConnectionCounters ConnectionRef::counters() const {
   const std::lock_guard lock(mutex_);
   return connection_ != nullptr ? connection_->counters() : fabric::ConnectionCounters{};
 }

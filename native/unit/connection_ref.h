@@ -1,7 +1,7 @@
-// connection_link.h -- the way from any thread to a fabric connection that may be gone, or not yet there.
+// connection_ref.h -- the way from any thread to a fabric connection that may be gone, or not yet there.
 //
 // Any thread. Its mutex is held over calls into the fabric (post, fence, close, counters), whose own locks come after
-// it; the fabric's calls to us are made without its locks, so none comes before it. A link owns nothing: the fabric
+// it; the fabric's calls to us are made without its locks, so none comes before it. A ref owns nothing: the fabric
 // keeps a connection until onClosed has returned, and detach() in onClosed waits for calls that are under way.
 #pragma once
 
@@ -14,7 +14,7 @@
 
 namespace rdmacp::unit {
 
-class ConnectionLink : public std::enable_shared_from_this<ConnectionLink> {
+class ConnectionRef : public std::enable_shared_from_this<ConnectionRef> {
  public:
   // Loop thread. false when end() came first: then nothing may be granted on the connection any more.
   bool attach(fabric::Connection& connection);

@@ -1,6 +1,6 @@
-// session_link.h -- one session connection: heartbeats out, echoes and fence notices in.
+// heartbeat_connection.h -- one session connection: heartbeats out, echoes and fence notices in.
 //
-// Everything runs on the event loop's thread but closeLink and drop, which are for any. What becomes of a session whose
+// Everything runs on the event loop's thread but closeConnection and drop, which are for any. What becomes of a session whose
 // connection ends is decided by its owner, session_channel.cpp.
 #pragma once
 
@@ -8,35 +8,36 @@
 #include <memory>
 #include <vector>
 
-#include "client/link.h"
+#include "client/client_connection.h"
 
 namespace rdmacp::client {
 
-class SessionLink;
+class HeartbeatConnection;
 
 // On the loop's thread.
-class SessionLinkOwner {
+class HeartbeatConnectionOwner {
  public:
-  virtual ~SessionLinkOwner() = default;
-  // An error is a violation, and ends the link.
-  virtual Status onWelcome(SessionLink& link, const protocol::Welcome& welcome) = 0;
-  virtual void onEcho(SessionLink& link) = 0;
+  virtual ~HeartbeatConnectionOwner() = default;
+  // An error is a violation, and ends the connection.
+  virtual Status onWelcome(HeartbeatConnection& connection, const protocol::Welcome& welcome) = 0;
+  virtual void onEcho(HeartbeatConnection& connection) = 0;
   virtual void onFenced(std::uint64_t handle, std::uint64_t epoch) = 0;
-  // The last call, once for each link that was started.
-  virtual void onLinkOver(SessionLink& link, const Error& reason) = 0;
+  // The last call, once for each connection that was started.
+  virtual void onConnectionOver(HeartbeatConnection& connection, const Error& reason) = 0;
 };
 
-class SessionLink final : public Link {
+class HeartbeatConnection final : public ClientConnection {
  public:
-  SessionLink(EventLoop& eventLoop, const ConnectParameters& parameters, std::shared_ptr<SessionLinkOwner> owner)
-      : Link(eventLoop, parameters), owner_(std::move(owner)) {}
+  HeartbeatConnection(EventLoop& eventLoop, const ConnectParameters& parameters,
+                      std::shared_ptr<HeartbeatConnectionOwner> owner)
+      : ClientConnection(eventLoop, parameters), owner_(std::move(owner)) {}
 
   // unansweredFor: after which time the connection counts as broken when this one still is not sent.
   void sendHeartbeat(std::uint32_t loopAgeMs, std::chrono::milliseconds unansweredFor);
   // At once.
   void drop(Error reason) { fail(std::move(reason)); }
-  using Link::closeLink;
-  using Link::peer;
+  using ClientConnection::closeConnection;
+  using ClientConnection::peer;
 
   void onCompletions(fabric::Connection& connection, std::span<const fabric::Completion> completions) override;
 
@@ -54,7 +55,7 @@ class SessionLink final : public Link {
     bool busy = false;
   };
 
-  std::shared_ptr<SessionLinkOwner> owner_;  // until it is over
+  std::shared_ptr<HeartbeatConnectionOwner> owner_;  // until it is over
   std::uint16_t version_ = protocol::kVersionMax;
   std::uint64_t sequence_ = 0;
   std::array<Slot, kHeartbeatSlots> slots_;

@@ -1,13 +1,14 @@
-// link.cpp -- connect, hello and answer of a connection to a unit. Its handler calls run on the event loop's thread.
-#include "client/link.h"
+// client_connection.cpp -- connect, hello and answer of a connection to a unit. Its handler calls run on the event loop's thread.
+#include "client/client_connection.h"
 
 #include "client/handshake.h"
 
 namespace rdmacp::client {
 
-Link::Link(EventLoop& loop, const ConnectParameters& parameters) : loop_(loop), parameters_(parameters) {}
+ClientConnection::ClientConnection(EventLoop& loop, const ConnectParameters& parameters)
+    : loop_(loop), parameters_(parameters) {}
 
-Status Link::start(fabric::Fabric& fabric, protocol::ConnectionKind kind) {
+Status ClientConnection::start(fabric::Fabric& fabric, protocol::ConnectionKind kind) {
   const std::vector<std::byte> data = protocol::encode(protocol::ConnectData{kind, parameters_.token});
   auto connection = fabric.connect(parameters_.address, parameters_.options, data, loop_, shared_from_this());
   if (!connection) return connection.error();
@@ -26,13 +27,13 @@ Status Link::start(fabric::Fabric& fabric, protocol::ConnectionKind kind) {
   return {};
 }
 
-void Link::setupTimePassed() {
+void ClientConnection::setupTimePassed() {
   if (stage_ != Stage::connecting && stage_ != Stage::greeted) return;
   fail({ErrorCode::timedOut, "the unit at " + peer() + " did not answer the set-up of a connection within " +
                                  std::to_string(options().setupTimeout.count()) + " ms"});
 }
 
-void Link::onEstablished(fabric::Connection& connection, fabric::ConstBytes /*privateData*/) {
+void ClientConnection::onEstablished(fabric::Connection& connection, fabric::ConstBytes /*privateData*/) {
   stage_ = Stage::greeted;
   hello_ = protocol::encode(makeHello(options().maxMessage, connection.canFlush()));
   const fabric::LocalSegment segment{hello_.data(), hello_.size(), nullptr};
@@ -44,11 +45,11 @@ void Link::onEstablished(fabric::Connection& connection, fabric::ConstBytes /*pr
   if (Status posted = connection.post({&request, 1}); !posted) fail(posted.error());
 }
 
-void Link::onMessage(fabric::Connection& connection, fabric::ConstBytes message) {
+void ClientConnection::onMessage(fabric::Connection& connection, fabric::ConstBytes message) {
   if (Status received = receive(connection, message); !received) fail(received.error());
 }
 
-Status Link::receive(fabric::Connection& connection, fabric::ConstBytes message) {
+Status ClientConnection::receive(fabric::Connection& connection, fabric::ConstBytes message) {
   const auto header = protocol::parseHeader(message);
   if (!header) return header.error();
   if (header.value().type == protocol::MessageType::refuse) {
@@ -61,12 +62,12 @@ Status Link::receive(fabric::Connection& connection, fabric::ConstBytes message)
   return onAnswer(connection, header.value(), message);
 }
 
-void Link::onRejected(fabric::Connection& /*connection*/, fabric::ConstBytes privateData) {
+void ClientConnection::onRejected(fabric::Connection& /*connection*/, fabric::ConstBytes privateData) {
   const std::lock_guard lock(mutex_);
   if (!failure_) failure_ = rejectedBy(privateData, peer());
 }
 
-void Link::onClosed(fabric::Connection& /*connection*/, const Error& reason) {
+void ClientConnection::onClosed(fabric::Connection& /*connection*/, const Error& reason) {
   stage_ = Stage::over;
   std::shared_ptr<fabric::Connection> released;
   Error why = reason;
@@ -79,12 +80,12 @@ void Link::onClosed(fabric::Connection& /*connection*/, const Error& reason) {
   onOver(why);
 }
 
-std::shared_ptr<fabric::Connection> Link::connection() const {
+std::shared_ptr<fabric::Connection> ClientConnection::connection() const {
   const std::lock_guard lock(mutex_);
   return connection_;
 }
 
-void Link::fail(Error error) {
+void ClientConnection::fail(Error error) {
   std::shared_ptr<fabric::Connection> ended;
   {
     const std::lock_guard lock(mutex_);
@@ -94,13 +95,13 @@ void Link::fail(Error error) {
   if (ended) ended->fence([] {});
 }
 
-ErrorCode Link::codeOf(ErrorCode completion) const {
+ErrorCode ClientConnection::codeOf(ErrorCode completion) const {
   if (completion == ErrorCode::ok) return completion;
   const std::lock_guard lock(mutex_);
   return failure_ ? failure_->code : completion;
 }
 
-void Link::closeLink() {
+void ClientConnection::closeConnection() {
   if (const auto open = connection()) open->close();
 }
 
