@@ -243,7 +243,7 @@ Status PoolFile::read(std::span<std::byte> into, std::uint64_t offset) {
     }
     if (offset == 0) {
       const std::lock_guard lock(firstMutex_);
-      noteFirstBlock(into.first(static_cast<std::size_t>(count)));
+      noteFirstRead(into.first(static_cast<std::size_t>(count)));
     }
     into = into.subspan(static_cast<std::size_t>(count));
     offset += static_cast<std::uint64_t>(count);
@@ -353,24 +353,35 @@ Status PoolFile::beforeFirstBlock() {
 Status PoolFile::beginsAsWritten() {
   if (!first_->known) return {};
   auto found = std::make_unique<FirstBlock>();
-  const auto readBlock = [&](std::uint64_t offset) {
-    const bool direct = direct_;
-    const auto again = [&] { return io_->readBack(fd_.get(), found->bytes, offset); };
-    auto count = untilNotInterrupted(again);
-    if (count < 0 && fallBackToBuffered(static_cast<int>(-count), direct)) count = untilNotInterrupted(again);
-    return count;
-  };
-  auto count = readBlock(0);
+  auto count = readBack(found->bytes, 0);
   // Once more, as wherever a pool is read: a read may go wrong.
-  if (count < 0 || found->bytes != first_->bytes) count = readBlock(0);
+  if (count < 0 || found->bytes != first_->bytes) count = readBack(found->bytes, 0);
   if (count < 0) {
-    const auto last = readBlock(size_ - kBlockSize);
+    const auto last = readBack(found->bytes, size_ - kBlockSize);
     return last < 0 ? Status{failure("could not read any more", static_cast<int>(-last))} : Status{};
   }
   // Cut short meanwhile: the next look says so.
   if (static_cast<std::uint64_t>(count) < kBlockSize || found->bytes == first_->bytes) return {};
   return Error{ErrorCode::systemError,
                "the pool " + path_ + " does not begin with what was written there: something has written over it"};
+}
+
+ssize_t PoolFile::readBack(std::span<std::byte> into, std::uint64_t offset) {
+  const bool direct = direct_;
+  const auto again = [&] { return io_->readBack(fd_.get(), into, offset); };
+  auto count = untilNotInterrupted(again);
+  if (count < 0 && fallBackToBuffered(static_cast<int>(-count), direct)) count = untilNotInterrupted(again);
+  return count;
+}
+
+// One read may have gone wrong: what is expected from now on is what two of them agree on.
+void PoolFile::noteFirstRead(std::span<const std::byte> bytes) {
+  first_->known = false;
+  if (bytes.size() < kBlockSize) return;
+  auto again = std::make_unique<FirstBlock>();
+  const auto count = readBack(again->bytes, 0);
+  if (count != static_cast<ssize_t>(kBlockSize)) return;
+  if (std::equal(again->bytes.begin(), again->bytes.end(), bytes.begin())) noteFirstBlock(bytes);
 }
 
 void PoolFile::noteFirstBlock(std::span<const std::byte> bytes) {

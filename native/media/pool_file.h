@@ -67,6 +67,8 @@ class PoolFile {
   bool fallBackToBuffered(int error, bool direct);
   Status examine(FileLook& look);
   Status writeAll(std::span<const std::byte> from, std::uint64_t offset);
+  ssize_t readBack(std::span<std::byte> into, std::uint64_t offset);
+  void noteFirstRead(std::span<const std::byte> bytes);   // with firstMutex_
   void noteFirstBlock(std::span<const std::byte> bytes);  // with firstMutex_
   Status beginsAsWritten();                               // with firstMutex_
   Status beforeFirstBlock();                              // with firstMutex_

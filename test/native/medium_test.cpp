@@ -369,7 +369,7 @@ TEST(a_file_is_synced_and_its_cache_dropped_before_it_is_read) {
     CHECK(medium.ok());
     CHECK(medium.value()->load({0, kBlock}).ok());
   }
-  CHECK(calls == (std::vector<std::string>{"sync", "drop", "read"}));
+  CHECK(calls == (std::vector<std::string>{"sync", "drop", "read", "read"}));
   CHECK_EQ(openFileMedium({path, false, 0}, std::make_unique<Calls>(calls, -EIO)).error().code,
            ErrorCode::mediumFailed);
 }
@@ -492,6 +492,41 @@ TEST(a_pool_that_was_written_over_is_not_hidden_by_a_write_of_its_own) {
     CHECK(written.error().message.find("has written over it") != std::string::npos);
     CHECK_EQ(fileText(path, 0, kBlock), foreign);
     CHECK_EQ(flushOne(*medium, 8 * kBlock, 1).error().code, ErrorCode::mediumFailed);
+  }
+}
+
+TEST(one_read_that_lies_does_not_make_a_pool_foreign) {
+  // The n-th read of the first block gives one flipped bit, whichever way it is read.
+  class Lying : public SystemFileIo {
+   public:
+    explicit Lying(int lie) : lie_(lie) {}
+    ssize_t read(int fd, std::span<std::byte> into, std::uint64_t offset) override {
+      const auto count = SystemFileIo::read(fd, into, offset);
+      if (offset == 0 && count > 0 && ++reads_ == lie_) into[9] ^= std::byte{4};
+      return count;
+    }
+
+   private:
+    const int lie_;
+    std::atomic<int> reads_{0};
+  };
+  const ScratchDirectory scratch;
+  const auto path = scratch.file("pool");
+  {
+    const auto medium = created(path);
+    put(*medium, 0, "mine");
+    CHECK(flushOne(*medium, 0, 4).ok());
+  }
+  for (int lie = 1; lie <= 4; ++lie) {
+    auto medium = openFileMedium({path, false, 0}, std::make_unique<Lying>(lie));
+    CHECK(medium.ok());
+    CHECK(medium.value()->load({0, kPool}).ok());
+    CHECK(medium.value()->watch(std::chrono::milliseconds(1)).ok());
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    put(*medium.value(), 0, "mine");
+    CHECK(flushOne(*medium.value(), 0, 4).ok());
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    CHECK(medium.value()->failure().ok());
   }
 }
 
