@@ -149,6 +149,9 @@ class Connection;
 class ConnectionHandler {
  public:
   virtual ~ConnectionHandler() = default;
+  // Accepting side, where the set-up takes a while after the accept: from now on fence() and close() end it, and onClosed
+  // follows without onEstablished.
+  virtual void onAccepted(Connection& connection) { (void)connection; }
   // Private data of the peer, without the preamble (padded with zeros by some devices).
   virtual void onEstablished(Connection& connection, ConstBytes privateData) = 0;
   // The bytes are valid for the call only.

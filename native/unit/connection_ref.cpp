@@ -32,6 +32,13 @@ class InnerCall {
 
 }  // namespace
 
+bool ConnectionRef::approach(fabric::Connection& connection) {
+  const std::lock_guard lock(mutex_);
+  if (endAsked_) return false;
+  connection_ = &connection;
+  return true;
+}
+
 bool ConnectionRef::attach(fabric::Connection& connection) {
   const std::lock_guard lock(mutex_);
   if (endAsked_) return false;
@@ -54,7 +61,7 @@ void ConnectionRef::end(std::function<void()> done) {
     const bool nothingToEnd = ended_ || (!endAsked_ && state_ != State::attached);
     if (nothingToEnd) {
       endAsked_ = true;
-      ended_ = true;
+      if (!std::exchange(ended_, true) && connection_ != nullptr) connection_->fence([] {});
       lock.unlock();
       done();
       return;
@@ -86,7 +93,7 @@ bool ConnectionRef::alive() const {
 
 Status ConnectionRef::post(const fabric::WorkRequest& request) {
   const std::lock_guard lock(mutex_);
-  if (connection_ == nullptr || endAsked_) return Error{ErrorCode::connectionClosed, "the connection has ended", 0};
+  if (state_ != State::attached || endAsked_) return Error{ErrorCode::connectionClosed, "the connection has ended", 0};
   return connection_->post({&request, 1});
 }
 

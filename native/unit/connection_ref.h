@@ -16,6 +16,8 @@ namespace rdmacp::unit {
 
 class ConnectionRef : public std::enable_shared_from_this<ConnectionRef> {
  public:
+  // Loop thread, for a connection that is being set up: end() ends it from now on. false when end() came first.
+  bool approach(fabric::Connection& connection);
   // Loop thread. false when end() came first: then nothing may be granted on the connection any more.
   bool attach(fabric::Connection& connection);
   // Loop thread, in onClosed.
@@ -41,7 +43,7 @@ class ConnectionRef : public std::enable_shared_from_this<ConnectionRef> {
   State state_ = State::unattached;
   bool endAsked_ = false;
   bool ended_ = false;
-  fabric::Connection* connection_ = nullptr;
+  fabric::Connection* connection_ = nullptr;    // also while it is being set up
   std::vector<std::function<void()>> waiting_;  // dones of end() calls
 };
 

@@ -25,6 +25,10 @@ void UnitConnection::abort() {
   ref_->end([] {});
 }
 
+void UnitConnection::onAccepted(fabric::Connection& connection) {
+  if (!ref_->approach(connection)) connection.fence([] {});
+}
+
 void UnitConnection::onEstablished(fabric::Connection& connection, fabric::ConstBytes) {
   if (!ref_->attach(connection)) {
     connection.fence([] {});

@@ -24,6 +24,7 @@ class UnitConnection : public fabric::ConnectionHandler, public std::enable_shar
   // Ends it at once, whatever is under way.
   void abort();
 
+  void onAccepted(fabric::Connection& connection) final;
   void onEstablished(fabric::Connection& connection, fabric::ConstBytes privateData) final;
   void onMessage(fabric::Connection& connection, fabric::ConstBytes message) final;
   void onCompletions(fabric::Connection& connection, std::span<const fabric::Completion> completions) final;

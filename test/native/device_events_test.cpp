@@ -29,6 +29,8 @@ namespace {
 
 std::atomic<int> acknowledged{0};
 std::atomic<int> released{0};  // handles, by a call of the library
+std::atomic<int> registered{0};
+std::atomic<bool> held{false};  // a registration takes as long
 ibv_pd domain{};
 ibv_mr registration{};
 
@@ -48,7 +50,12 @@ Library playedLibrary() {
   };
   library.allocPd = [](ibv_context*) { return &domain; };
   library.deallocPd = [](ibv_pd*) { return released++, 0; };
-  library.regMr = [](ibv_pd*, void*, std::size_t, int) { return &registration; };
+  library.regMr = [](ibv_pd*, void*, std::size_t, int) {
+    ++registered;
+    while (held)
+      std::this_thread::yield();
+    return &registration;
+  };
   library.deregMr = [](ibv_mr*) { return released++, 0; };
   library.getDeviceName = [](ibv_device*) -> const char* { return "played0"; };
   library.getAsyncEvent = readEvent;
@@ -286,6 +293,52 @@ TEST(no_handle_of_a_device_that_is_gone_is_used_any_more) {
       played.device->unwatch(watched);
     played.device.reset();
     CHECK_EQ(released.load(), removed ? 0 : 2);
+  }
+}
+
+TEST(nothing_is_registered_on_a_device_that_is_being_taken_away) {
+  std::array<std::byte, 64> bytes{};
+  for (const bool removed : {false, true}) {
+    Played played;
+    const VerbsMemoryRegion memory(bytes, nullptr, false);
+    registered = 0;
+    if (removed) {
+      played.device->removed();
+    } else {
+      played.device->departs();
+    }
+    const auto refused = memory.on(played.device);
+    CHECK(!refused.ok());
+    CHECK_EQ(refused.error().code, ErrorCode::connectionBroken);
+    CHECK(!memory.prepare(played.device));
+    CHECK_EQ(registered.load(), 0);
+  }
+}
+
+TEST(whoever_takes_a_device_away_waits_for_the_registration_under_way) {
+  std::array<std::byte, 64> bytes{};
+  for (const bool removed : {false, true}) {
+    Played played;
+    const VerbsMemoryRegion memory(bytes, nullptr, false);
+    registered = 0;
+    held = true;
+    std::thread registrar([&] { (void)memory.on(played.device); });
+    CHECK(eventually([&] { return registered == 1; }));
+    std::atomic<bool> away{false};
+    std::thread taker([&] {
+      if (removed) {
+        played.device->removed();
+      } else {
+        played.device->departs();
+      }
+      away = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    CHECK(!away);
+    held = false;
+    registrar.join();
+    taker.join();
+    CHECK_EQ(registered.load(), 1);
   }
 }
 

@@ -259,6 +259,7 @@ class Fabric final : public fabric::Fabric {
       if (!decision.accept) return answer.set_value({nullptr, decision.privateData});
       auto connection = std::make_shared<fake::Connection>(loop, decision.handler);
       connection->begin();
+      decision.handler->onAccepted(*connection);
       answer.set_value({std::move(connection), {}});
     });
     return answer.get_future().get();

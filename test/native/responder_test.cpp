@@ -604,6 +604,8 @@ TEST(a_fence_ends_the_writers_below_it_and_answers_only_when_they_have_ended) {
   unit.responder->fence(kRegion, kEpoch + 2, second.callback());
   CHECK_EQ(unit.rejection(unspent), ErrorCode::tokenInvalid);
   CHECK_EQ(unit.rejection(unspentReader), ErrorCode::ok);
+  // Ended at once, and not by the time that its set-up has.
+  CHECK_EQ(halfOpen->fences(), 1);
   halfOpen->establish();
   halfOpen->deliver(protocol::encode(protocol::Hello{}));
   CHECK(eventually([&] { return halfOpen->closed(); }));
@@ -1224,6 +1226,7 @@ TEST(a_connection_that_has_not_said_hello_gives_way_to_one_that_comes) {
   const auto unborn = unit.halfOpen(unit.token(5, fabric::Access::remoteRead));
   CHECK(eventually([&] { return older->closed(); }));
   const auto last = unit.opened(6, fabric::Access::remoteRead);
+  CHECK_EQ(unborn->fences(), 1);
   unborn->establish();
   unborn->deliver(protocol::encode(protocol::Hello{}));
   CHECK(eventually([&] { return unborn->closed(); }));

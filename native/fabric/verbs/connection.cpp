@@ -158,8 +158,9 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
       registration = shared.value().registration;
     } else {
       // Not every device checks the bounds of a window, but all check those of its registration.
-      auto own = registerOn(library_, device_->sharedDomain(), granted,
-                            IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND | (flushes ? flush_verb::accessFlag() : 0));
+      auto own = device_->registerMemory(
+          device_->sharedDomain(), granted,
+          IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND | (flushes ? flush_verb::accessFlag() : 0));
       if (!own) return flushes ? noFlush() : own.error();
       key.registration = std::move(own).value();
       registration = key.registration.get();
@@ -178,7 +179,7 @@ Result<RemoteWindow> VerbsConnection::grant(std::shared_ptr<const MemoryRegion> 
       key.registration = std::move(ready->registration);
     }
     if (key.registration == nullptr) {
-      auto registration = registerOn(library_, ownDomain_->get(), granted, flags | IBV_ACCESS_LOCAL_WRITE);
+      auto registration = device_->registerMemory(ownDomain_->get(), granted, flags | IBV_ACCESS_LOCAL_WRITE);
       if (!registration) return flushes ? noFlush() : registration.error();
       key.registration = std::move(registration).value();
     }
@@ -224,7 +225,7 @@ std::function<Status()> VerbsConnection::groundwork(const std::shared_ptr<const 
   groundwork_->region = region;
   groundwork_->access = access;
   return [made = groundwork_, flags = accessFlags(access) | IBV_ACCESS_LOCAL_WRITE]() -> Status {
-    auto registration = registerOn(made->device->library(), made->domain->get(), made->region->memory(), flags);
+    auto registration = made->device->registerMemory(made->domain->get(), made->region->memory(), flags);
     if (!registration) return registration.error();
     made->registration = std::move(registration).value();
     return {};

@@ -120,7 +120,8 @@ void VerbsConnection::receiveRequest(IncomingRequest request, AcceptHandler& dec
   accept.responder_resources = accepted.responderResources;
   accept.initiator_depth = accepted.initiatorDepth;
   outboundReads_ = accept.initiator_depth;
-  if (library_.accept(id_.get(), &accept) != 0) breakWith(verbsError("rdma_accept", errno));
+  if (library_.accept(id_.get(), &accept) != 0) return breakWith(verbsError("rdma_accept", errno));
+  handler_->onAccepted(*this);
 }
 
 void VerbsConnection::startSetupTimer() {

@@ -86,12 +86,25 @@ bool Device::takeEvents() {
   return readEvents();
 }
 
+Result<Registration> Device::registerMemory(ibv_pd* domain, Bytes memory, int access) {
+  const std::shared_lock lock(callsMutex_);
+  if (closing_) return Error{ErrorCode::connectionBroken, "the RDMA device " + name_ + " has been removed", 0};
+  return registerOn(library_, domain, memory, access);
+}
+
+void Device::endCalls() {
+  const std::lock_guard lock(callsMutex_);
+  closing_ = true;
+}
+
 void Device::departs() {
+  endCalls();
   const std::lock_guard lock(eventsMutex_);
   tellDeparture();
 }
 
 void Device::removed() {
+  endCalls();
   const std::lock_guard lock(eventsMutex_);
   gone_ = true;
   tellDeparture();
@@ -202,14 +215,14 @@ Result<VerbsMemoryRegion::Registered> VerbsMemoryRegion::on(const std::shared_pt
   if (const auto meanwhile = known(*device)) return *meanwhile;
   OnDevice made{device, {}, {}, false};
   if (persistent_ && device->flushes()) {
-    auto flushed = registerOn(device->library(), device->sharedDomain(), memory_, kAccess | flush_verb::accessFlag());
+    auto flushed = device->registerMemory(device->sharedDomain(), memory_, kAccess | flush_verb::accessFlag());
     if (flushed) {
       made.registration = std::move(flushed).value();
       made.flush = true;
     }
   }
   if (made.registration == nullptr) {
-    auto plain = registerOn(device->library(), device->sharedDomain(), memory_, kAccess);
+    auto plain = device->registerMemory(device->sharedDomain(), memory_, kAccess);
     if (!plain) return plain.error();
     made.registration = std::move(plain).value();
   }
@@ -243,7 +256,7 @@ bool VerbsMemoryRegion::prepare(const std::shared_ptr<Device>& device) const {
   std::optional<LockedShare> share = LockedShare::take(memory_.size());
   Registration made;
   if (share) {
-    auto registered = registerOn(device->library(), device->sharedDomain(), memory_, kAccess);
+    auto registered = device->registerMemory(device->sharedDomain(), memory_, kAccess);
     if (registered) made = std::move(registered).value();
   }
   const std::lock_guard lock(mutex_);

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <shared_mutex>
 #include <string>
 #include <utility>
 
@@ -64,6 +65,9 @@ class Device {
   void departs();
   // It is not there any more. Every connection is told.
   void removed();
+  // Any thread. With the given ibv_access_flags; connectionBroken once the device is being taken away, which waits for what
+  // is under way: whoever gives the last identifier back lets librdmacm close the device.
+  Result<Registration> registerMemory(ibv_pd* domain, Bytes memory, int access);
   // Since then no call may be made with one of its handles: librdmacm may have closed the device. The kernel has freed all.
   bool gone() const { return gone_; }
   // Whether the device has said that this queue pair's peer did what it may not. Some devices say it, some never do.
@@ -85,6 +89,7 @@ class Device {
   void tell(const Error& reason, Concerned concerned);  // with the mutex
   void tellNews(DeviceNews::Kind kind, std::uint8_t port, const char* text);
   void tellDeparture();  // with the mutex
+  void endCalls();
 
   const Library& library_;
   ibv_context* context_;
@@ -94,8 +99,10 @@ class Device {
   bool iwarp_ = false;
   bool flushes_ = false;
   ProtectionDomain shared_;
-  CompletionQueue lostKey_;  // of siw only: siw_keys.h
-  std::mutex eventsMutex_;   // taken before that of a loop
+  CompletionQueue lostKey_;       // of siw only: siw_keys.h
+  std::shared_mutex callsMutex_;  // of registrations, and exclusively of the end of them; before the next
+  bool closing_ = false;          // with the mutex of calls
+  std::mutex eventsMutex_;        // taken before that of a loop
   std::map<std::uint64_t, Interest> interests_;
   std::uint64_t nextInterest_ = 1;
   std::set<std::uint32_t> violated_;  // queue pairs that nobody has asked about yet
