@@ -171,7 +171,7 @@ export function checkBytes(value: unknown, what: string): asserts value is Uint8
   }
   if (value.byteLength === 0 && isGone(value)) {
     throw invalid(
-      `${what} has lost its memory: the ArrayBuffer was transferred elsewhere, or made smaller than the view of it.`,
+      `The memory of ${what[0]?.toLowerCase()}${what.slice(1)} is gone: its ArrayBuffer was transferred elsewhere, or made smaller than the view of it.`,
     )
   }
 }

@@ -22,7 +22,7 @@ export interface Checkpoint<T> {
   /** Given by `latest({ beforeDamage: true })`: what lay behind it and was durable is damaged. */
   readonly damaged?: SequenceRange
   /**
-   * Given by `latest()`: appends of these numbers were to become durable, and are not there whole. A crash took them before they
+   * Given by `latest()`: appends of these numbers were to become durable, and are not intact. A crash took them before they
    * were acknowledged, or their writer was killed right then; otherwise they are damaged.
    */
   readonly missing?: SequenceRange

@@ -30,11 +30,7 @@ export class Finder {
     if (sequence < header.firstSequence) throw notFound(sequence, survey, 'was cleared')
     const { damaged: end, missing } = survey
     if (missing !== undefined && sequence >= missing.from && sequence <= missing.to) {
-      throw notFound(
-        sequence,
-        survey,
-        'was to become durable and is not there whole: a crash took it, or it is damaged',
-      )
+      throw notFound(sequence, survey, 'was to become durable and is not intact: a crash took it, or it is damaged')
     }
     if (end !== undefined && sequence >= end.from && sequence <= end.to) throw this.damagedEnd(survey)
     if (newest === undefined || sequence > newest.sequence) throw notFound(sequence, survey, 'was not written yet')

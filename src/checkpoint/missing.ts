@@ -49,8 +49,8 @@ export function damaged(
   return new CheckpointError(
     'CHECKPOINT_DAMAGED',
     one
-      ? `Checkpoint ${from} was durable, and is not there whole though nothing has overwritten it.`
-      : `Checkpoints ${from} to ${to} were durable, and are not there whole though nothing has overwritten them.`,
+      ? `Checkpoint ${from} was durable but is no longer intact, although nothing has overwritten it.`
+      : `Checkpoints ${from} to ${to} were durable but are no longer intact, although nothing has overwritten them.`,
     {
       help:
         newest === undefined

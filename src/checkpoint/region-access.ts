@@ -9,7 +9,7 @@ import type { VerifiedCheckpoints } from './verified.js'
 
 /**
  * What an owner found when it looked for the end of the log: it wrote damaged metadata anew (mended); durable checkpoints at
- * the end are gone (damaged); appends that were to become durable are not there whole, which a crash explains as well (missing).
+ * the end are gone (damaged); appends that were to become durable are not intact, which a crash explains as well (missing).
  */
 export type LogFinding =
   | ({ readonly kind: 'mended' } & MendedMetadata)

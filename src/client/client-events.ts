@@ -78,7 +78,7 @@ export class LogEvent extends Event {
   readonly region: string
   /** The epoch under which this client owns it. */
   readonly epoch: bigint
-  /** Of `log-damaged` and `log-missing`: the sequence numbers of the checkpoints that are not there whole. */
+  /** Of `log-damaged` and `log-missing`: the sequence numbers of the checkpoints that are not intact. */
   readonly range: SequenceRange | undefined
   /** Of `log-mended`: how many log headers and other entries of the metadata were written anew, or all from the records. */
   readonly mended: MendedMetadata | undefined

@@ -174,7 +174,7 @@ function unreleased(name: string, cause: CheckpointError): CheckpointError {
       cause,
       outcome,
       retryable,
-      help: 'What was acknowledged is as durable as was said. After a restart of the unit the region counts as owned for its lease.',
+      help: 'Acknowledged writes keep their durability. After a restart of the unit the region stays owned until its lease expires.',
       ...(details === undefined ? {} : { details }),
     },
   )

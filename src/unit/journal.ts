@@ -224,7 +224,7 @@ function cleanedValue(value: unknown): unknown {
   return value
 }
 
-/** For the log: nobody is to blame for these, they are how clients find out. */
+/** Expected refusals, logged at info: clients learn the state of a region from them. */
 const ordinary: ReadonlySet<string> = new Set([
   'REGION_NOT_FOUND',
   'REGION_EXISTS',

@@ -10,7 +10,7 @@ import type { NativeMedium, NativeModule } from '../native.js'
 import { fromNative } from '../native-error.js'
 import { planGeometry } from '../pool/geometry.js'
 import { Pool } from '../pool/pool.js'
-import { coded, devdaxAlignment, holdsNothing, isAbsent } from './medium.js'
+import { coded, devdaxAlignment, holdsNothing, isAbsent } from './open-medium.js'
 import type { CheckedDevdaxPool, CheckedFilePool } from './options.js'
 
 export interface MadePool {
@@ -32,7 +32,12 @@ export async function makePool(
   signal?: AbortSignal,
 ): Promise<MadePool> {
   try {
-    return pool.medium === 'file' ? await makeFile(module, pool, signal) : await makeOnDevice(module, pool)
+    switch (pool.medium) {
+      case 'file':
+        return await makeFile(module, pool, signal)
+      case 'devdax':
+        return await makeOnDevice(module, pool)
+    }
   } catch (error) {
     throw fromNative(error)
   }
@@ -47,7 +52,7 @@ async function makeFile(
   if (!(await isAbsent(place))) throw exists(asked)
   if (bytes === undefined) {
     throw new CheckpointError('INVALID_ARGUMENT', `A new pool at ${asked} needs a size.`, {
-      help: 'Say how many bytes it shall have: pool.bytes, or --bytes 1GiB, say.',
+      help: 'Set its size with pool.bytes or, for example, --bytes 1GiB.',
     })
   }
   planGeometry(bytes, maxRegions)
@@ -126,7 +131,7 @@ async function removeUnfinished(module: NativeModule, place: string): Promise<vo
   const names = await readdir(directory).catch((error: unknown) => {
     throw new CheckpointError('SYSTEM', `The directory ${directory} of the pool cannot be read: ${textOf(error)}`, {
       cause: error,
-      help: codeOf(error) === 'ENOENT' ? `Make it first: mkdir -p ${directory}` : 'See to its rights.',
+      help: codeOf(error) === 'ENOENT' ? `Make it first: mkdir -p ${directory}` : 'Check its permissions.',
     })
   })
   for (const name of names) {

@@ -23,7 +23,7 @@ export type PoolOptions =
   | { medium: 'memory'; bytes: Size; maxRegions?: number }
   /**
    * In a file. With `create` a new one is made, with all its space reserved, when nothing is there; `bytes` and `maxRegions` are
-   * for that. Without it a missing pool is an error: nobody shall find a new, empty one in the place of his own.
+   * for that. Without it a missing pool is an error, so that an existing pool is never silently replaced by an empty one.
    */
   | { medium: 'file'; path: string; create?: boolean; bytes?: Size; maxRegions?: number }
   /**
@@ -228,7 +228,7 @@ function checkedPool(given: PoolOptions): CheckedOptions['pool'] {
       return { medium: 'memory', bytes: bytes(given.bytes), ...maxRegions }
     case 'devdax':
       return { medium: 'devdax', path: given.path, create: given.create ?? false, ...maxRegions }
-    default: {
+    case 'file': {
       const size = given.bytes === undefined ? {} : { bytes: bytes(given.bytes) }
       return { medium: 'file', path: given.path, create: given.create ?? false, ...size, ...maxRegions }
     }

@@ -25,8 +25,8 @@ import { RegionEventLog } from './event-log.js'
 import { keepHouse } from './housekeeping.js'
 import { type UnitEvent, type UnitEvents, UnitJournal } from './journal.js'
 import { type MadePool, makePool } from './make-pool.js'
-import { type OpenedMedium, openMedium } from './medium.js'
 import { tellDeviceNews, warnOpen } from './notices.js'
+import { type OpenedMedium, openMedium } from './open-medium.js'
 import {
   type CheckedOptions,
   checkMaking,
@@ -124,7 +124,10 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
   static async #madePool(options: PoolOptions, making: MakingOptions | undefined): Promise<MadePool> {
     const { pool, signal } = checkMaking(options, making)
     if (pool.medium !== 'memory') return await makePool(loadNative(), pool, signal)
-    throw new CheckpointError('NOT_SUPPORTED', 'A pool in memory is made when its unit starts, and gone with it.')
+    throw new CheckpointError(
+      'NOT_SUPPORTED',
+      'A pool in memory exists only while its unit runs, so it cannot be created in advance.',
+    )
   }
 
   /** host:port of the control service; what clients connect to. */
@@ -330,11 +333,11 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
     if (pool?.failure !== undefined) {
       throw new CheckpointError(
         'MEDIUM_FAILED',
-        `What was visible and not durable could not be written back: the medium had failed. ${fromNative(pool.failure).message}`,
+        `Visible writes that were not yet durable could not be saved, because the medium had failed. ${fromNative(pool.failure).message}`,
         {
           cause: pool.failure,
           outcome: 'unknown',
-          help: 'What was answered as durable before it failed is there. Mend the medium before the next start.',
+          help: 'Writes acknowledged as durable before the failure are safe. Repair the medium before restarting.',
         },
       )
     }

@@ -1,4 +1,4 @@
-/** How many watches there are: so many of a session, and so many in all, of which the session with the most gives some up. */
+/** Limits watches, per session and in total. At the total limit the session with the most watches loses some. */
 import { CheckpointError } from '../errors.js'
 import type { Session } from './sessions.js'
 

@@ -3,7 +3,7 @@ import { CheckpointError } from '../../src/errors.js'
 import type { NativeMedium } from '../../src/native.js'
 import { Pool } from '../../src/pool/pool.js'
 import { encodeSlot, type RegionRecord } from '../../src/pool/slot.js'
-import { holdsNothing } from '../../src/unit/medium.js'
+import { holdsNothing } from '../../src/unit/open-medium.js'
 import { CrashableMedium, random, region } from './pool-medium.js'
 
 const poolBytes = 3 << 16

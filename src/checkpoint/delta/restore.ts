@@ -28,7 +28,7 @@ export function isCut(stored: StoredCheckpoint, { droppedThrough }: Pick<Survey,
 }
 
 /**
- * Whether a cursor names what is kept and is not there whole, as that of `CHECKPOINT_DAMAGED` does. Who reads on from it passes
+ * Whether a cursor names what is kept but not intact, as that of `CHECKPOINT_DAMAGED` does. Who reads on from it passes
  * over what the ring has dropped since, or dropped the base of: sent back to the oldest, he would meet the damage again.
  */
 export async function leadsPastDamage(

@@ -119,7 +119,7 @@ function parseCopy(
   if (view.getUint16(4, true) !== headerVersion || incompatible !== 0n || (writing && readOnlyCompatible !== 0n)) {
     throw new CheckpointError(
       'NOT_SUPPORTED',
-      `The log was written by a later version of the package: header version ${view.getUint16(4, true)}, features ` +
+      `This release cannot read the log: header version ${view.getUint16(4, true)}, features ` +
         `read-only-compatible 0x${readOnlyCompatible.toString(16)}, incompatible 0x${incompatible.toString(16)}.`,
       { help: 'Upgrade this process to the version that writes the log.' },
     )

@@ -107,7 +107,7 @@ export function parseRecordHeader(
   if (version !== recordVersion || view.getUint16(6, true) !== recordHeaderBytes || unknownFlags !== 0 || kind > 3) {
     throw new CheckpointError(
       'NOT_SUPPORTED',
-      `A record of this log was written by a later version of the package: header version ${version}, kind ${kind}, ` +
+      `This release cannot read a record of this log: header version ${version}, kind ${kind}, ` +
         `flags 0x${flags.toString(16)}.`,
       { help: 'Upgrade this process to the version that writes the log.' },
     )

@@ -5,7 +5,9 @@
  * - They are acknowledged in the order in which they were posted. None is acknowledged behind one that failed.
  * - A staging is released only when nothing refers to it any more.
  */
+
 import { loggable } from '../../call/printed.js'
+import { promised } from '../../call/promised.js'
 import type { CheckpointError } from '../../errors.js'
 import { withOutcome } from '../../outcome.js'
 import type { Ack, Durability } from '../../types.js'
@@ -158,7 +160,7 @@ export class Flights {
     const ranges = [...this.#split(header.position, record), ...companions]
     const options: Parameters<RegionWriteAccess['writeAll']>[1] = { durability, timeoutMs: answer.writeTimeoutMs }
     if (alsoFlush.length > 0) options.alsoFlush = alsoFlush
-    posted(() => access.writeAll(ranges, options)).then(
+    promised(() => access.writeAll(ranges, options)).then(
       (ack) => this.#land(flight, { ack }),
       (error: unknown) => this.#land(flight, { error: error ?? new Error('write failed') }),
     )
@@ -208,14 +210,5 @@ export class Flights {
     this.#end.acknowledged(sequence, durable)
     this.#onAcknowledged()
     flight.answer.resolve(loggable({ ...flight.ack, sequence }))
-  }
-}
-
-/** What throws rejects. */
-export function posted<R>(call: () => Promise<R>): Promise<R> {
-  try {
-    return call()
-  } catch (error) {
-    return Promise.reject(error)
   }
 }

@@ -8,11 +8,11 @@
  * - An owner that has appended nothing writes none: from a takeover to the first append no byte of the log changes.
  */
 
+import { promised } from '../../call/promised.js'
 import type { Durability } from '../../types.js'
 import type { RestingTip } from '../metadata/tip-writer.js'
 import type { Placement } from '../placement.js'
 import type { RegionWriteAccess } from '../region-access.js'
-import { posted } from './flights.js'
 import type { LogEnd } from './log-end.js'
 
 /** A log that nothing was appended to for so long is at rest. */
@@ -87,7 +87,7 @@ export class Rest {
 
   async #send(tip: RestingTip, durability: Durability, timeoutMs: number): Promise<void> {
     try {
-      await posted(() => this.#access.writeAll(tip.writes, { durability, timeoutMs, upkeep: true }))
+      await promised(() => this.#access.writeAll(tip.writes, { durability, timeoutMs, upkeep: true }))
       this.#retryMs = firstRetryMs
     } catch {
       tip.failed()

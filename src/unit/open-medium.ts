@@ -33,11 +33,21 @@ export async function openMedium(
     const native = await module.Medium.open({ medium: 'memory', bytes: pool.bytes }).catch(rethrow)
     return { native, medium: coded(native) }
   }
-  const native =
-    pool.medium === 'devdax'
-      ? await openDevdax(module, pool.path, onFailed)
-      : await openFile(module, pool.path, pool.bytes, onFailed)
+  const native = await openThere(module, pool, onFailed)
   return { native, medium: coded(native) }
+}
+
+function openThere(
+  module: NativeModule,
+  pool: Exclude<CheckedOptions['pool'], { medium: 'memory' }>,
+  onFailed: () => void,
+): Promise<NativeMedium> {
+  switch (pool.medium) {
+    case 'file':
+      return openFile(module, pool.path, pool.bytes, onFailed)
+    case 'devdax':
+      return openDevdax(module, pool.path, onFailed)
+  }
 }
 
 async function openFile(
@@ -58,7 +68,7 @@ async function openFile(
     throw new CheckpointError(
       'INVALID_ARGUMENT',
       `The pool at ${path} has ${bytes} bytes, and ${wanted} were asked for; a pool keeps its size.`,
-      { help: 'Leave the size away to open the pool as it is.' },
+      { help: 'Omit the size to open the existing pool.' },
     )
   }
   return native
@@ -88,11 +98,15 @@ export function holdsNothing(native: NativeMedium): boolean {
 }
 
 function notFound(path: string, flags: string): CheckpointError {
-  return new CheckpointError('POOL_NOT_FOUND', `There is no pool at ${path}, and a unit makes none unasked.`, {
-    help:
-      `If there was one, find it first: its regions are in it. To begin with a new one: rdma-checkpoint pool create ${flags}; ` +
-      'or start the unit with --create (RDMA_CHECKPOINT_CREATE=1, pool.create).',
-  })
+  return new CheckpointError(
+    'POOL_NOT_FOUND',
+    `There is no pool at ${path}, and a unit does not create one unless asked to.`,
+    {
+      help:
+        `If there was one, find it first: its regions are in it. To begin with a new one: rdma-checkpoint pool create ${flags}; ` +
+        'or start the unit with --create (RDMA_CHECKPOINT_CREATE=1, pool.create).',
+    },
+  )
 }
 
 /** What native code cannot take as a pool at all, such as a file that is not whole blocks. */
@@ -100,7 +114,7 @@ function foreign(error: CheckpointError): CheckpointError {
   if (error.code !== 'INVALID_ARGUMENT') return error
   return new CheckpointError('POOL_DAMAGED', `${error.message}. It was not touched.`, {
     cause: error,
-    help: 'Check the path. If it was a pool, restore it from a copy; to begin anew, move it away and make another (pool create).',
+    help: 'Check the path. If it was a pool, restore it from a copy. To start over, move it aside and create a new pool (pool create).',
   })
 }
 
@@ -111,7 +125,7 @@ export async function isAbsent(file: string): Promise<boolean> {
     return false
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true
-    throw new CheckpointError('SYSTEM', `The pool ${file} cannot be looked at: ${(error as Error).message}`, {
+    throw new CheckpointError('SYSTEM', `Cannot access the pool ${file}: ${(error as Error).message}`, {
       cause: error,
     })
   }
