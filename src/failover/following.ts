@@ -34,11 +34,15 @@ async function* every<T>(
   signal: AbortSignal,
   onDamage: (error: CheckpointError) => void,
 ): AsyncGenerator<Checkpoint<T>, void, undefined> {
+  let last = behind
   for (let from: Cursor | 'latest' = behind?.cursor ?? 'latest'; ; from = 'latest') {
     let got = false
     try {
       for await (const checkpoint of reader.follow({ from, signal })) {
         got = true
+        // A restart of the unit may have taken everything behind the last one meanwhile.
+        if (last !== undefined && same(last, checkpoint)) continue
+        last = checkpoint
         yield checkpoint
       }
     } catch (error) {

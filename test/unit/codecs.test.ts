@@ -124,7 +124,7 @@ test('memory that is gone is saved by no codec', () => {
   for (const view of [gone, shrunk]) {
     expect(() => v8Codec.encode({ deep: [view] })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
     const codec = { id: 300, encode: () => view, decode: () => undefined }
-    expect(() => encodeWith(codec, undefined)).toThrow(refused(/What codec 300 encodes to is gone/))
+    expect(() => encodeWith(codec, undefined)).toThrow(refused(/what codec 300 encodes to is gone/))
   }
   const whole = {
     map: new Map([[1n, new Set(['a'])]]),

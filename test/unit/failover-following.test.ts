@@ -77,6 +77,19 @@ test('a hot standby passes what is damaged in between, tells of it, and fails wh
   await expect(followed(logWith([5]), undefined, options).next()).rejects.toEqual(damaged)
 })
 
+test('a hot standby is not given again what it had, where a restart took what was damaged behind it', async () => {
+  const log = {
+    async *follow({ from }: { from: 'latest' | { sequence: bigint } }) {
+      if (from !== 'latest') throw new CheckpointError('CHECKPOINT_DAMAGED', '3 is damaged')
+      yield checkpoint(2)
+      yield checkpoint(6)
+    },
+  } as unknown as CheckpointLog<number>
+  const { signal } = new AbortController()
+  const options = { everyMs: undefined, signal, onDamage: () => undefined }
+  expect((await followed(log, checkpoint(2), options).next()).value).toMatchObject({ value: 6 })
+})
+
 test('a reason is told once until something has gone well, and again when it has lasted', () => {
   vi.useFakeTimers()
   const told: unknown[] = []
