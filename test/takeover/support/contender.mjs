@@ -22,6 +22,7 @@ const mediumCodes = new Set(['MEDIUM_FAILED', 'POOL_READ_ONLY'])
 
 let number = 0
 let epochs = 0
+let pairs = 0
 /** The owner's permission to begin. */
 let permitted = 0
 let permit = () => {}
@@ -169,6 +170,7 @@ async function handOverRecorded(epoch, giveUp) {
 }
 
 async function contendAsPair() {
+  const iteration = `${id}.pair${++pairs}`
   const pair = new ProcessPair(unit, {
     region: name,
     identity: id,
@@ -177,7 +179,7 @@ async function contendAsPair() {
     timeoutMs: retryMs,
     standby: 'hot',
     onStandby: (checkpoint) => {
-      history.add({ type: 'followed', iteration: `${id}.${epochs}`, every: false, ...foundOf(checkpoint) })
+      history.add({ type: 'followed', iteration: `${iteration}.${epochs}`, every: false, ...foundOf(checkpoint) })
     },
     async onPrimary({ checkpoint, log, epoch, signal, handOver: giveUp }) {
       handOver = () => void handOverRecorded(Number(epoch), giveUp)
@@ -194,6 +196,7 @@ async function contendAsPair() {
   await pair.run()
 }
 
+/** A pair whose medium failed has ended. The next one begins with nothing known, and is given the newest once more. */
 async function contendAsPairs() {
   for (;;) {
     try {
