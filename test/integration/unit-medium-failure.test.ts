@@ -114,7 +114,7 @@ it('after a failed sync nothing is said to be durable, by no call, and the unit 
   await client.close()
   expect(await unit.stop()).toBe(1)
   expect(log).toMatch(/"medium.failed|medium failed/)
-  expect(log).toContain('could not be written back')
+  expect(log).toContain('could not be saved')
   const again = await UnitProcess.start({ pool })
   const reader = await connect(again.address)
   expect(Buffer.from(await (await reader.openRegion('raw')).read(0, 3)).toString()).toBe('old')

@@ -214,6 +214,26 @@ test('a visible record that follow had given, and that a crash of the unit took'
   expect(story.read(record(1, 1), record(2, 2, 3)).broken).toEqual([])
 })
 
+test('what was under way when the unit died is written again under a higher number, and never is in the log twice', () => {
+  const begun = () => {
+    const story = new Story().owned('a', 1).append('a', 1, 1)
+    return { story, number: story.call('a', 1) }
+  }
+  const again = begun()
+  again.story
+    .latest(record(1, 2, again.number))
+    .follow(record(1, 2, again.number))
+    .add({ type: 'unit-killed' })
+  again.story.acknowledge('a', again.number, 3).follow(record(1, 3, again.number), false)
+  expect(again.story.read(record(1, 1), record(1, 3, again.number)).broken).toEqual([])
+  again.story.read(record(1, 1), record(1, 2, again.number), record(1, 3, again.number))
+  expect(again.story.broken).toContain('content')
+
+  const alive = begun()
+  alive.story.latest(record(1, 2, alive.number)).acknowledge('a', alive.number, 3)
+  expect(alive.story.latest(record(1, 3, alive.number)).broken).toEqual(['content'])
+})
+
 test('what was acknowledged as visible, and that a crash of the unit took', () => {
   const story = new Story().owned('a', 1).append('a', 1, 1).append('a', 1, 2, 'visible').follow(record(1, 2))
   story.add({ type: 'unit-killed' }).append('a', 1, 3).owned('b', 2).restored('b', 2, record(1, 3))

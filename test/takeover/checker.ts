@@ -2,7 +2,7 @@
  * Says what of a history cannot have been, in the manner of a test of linearizability: an operation takes effect at one moment
  * between its call and its answer; one without an answer may have taken effect or not. A pure function of the history.
  */
-import { type Append, Facts } from './facts.js'
+import { type Append, Facts, type Sighting } from './facts.js'
 import type { Followed, Found, History, Read } from './history.js'
 
 export type Rule =
@@ -114,9 +114,13 @@ function name({ by, number }: Append): string {
   return `${by}/${number}`
 }
 
-function* contents({ sightings, byHash, killedWithin }: Facts): Generator<Violation> {
-  const places = new Map<string, Found>()
-  for (const { found, where } of sightings) {
+function* contents({ sightings, byHash, killedWithin, diedBetween }: Facts): Generator<Violation> {
+  const places = new Map<string, Sighting>()
+  // What was under way when the unit died had been visible, and its writer writes it again under a higher number.
+  const writtenAgain = (append: Append, before: Sighting, sequence: number, until: number) =>
+    before.found.sequence < sequence && diedBetween(Math.max(append.at, before.began), until)
+  for (const sighting of sightings) {
+    const { found, where } = sighting
     const append = byHash.get(found.hash)
     if (append === undefined) {
       yield { rule: 'content', text: `${told(found)} holds bytes that nobody appended (${where})` }
@@ -125,10 +129,15 @@ function* contents({ sightings, byHash, killedWithin }: Facts): Generator<Violat
     if (append.epoch !== found.epoch) {
       yield { rule: 'content', text: `${told(found)} was appended under epoch ${append.epoch} (${where})` }
     }
-    if (append.acknowledgedAt !== undefined && append.found?.sequence !== found.sequence) {
+    const { acknowledgedAt, found: as } = append
+    if (
+      acknowledgedAt !== undefined &&
+      as?.sequence !== found.sequence &&
+      !writtenAgain(append, sighting, as?.sequence ?? 0, acknowledgedAt)
+    ) {
       yield {
         rule: 'content',
-        text: `${name(append)} was acknowledged as ${append.found?.sequence}, and is ${told(found)}`,
+        text: `${name(append)} was acknowledged as ${as?.sequence}, and is ${told(found)}`,
       }
     }
     // What was visible for a while a crash may have taken before the call had an answer.
@@ -139,10 +148,13 @@ function* contents({ sightings, byHash, killedWithin }: Facts): Generator<Violat
       }
     }
     const place = places.get(found.hash)
-    if (place && compareAge(place, found) !== 0) {
-      yield { rule: 'content', text: `${name(append)} is ${told(place)} and ${told(found)}` }
+    if (place && compareAge(place.found, found) !== 0) {
+      const [one, other] = compareAge(place.found, found) < 0 ? [place, sighting] : [sighting, place]
+      if (one.found.epoch !== other.found.epoch || !writtenAgain(append, one, other.found.sequence, other.at)) {
+        yield { rule: 'content', text: `${name(append)} is ${told(place.found)} and ${told(found)}` }
+      }
     }
-    places.set(found.hash, found)
+    places.set(found.hash, sighting)
   }
 }
 

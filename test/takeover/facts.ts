@@ -205,6 +205,8 @@ export class Facts {
   readonly killedWithin = (readAt: number, until: number): boolean =>
     this.#kills.some((at) => at > readAt - readAheadUs && at < until)
 
+  readonly diedBetween = (from: number, until: number): boolean => this.#kills.some((at) => at > from && at < until)
+
   diedBefore(at: number): boolean {
     return this.#kills.some((kill) => kill < at)
   }

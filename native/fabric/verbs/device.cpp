@@ -87,14 +87,21 @@ bool Device::takeEvents() {
 }
 
 Result<Registration> Device::registerMemory(ibv_pd* domain, Bytes memory, int access) {
-  const std::shared_lock lock(callsMutex_);
-  if (closing_) return Error{ErrorCode::connectionBroken, "the RDMA device " + name_ + " has been removed", 0};
-  return registerOn(library_, domain, memory, access);
+  {
+    const std::lock_guard lock(callsMutex_);
+    if (closing_) return Error{ErrorCode::connectionBroken, "the RDMA device " + name_ + " has been removed", 0};
+    ++calls_;
+  }
+  auto registered = registerOn(library_, domain, memory, access);
+  const std::lock_guard lock(callsMutex_);
+  if (--calls_ == 0) callsEnded_.notify_all();
+  return registered;
 }
 
 void Device::endCalls() {
-  const std::lock_guard lock(callsMutex_);
+  std::unique_lock lock(callsMutex_);
   closing_ = true;
+  callsEnded_.wait(lock, [this] { return calls_ == 0; });
 }
 
 void Device::departs() {

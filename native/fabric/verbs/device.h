@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -12,7 +13,6 @@
 #include <mutex>
 #include <optional>
 #include <set>
-#include <shared_mutex>
 #include <string>
 #include <utility>
 
@@ -99,10 +99,12 @@ class Device {
   bool iwarp_ = false;
   bool flushes_ = false;
   ProtectionDomain shared_;
-  CompletionQueue lostKey_;       // of siw only: siw_keys.h
-  std::shared_mutex callsMutex_;  // of registrations, and exclusively of the end of them; before the next
-  bool closing_ = false;          // with the mutex of calls
-  std::mutex eventsMutex_;        // taken before that of a loop
+  CompletionQueue lostKey_;  // of siw only: siw_keys.h
+  std::mutex callsMutex_;    // before the next
+  std::condition_variable callsEnded_;
+  unsigned calls_ = 0;      // registrations under way
+  bool closing_ = false;    // no more of them
+  std::mutex eventsMutex_;  // taken before that of a loop
   std::map<std::uint64_t, Interest> interests_;
   std::uint64_t nextInterest_ = 1;
   std::set<std::uint32_t> violated_;  // queue pairs that nobody has asked about yet
