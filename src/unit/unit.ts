@@ -38,6 +38,7 @@ import {
 import { loadRegions, makePoolIfAbsent, openPool } from './pool-start.js'
 import { RegionService } from './regions.js'
 import { Sessions } from './sessions.js'
+import { checkAborted, stopping } from './start-errors.js'
 
 type State = UnitStatus['state']
 
@@ -393,13 +394,3 @@ export class PersistentMemoryUnit extends TypedEventTarget<UnitEvents> implement
 
 printsAs(PersistentMemoryUnit, ({ address, dataAddresses, promises }) => ({ address, dataAddresses, promises }))
 holdsProcess(PersistentMemoryUnit)
-
-function checkAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) {
-    throw new CheckpointError('ABORTED', 'The start of the unit was aborted.', { cause: signal.reason })
-  }
-}
-
-function stopping(): CheckpointError {
-  return new CheckpointError('UNIT_STOPPING', 'The unit is stopping.', { retryable: true })
-}
