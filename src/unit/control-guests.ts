@@ -6,6 +6,9 @@ import type { Socket } from 'node:net'
 import { callsUnderWay } from '../control/status.js'
 import { CheckpointError } from '../errors.js'
 
+/** A peer that answers closes its end within a round trip. */
+const lingerMs = 500
+
 interface Guest {
   readonly socket: Socket
   /** Calls under way. */
@@ -99,9 +102,20 @@ export class ControlGuests {
     }
   }
 
-  /** Whoever is still connected is cut off, also one that does not answer. */
-  endAll(): void {
-    for (const { socket } of this.#all.values()) socket.destroy()
+  /**
+   * Whoever is still connected has a moment to read what was sent last and to close its end: cutting it off at once may reset the
+   * connection and take that away. Then it is cut off, also one that does not answer.
+   */
+  async endAll(): Promise<void> {
+    const sockets = [...this.#all.values()].map(({ socket }) => socket).filter((socket) => !socket.closed)
+    const closed = sockets.map((socket) => new Promise<void>((resolve) => socket.once('close', () => resolve())))
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, lingerMs)
+    })
+    await Promise.race([Promise.all(closed), late])
+    clearTimeout(timer)
+    for (const socket of sockets) socket.destroy()
   }
 
   knows(session: bigint): boolean {

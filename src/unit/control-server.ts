@@ -113,7 +113,7 @@ export class ControlServer {
       })
     })
     // A session that has closed waits for its peer to close, too. One that stands still, or is cut off, would hold the process.
-    this.#guests.endAll()
+    await this.#guests.endAll()
   }
 }
 
