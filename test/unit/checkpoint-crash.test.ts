@@ -159,8 +159,10 @@ class History {
 test.each(['durable', 'visible'] as const)('killed and crashed at random moments (%s pool)', async (strongest) => {
   const seed = testSeed()
   console.log(`seed ${seed}`)
-  for (let round = 0; round < rounds({ long: 600, ci: 12 }); round++) {
-    const random = new Random(seed + round)
+  // Two that found a hole forgotten, which the owner alone knew of when it learnt what was durable behind it.
+  const seeds = Array.from({ length: rounds({ long: 600, ci: 12 }) }, (_, round) => seed + round)
+  for (const one of [...seeds, 232, 776746788]) {
+    const random = new Random(one)
     try {
       const memory = new MemoryRegion({
         bytes: random.pick([32, 48, 64, 200]) * 1024,
@@ -202,7 +204,7 @@ test.each(['durable', 'visible'] as const)('killed and crashed at random moments
         }
       }
     } catch (error) {
-      console.log(`failed with RC_SEED=${seed + round}`)
+      console.log(`failed with RC_SEED=${one}`)
       throw error
     }
   }

@@ -31,6 +31,8 @@ export class AppendPlacement implements Placement {
   /** The entries as both copies are to hold them. */
   #directory = new Uint8Array(0)
   #dirty = new Set<number>()
+  /** Behind which sequence number nothing is missing. It never falls. */
+  #unbrokenFrom = 0n
   /** Segments with records in them, oldest first, and the last record that starts in each. */
   #segments: { segment: number; last: LogOrder }[] = []
   /** Start of the checkpoint whose segment must not be entered. */
@@ -64,7 +66,9 @@ export class AppendPlacement implements Placement {
     this.#newestSettled = undefined
     this.#next = newest === undefined ? header.position : newest.last.position + newest.last.cells
     const { durableSequence } = metadata
-    const unbrokenFrom = await findUnbroken(this.#view.ring, survey, deadline)
+    // A hole that this owner has found may be written down nowhere yet, while it knows already what is durable behind it.
+    this.#unbrokenFrom = greater(this.#unbrokenFrom, await findUnbroken(this.#view.ring, survey, deadline))
+    const unbrokenFrom = this.#unbrokenFrom
     this.#tips.load(metadata, newest?.last, header, unbrokenFrom, durable)
     const loaded = { header, newest, durableSequence, unbrokenFrom, damaged, missing, mended }
     let greatestSequence = greater(newest?.sequence ?? 0n, metadata.greatestSequence)
