@@ -215,8 +215,8 @@ export class Client extends TypedEventTarget<ClientEvents> implements AsyncDispo
   /**
    * Closes all regions, waiting for their pending calls, and ends the session, so that nobody waits for its leases. It takes at most
    * 3 s more than the pending calls do, also where the unit does not answer. Idempotent.
-   * @param options when the time is over, or the signal aborts or has aborted, pending calls reject with `CLOSED` and the close resolves at once; the
-   * unit is still told of it, in the background, which holds the process for 3 s at most. Default: 30 s
+   * @param options when the time is over, or the signal aborts or has aborted, pending calls reject with `CLOSED` and the close
+   * resolves at once; the unit is still told of it, in the background, which holds the process for 3 s at most. Default: 30 s
    */
   async close(options?: CallOptions): Promise<void> {
     const call = takeWait(options)

@@ -1,7 +1,8 @@
 /**
  * A pool: its regions, their space, and how they change so that a crash at any moment leaves the old or the new.
  *
- * Invariants: space is handed out only when no entry of the table, whole or lost, can have it. Once the medium has failed nothing is written.
+ * Invariants: space is handed out only when no entry of the table, whole or lost, can have it. Once the medium has failed nothing
+ * is written.
  *
  * One owner; calls on one region must not overlap (the unit keeps a lock for each region), calls on different regions may.
  */

@@ -166,7 +166,13 @@ export class AppendView implements LogView<AppendSurvey> {
       const position = last === undefined ? (entries[index]?.position ?? 0) : last.position + last.cells
       return verdictOnGap(this.ring, await this.survey(deadline), { position, sequence, through }, last, next, deadline)
     }
-    for await (const record of this.ring.walk([...entries.slice(index), newest.parts[0]], window, survey.metadata)) {
+    // What lies between two holes may be named by nothing else than the tip of its last durable append.
+    const from = entries[index]?.position ?? 0
+    const tips = survey.metadata.tips.filter(
+      (tip) => tip.sequence > 0n && tip.position >= from && compareOrder(tip, newest) < 0,
+    )
+    const anchors = [...entries.slice(index), ...tips, newest.parts[0]].sort((a, b) => a.position - b.position)
+    for await (const record of this.ring.walk(anchors, window, survey.metadata)) {
       if (record.position >= end) return
       const before = record.part > 0 ? record.sequence : record.sequence - 1n
       if (last === undefined ? record.position !== entries[index]?.position : !continues(last, record)) {
