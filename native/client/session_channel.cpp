@@ -144,7 +144,7 @@ Result<HeartbeatConnection*> Session::startConnection(const protocol::Token& tok
     forget(*connection);
     return started.error();
   }
-  // Whoever ended the session meanwhile may have found a connection that had no connection yet.
+  // Whoever ended the session meanwhile may have found this one not connected yet.
   if (ending()) connection->drop({ErrorCode::localClosed, "the connection was closed by this side"});
   return connection.get();
 }
