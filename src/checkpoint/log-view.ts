@@ -130,7 +130,7 @@ export interface LogView<S extends Survey = Survey> {
   /** Whether its checksums hold, and those of all that it builds on. */
   isWhole(stored: StoredCheckpoint, window: RecordWindow, deadline: Deadline): Promise<boolean>
   /** Whether a record that was read is still in its place. */
-  isThere(record: RecordHeader, deadline: Deadline): Promise<boolean>
+  isThere(record: Pick<RecordHeader, 'position' | 'headerCrc'>, deadline: Deadline): Promise<boolean>
   /** Why the checkpoint of that number, which a delta builds on, cannot be found. */
   judgeBase(sequence: bigint, delta: StoredCheckpoint, deadline: Deadline): Promise<Verdict>
   tail(survey: S): Tail

@@ -172,6 +172,13 @@ describe('record header', () => {
     expect(parse({ part: 1 })).toBeUndefined()
     expect(parse({ sequence: 0n })).toBeUndefined()
     expect(parse({ flags: 0 })).toBeUndefined()
+    // A bridge may be longer than the largest checkpoint, and not than the ring.
+    const bridge = { kind: recordKind.bridge, part: 2, totalBytes: 0 }
+    const longest = (geometry.area.cells - 1) * cellBytes
+    expect(parse({ ...bridge, payloadBytes: longest })).toMatchObject({ cells: geometry.area.cells })
+    expect(parse({ ...bridge, payloadBytes: longest + 1 })).toBeUndefined()
+    expect(parse({ ...bridge, flags: 0 })).toBeUndefined()
+    expect(parse({ ...bridge, sequence: 0n })).toBeUndefined()
   })
 
   test('of a later version is refused by code, a flag that may be ignored is', () => {
@@ -186,7 +193,7 @@ describe('record header', () => {
     }
     const refused = expect.objectContaining({ code: 'NOT_SUPPORTED' })
     expect(() => parse(set(4, 3))).toThrow(refused)
-    expect(() => parse(set(5, 4))).toThrow(refused)
+    expect(() => parse(set(5, 5))).toThrow(refused)
     expect(() => parse(set(6, 192))).toThrow(refused)
     expect(() => parse(set(8, 3))).toThrow(refused)
     expect(parse(set(9, 1))).toBeDefined()

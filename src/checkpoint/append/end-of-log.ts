@@ -1,18 +1,9 @@
 /** What only an owner asks when it looks for the end of its log, to go on behind it. */
 import type { Deadline } from '../deadline.js'
 import type { RecordHeader } from '../record/header.js'
-import { greater } from '../record/order.js'
-import { mostScannedCells, type Ring } from './ring.js'
+import type { SegmentStart } from './holes.js'
+import type { Ring } from './ring.js'
 import type { AppendSurvey } from './survey.js'
-
-/** An owner makes sure that nothing is missing from what is not known to be durable, up to this much. */
-const mostTailCells = mostScannedCells
-
-export interface UnnamedSegment {
-  readonly first: RecordHeader
-  /** Sequence of the record before it in the log. */
-  readonly previousSequence: bigint
-}
 
 /** The greatest sequence among headers that go on behind the newest whole checkpoint: torn records, unfinished streams. */
 export async function greatestBehind(ring: Ring, newest: RecordHeader, deadline: Deadline): Promise<bigint> {
@@ -30,12 +21,12 @@ export async function unnamedSegments(
   ring: Ring,
   { newest, entries }: AppendSurvey,
   deadline: Deadline,
-): Promise<UnnamedSegment[]> {
+): Promise<SegmentStart[]> {
   if (newest === undefined) return []
   const { segments, segmentCells } = ring.geometry
   const segmentOf = (position: number) => Math.floor(position / segmentCells)
   const end = newest.last.position + newest.last.cells
-  const unnamed: UnnamedSegment[] = []
+  const unnamed: SegmentStart[] = []
   const bySegment = entries.filter(({ index }) => index < segments).toReversed()
   for (const [index, entry] of bySegment.entries()) {
     const following = bySegment[index + 1]
@@ -55,32 +46,4 @@ export async function unnamedSegments(
     }
   }
   return unnamed
-}
-
-/**
- * Behind which sequence number nothing is missing, for what is written next: where what is not known to be durable is there
- * without a hole, it is what is said there already.
- */
-export async function findUnbroken(
-  ring: Ring,
-  { newest, entries, metadata, witnesses }: AppendSurvey,
-  deadline: Deadline,
-): Promise<bigint> {
-  if (newest === undefined) return 0n
-  const { last, sequence } = newest
-  const known = witnesses.map(({ unbrokenFrom }) => unbrokenFrom).filter((from) => from <= sequence)
-  const unbrokenFrom = known.reduce(greater, 0n)
-  const durable = greater(metadata.durableSequence, last.durableSequence)
-  if (durable >= sequence) return unbrokenFrom
-  const anchor = entries.find((entry) => entry.sequence <= durable) ?? entries.at(-1)
-  if (anchor === undefined || last.position - anchor.position > mostTailCells) return sequence
-  const window = ring.window(deadline)
-  let record = await window.header(anchor.position)
-  if (record?.headerCrc !== anchor.headerCrc) return sequence
-  while (record !== undefined && record.position < last.position) {
-    // A crash may have left the header and taken the payload.
-    if (record.sequence > durable && !(await window.verify(record))) return sequence
-    record = await window.next(record)
-  }
-  return record?.headerCrc === last.headerCrc ? unbrokenFrom : sequence
 }

@@ -5,7 +5,7 @@ import type { RangeBytes, RegionRange } from '../../region-range.js'
 import type { Deadline } from '../deadline.js'
 import type { MendedMetadata } from '../findings.js'
 import { type AppendGeometry, cellBytes, entriesOffset, entryBytes, physicalRanges } from '../geometry.js'
-import { opens, writeEntry } from '../metadata/directory.js'
+import { type DirectoryEntry, opens, writeEntry } from '../metadata/directory.js'
 import type { LogHeader } from '../metadata/log-header.js'
 import { mendMetadata } from '../metadata/mending.js'
 import { type RestingTip, TipWriter } from '../metadata/tip-writer.js'
@@ -13,7 +13,8 @@ import type { Loaded, Placement } from '../placement.js'
 import type { Crc32c, RecordHeader } from '../record/header.js'
 import { compareOrder, greater, type LogOrder } from '../record/order.js'
 import type { RegionWriteAccess } from '../region-access.js'
-import { findUnbroken, greatestBehind, unnamedSegments } from './end-of-log.js'
+import { greatestBehind, unnamedSegments } from './end-of-log.js'
+import { findHoles } from './holes.js'
 import type { AppendSurvey } from './survey.js'
 import type { AppendView } from './view.js'
 
@@ -67,7 +68,7 @@ export class AppendPlacement implements Placement {
     this.#next = newest === undefined ? header.position : newest.last.position + newest.last.cells
     const { durableSequence } = metadata
     // A hole that this owner has found may be written down nowhere yet, while it knows already what is durable behind it.
-    this.#unbrokenFrom = greater(this.#unbrokenFrom, await findUnbroken(this.#view.ring, survey, deadline))
+    this.#unbrokenFrom = greater(this.#unbrokenFrom, await this.#closeHoles(survey, deadline))
     const unbrokenFrom = this.#unbrokenFrom
     this.#tips.load(metadata, newest?.last, header, unbrokenFrom, durable)
     const loaded = { header, newest, durableSequence, unbrokenFrom, damaged, missing, mended }
@@ -116,7 +117,7 @@ export class AppendPlacement implements Placement {
    */
   async #survey(deadline: Deadline): Promise<{ survey: AppendSurvey; mended: MendedMetadata | undefined }> {
     const survey = await this.#view.survey(deadline, { writing: true })
-    const directory = this.#directoryOf(survey)
+    const directory = this.#directoryOf(survey, await this.#gone(survey, deadline))
     const unnamed = await unnamedSegments(this.#view.ring, survey, deadline)
     for (const { first, previousSequence } of unnamed) {
       const index = this.#segmentOf(first.position) % this.#geometry.segments
@@ -142,12 +143,41 @@ export class AppendPlacement implements Placement {
     return { survey: await this.#view.survey(deadline, { writing: true }), mended }
   }
 
-  /** Of each place the entry that belongs to the log, or else the newest. */
-  #directoryOf({ entries, metadata }: AppendSurvey): Uint8Array<ArrayBuffer> {
+  /** Gives the sequence number behind which nothing is missing then. */
+  async #closeHoles(survey: AppendSurvey, deadline: Deadline): Promise<bigint> {
+    const { unbrokenFrom, bridges, starts } = await findHoles(this.#view.ring, survey, deadline)
+    if (bridges.length === 0) return unbrokenFrom
+    const writes = [...bridges]
+    for (const { first, previousSequence } of starts) {
+      const index = this.#segmentOf(first.position) % this.#geometry.segments
+      const entry = entryOf(this.#directory, index)
+      writeEntry(entry, first, previousSequence, this.#instanceCrc, this.#crc32c)
+      for (const copy of this.#geometry.metadata.offsets) {
+        writes.push({ offset: copy + entriesOffset + index * entryBytes, bytes: entry.slice() })
+      }
+    }
+    await this.#access.writeAll(writes, { ...deadline.rest(), durability: this.#access.strongest, upkeep: true })
+    return unbrokenFrom
+  }
+
+  /** The entries that differ from the other copy's and name a record that is gone: a crash left them, or took the record. */
+  async #gone({ entries }: AppendSurvey, deadline: Deadline): Promise<ReadonlySet<DirectoryEntry>> {
+    const byIndex = new Map<number, DirectoryEntry[]>()
+    for (const entry of entries) byIndex.set(entry.index, [...(byIndex.get(entry.index) ?? []), entry])
+    const gone = new Set<DirectoryEntry>()
+    for (const said of byIndex.values()) {
+      if (said.length === 1) continue
+      for (const entry of said) if (!(await this.#view.isThere(entry, deadline))) gone.add(entry)
+    }
+    return gone
+  }
+
+  /** Of each place the entry that belongs to the log and whose record is there, or else the newest. */
+  #directoryOf({ entries, metadata }: AppendSurvey, gone?: ReadonlySet<DirectoryEntry>): Uint8Array<ArrayBuffer> {
     const { segments, marks } = this.#geometry
     const directory = newBytes((segments + marks) * entryBytes)
     const oldestFirst = [...metadata.entries].sort(compareOrder)
-    for (const entry of [...oldestFirst, ...entries]) {
+    for (const entry of [...oldestFirst, ...(gone ?? []), ...entries.filter((entry) => !gone?.has(entry))]) {
       const target = entryOf(directory, entry.index)
       writeEntry(target, entry, entry.previousSequence, this.#instanceCrc, this.#crc32c)
     }

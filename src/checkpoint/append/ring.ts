@@ -8,7 +8,7 @@ import { type AppendGeometry, cellBytes } from '../geometry.js'
 import type { Item } from '../log-view.js'
 import type { LogMetadata } from '../metadata/copies.js'
 import type { Anchor } from '../metadata/directory.js'
-import { type Crc32c, continues, type RecordHeader } from '../record/header.js'
+import { type Crc32c, continues, isBridge, type RecordHeader } from '../record/header.js'
 import { Assembler } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
@@ -72,6 +72,16 @@ export class Ring {
     metadata: LogMetadata,
   ): AsyncGenerator<RecordHeader> {
     let reached: number | undefined
+    let ahead = 0
+    /** Whether a record that is named begins within this one: then the log went on there, and a crash gave this back. */
+    const isWrittenOver = async ({ position, cells }: RecordHeader) => {
+      while ((anchors[ahead]?.position ?? position + 1) <= position) ahead++
+      for (let at = ahead; (anchors[at]?.position ?? position + cells) < position + cells; at++) {
+        const { position: within, headerCrc } = anchors[at] as Pick<Anchor, 'position' | 'headerCrc'>
+        if ((await window.header(within))?.headerCrc === headerCrc) return true
+      }
+      return false
+    }
     for (const { position, headerCrc } of anchors) {
       reached ??= position
       if (position < reached) continue
@@ -85,6 +95,7 @@ export class Ring {
         current !== undefined;
         current = await window.next(current)
       ) {
+        if (await isWrittenOver(current)) break
         yield current
         reached = current.position + current.cells
       }
@@ -95,11 +106,14 @@ export class Ring {
   async leadingTo(record: RecordHeader, from: number, window: RecordWindow): Promise<RecordHeader[]> {
     const byEnd = new Map<string, RecordHeader>()
     for (const header of await window.scan(Math.max(from, record.position - mostScannedCells), record.position)) {
-      byEnd.set(`${header.position + header.cells}/${header.headerCrc}`, header)
+      const end = header.position + header.cells
+      byEnd.set(`${end}/${header.headerCrc}`, header)
+      if (isBridge(header)) byEnd.set(`${end}/to ${header.payloadCrc}`, header)
     }
     const run: RecordHeader[] = []
     for (let next = record; ; ) {
-      const before = byEnd.get(`${next.position}/${next.previousCrc}`)
+      const before =
+        byEnd.get(`${next.position}/${next.previousCrc}`) ?? byEnd.get(`${next.position}/to ${next.headerCrc}`)
       if (before === undefined || !continues(before, next)) return run
       run.unshift(before)
       next = before

@@ -3,6 +3,7 @@ import { newBytes } from '../../call/new-bytes.js'
 import type { Deadline } from '../deadline.js'
 import { isZero, type LogMetadata, metadataRanges, parseMetadata, withDurable } from '../metadata/copies.js'
 import { type Anchor, type DirectoryEntry, orderAnchors } from '../metadata/directory.js'
+import { numberBefore } from '../record/header.js'
 import type { Ring } from './ring.js'
 
 export interface Snapshot {
@@ -49,7 +50,7 @@ async function fromRecords(ring: Ring, metadata: LogMetadata, deadline: Deadline
     records.map((record) => ({
       ...record,
       index: Math.floor(record.position / geometry.segmentCells) % geometry.segments,
-      previousSequence: record.part > 0 ? record.sequence : record.sequence - 1n,
+      previousSequence: numberBefore(record),
     })),
     geometry,
   )

@@ -3,7 +3,8 @@ import type { Deadline } from '../deadline.js'
 import { lostBehind, type Survey } from '../log-view.js'
 import type { LogMetadata } from '../metadata/copies.js'
 import type { Anchor, DirectoryEntry } from '../metadata/directory.js'
-import type { RecordHeader } from '../record/header.js'
+import { numberBefore, type RecordHeader } from '../record/header.js'
+import { compareOrder } from '../record/order.js'
 import type { StoredCheckpoint } from '../record/stored.js'
 import { keptFrom } from './reach.js'
 import type { Ring } from './ring.js'
@@ -54,6 +55,19 @@ export function surveyOf(
   }
 }
 
+/** What names records of the log from a position on, up to the newest, in their order. */
+export function anchorsFrom(
+  { newest, entries, metadata }: AppendSurvey,
+  from: number,
+): Pick<Anchor, 'position' | 'headerCrc'>[] {
+  if (newest === undefined) return []
+  // What lies between two holes may be named by nothing else than the tip of its last durable append.
+  const tips = metadata.tips.filter((tip) => tip.sequence > 0n && compareOrder(tip, newest) < 0)
+  return [...entries, ...tips, newest.parts[0]]
+    .filter(({ position }) => position >= from)
+    .sort((a, b) => a.position - b.position)
+}
+
 /**
  * With entries for the oldest segments that are kept, if both copies have lost these: what lies in front of the oldest entry
  * is not led to by any other. Most often one large record reaches over the segments that have none.
@@ -83,7 +97,7 @@ export async function withOldest(
   let before: RecordHeader | undefined
   for (const header of [...(await ring.leadingTo(record, from, window)), ...(oldest ? [] : [record])]) {
     if (before === undefined || segmentOf(before.position) !== segmentOf(header.position)) {
-      const previousSequence = before?.sequence ?? (header.part > 0 ? header.sequence : header.sequence - 1n)
+      const previousSequence = before?.sequence ?? numberBefore(header)
       found.unshift({ ...header, index: segmentOf(header.position) % segments, previousSequence })
     }
     before = header

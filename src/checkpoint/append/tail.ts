@@ -5,7 +5,7 @@ import { type AppendGeometry, cellBytes, physicalRanges, recordHeaderBytes } fro
 import type { Item, Survey, Tail } from '../log-view.js'
 import { headersBytes, readHeaders } from '../metadata/copies.js'
 import type { LogHeader } from '../metadata/log-header.js'
-import { type Crc32c, continues, isLast, parseRecordHeader, type RecordHeader } from '../record/header.js'
+import { type Crc32c, continues, isBridge, isLast, parseRecordHeader, type RecordHeader } from '../record/header.js'
 import { type StoredCheckpoint, storedOf } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
@@ -55,7 +55,7 @@ export class AppendTail implements Tail {
     return this.#parts.at(-1) ?? this.#anchor
   }
 
-  async #fromWindow(deadline: Deadline): Promise<Item | undefined> {
+  async #fromWindow(deadline: Deadline): Promise<Item | 'moved' | undefined> {
     const [window, tip] = [this.#window, this.#tip]
     if (window === undefined || tip === undefined || performance.now() - this.#readAt > freshMs) return undefined
     if (!window.holds(tip.position + tip.cells)) return undefined
@@ -101,16 +101,19 @@ export class AppendTail implements Tail {
     }
     this.#readAt = performance.now()
     const item = await this.#walk(window, tip)
+    if (item === 'moved') return item
     this.#window = item === undefined ? undefined : window
     if (item === undefined) this.#aheadBytes = recordHeaderBytes
     else this.#aheadBytes = Math.min(Math.max(2 * this.#aheadBytes, leastAheadBytes), mostAheadBytes)
     return item
   }
 
-  async #walk(window: RecordWindow, tip: RecordHeader): Promise<Item | undefined> {
+  async #walk(window: RecordWindow, tip: RecordHeader): Promise<Item | 'moved' | undefined> {
     const first = await window.header(tip.position + tip.cells)
     let current = first !== undefined && continues(tip, first) ? first : undefined
     for (; current !== undefined; current = await window.next(current)) {
+      // What it stands for has to be told.
+      if (isBridge(current)) return 'moved'
       const parts = current.part === 0 ? [current] : [...this.#parts, current]
       if (isLast(current)) {
         const stored = storedOf(parts)

@@ -6,9 +6,8 @@
  */
 import type { Deadline } from '../deadline.js'
 import type { Gap, Verdict } from '../log-view.js'
-import { durableThrough } from '../metadata/directory.js'
+import { durableWithin } from '../metadata/directory.js'
 import type { RecordHeader } from '../record/header.js'
-import { lesser } from '../record/order.js'
 import type { StoredCheckpoint } from '../record/stored.js'
 import { safeFrom, untouchedFrom } from './reach.js'
 import type { Ring } from './ring.js'
@@ -31,15 +30,15 @@ export async function verdictOnGap(
   const { position, sequence, through } = missing
   // With nothing in front, a cursor behind it shall not look like one of an owner before all that is kept.
   const epoch = before?.epoch ?? next?.epoch ?? oldest?.epoch ?? 0n
-  const gap = (verdict: Verdict, to = through): Gap => ({ gap: verdict, sequence, to, epoch })
+  const gap = (verdict: Verdict, from = sequence, to = through): Gap => ({ gap: verdict, sequence: from, to, epoch })
   if (newest === undefined) return damaged === undefined ? gap('lost') : gap('damaged')
   if (through < header.firstSequence) return gap('lost')
-  const durable = durableThrough(sequence, next === undefined ? witnesses : [next, ...witnesses])
-  if (durable === 0n && position >= safeFrom(ring.geometry, newest)) return gap('lost')
-  if (durable > 0n && position >= untouchedFrom(ring.geometry, newest, metadata)) {
-    return gap('damaged', lesser(durable, through))
+  const durable = durableWithin(sequence, through, next === undefined ? witnesses : [next, ...witnesses])
+  if (durable === undefined && position >= safeFrom(ring.geometry, newest)) return gap('lost')
+  if (durable !== undefined && position >= untouchedFrom(ring.geometry, newest, metadata)) {
+    return gap('damaged', durable.from, durable.to)
   }
-  if (durable > 0n || before === undefined) return gap('lapped')
+  if (durable !== undefined || before === undefined) return gap('lapped')
   // A writer that came round would have met the record before it first.
   return gap((await ring.isThere(before, deadline)) ? 'lost' : 'lapped')
 }
@@ -55,7 +54,7 @@ export async function verdictOnBase(
   if (newest === undefined) return 'lost'
   // A chain is no longer than the largest checkpoint.
   const from = Math.max(0, last.position + last.cells - ring.geometry.area.maximumCells)
-  const durable = durableThrough(sequence, [last, ...witnesses]) > 0n
+  const durable = durableWithin(sequence, sequence, [last, ...witnesses]) !== undefined
   const untouched = sequence > droppedThrough || from >= untouchedFrom(ring.geometry, newest, metadata)
   if (durable) return untouched ? 'damaged' : 'lapped'
   if (from >= safeFrom(ring.geometry, newest)) return 'lost'

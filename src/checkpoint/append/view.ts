@@ -14,11 +14,11 @@ import {
   type Verdict,
 } from '../log-view.js'
 import { isHeaderLost, sameMetadata } from '../metadata/copies.js'
-import { durableThrough } from '../metadata/directory.js'
+import { durableWithin } from '../metadata/directory.js'
 import { headerLost } from '../metadata/log-header.js'
 import { outrun } from '../missing.js'
-import { continues, isLast, type RecordHeader } from '../record/header.js'
-import { compareOrder, greater, type LogOrder, lesser } from '../record/order.js'
+import { continues, isBridge, isLast, numberBefore, type RecordHeader } from '../record/header.js'
+import { compareOrder, greater, type LogOrder } from '../record/order.js'
 import { Assembler, largestAssembledBytes, type StoredCheckpoint, verifyStored } from '../record/stored.js'
 import type { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
@@ -26,7 +26,7 @@ import { isVerified, noteVerified } from '../verified.js'
 import { findBeyond, findNewest } from './newest.js'
 import { Ring } from './ring.js'
 import { readSnapshot } from './snapshot.js'
-import { type AppendSurvey, fits, surveyOf, withOldest } from './survey.js'
+import { type AppendSurvey, anchorsFrom, fits, surveyOf, withOldest } from './survey.js'
 import { AppendTail } from './tail.js'
 import { verdictOnBase, verdictOnGap } from './verdict.js'
 
@@ -166,25 +166,21 @@ export class AppendView implements LogView<AppendSurvey> {
       const position = last === undefined ? (entries[index]?.position ?? 0) : last.position + last.cells
       return verdictOnGap(this.ring, await this.survey(deadline), { position, sequence, through }, last, next, deadline)
     }
-    // What lies between two holes may be named by nothing else than the tip of its last durable append.
-    const from = entries[index]?.position ?? 0
-    const tips = survey.metadata.tips.filter(
-      (tip) => tip.sequence > 0n && tip.position >= from && compareOrder(tip, newest) < 0,
-    )
-    const anchors = [...entries.slice(index), ...tips, newest.parts[0]].sort((a, b) => a.position - b.position)
+    const anchors = anchorsFrom(survey, entries[index]?.position ?? 0)
     for await (const record of this.ring.walk(anchors, window, survey.metadata)) {
       if (record.position >= end) return
-      const before = record.part > 0 ? record.sequence : record.sequence - 1n
+      const before = isBridge(record) ? record.sequence : numberBefore(record)
       if (last === undefined ? record.position !== entries[index]?.position : !continues(last, record)) {
         assembler.reset()
         const gap = await gapBefore(record, before)
         if (gap !== undefined) yield gap
+      } else if (isBridge(record)) {
+        if (before > seen())
+          yield { gap: 'lost', sequence: seen() + 1n, to: before, epoch: last?.epoch ?? record.epoch }
       } else if (last !== undefined && record.durableSequence > seen() && before > seen()) {
         // The owner that went on here knew that there had been others.
-        const from = seen() + 1n
-        const through = durableThrough(from, [record])
-        const to = lesser(through, before)
-        if (through >= from) yield { gap: 'damaged', sequence: from, to, epoch: last.epoch }
+        const was = durableWithin(seen() + 1n, before, [record])
+        if (was !== undefined) yield { gap: 'damaged', sequence: was.from, to: was.to, epoch: last.epoch }
       }
       last = record
       const whole = assembler.add(record)
@@ -214,7 +210,7 @@ export class AppendView implements LogView<AppendSurvey> {
     return gap
   }
 
-  isThere(record: RecordHeader, deadline: Deadline): Promise<boolean> {
+  isThere(record: Pick<RecordHeader, 'position' | 'headerCrc'>, deadline: Deadline): Promise<boolean> {
     return this.ring.isThere(record, deadline)
   }
 

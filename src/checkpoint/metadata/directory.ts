@@ -3,9 +3,10 @@
  * the segment being written, and the tip, the record that the log ended with when that was last written down. All are
  * hints as far as they name records: one is used only when the record is found at its place. What they say was durable is so.
  */
+import type { SequenceRange } from '../findings.js'
 import { type AppendGeometry, entryBytes, tipBytes } from '../geometry.js'
 import { type Crc32c, safeNumber } from '../record/header.js'
-import { compareOrder } from '../record/order.js'
+import { compareOrder, greater, lesser } from '../record/order.js'
 
 import type { LogHeader } from './log-header.js'
 
@@ -134,13 +135,16 @@ export function parseTip(bytes: Uint8Array, instanceCrc: number, crc32c: Crc32c)
   }
 }
 
-/** What there was between two records of a chain, and what of it is known to have been durable: up to this; 0 if nothing. */
-export function durableThrough(sequence: bigint, witnesses: Iterable<Witness>): bigint {
-  let through = 0n
+/** Of the numbers from one to another, the first and the last that are known to have been durable. */
+export function durableWithin(from: bigint, to: bigint, witnesses: Iterable<Witness>): SequenceRange | undefined {
+  let found: SequenceRange | undefined
   for (const { durableSequence, unbrokenFrom } of witnesses) {
-    if (unbrokenFrom < sequence && sequence <= durableSequence && durableSequence > through) through = durableSequence
+    const first = greater(from, unbrokenFrom + 1n)
+    const last = lesser(to, durableSequence)
+    if (first > last) continue
+    found = { from: lesser(found?.from ?? first, first), to: greater(found?.to ?? last, last) }
   }
-  return through
+  return found
 }
 
 /** The entries (segment, then mark) that a record at this position may be named by. */

@@ -7,7 +7,7 @@ import { cellBytes, cellsOf, type DataArea, recordHeaderBytes } from '../geometr
 
 export const recordMagic = 0x524b4352 // "RCKR"
 export const recordVersion = 2
-export const recordKind = { full: 1, delta: 2, part: 3 } as const
+export const recordKind = { full: 1, delta: 2, part: 3, bridge: 4 } as const
 export const lastPartFlag = 0x0001
 /** The log header was durable before this record was sent. Readers may ignore it. */
 export const headerDurableFlag = 0x0100
@@ -38,6 +38,7 @@ export interface RecordFields {
   durableSequence: bigint
   /** In cells since the log's beginning (append) or of the area (overwrite). */
   position: number
+  /** Of a bridge: the header CRC of the record behind it. */
   payloadCrc: number
 }
 
@@ -104,7 +105,7 @@ export function parseRecordHeader(
   const kind = view.getUint8(5)
   const flags = view.getUint16(8, true)
   const unknownFlags = flags & incompatibleFlags & ~lastPartFlag
-  if (version !== recordVersion || view.getUint16(6, true) !== recordHeaderBytes || unknownFlags !== 0 || kind > 3) {
+  if (version !== recordVersion || view.getUint16(6, true) !== recordHeaderBytes || unknownFlags !== 0 || kind > 4) {
     throw new CheckpointError(
       'NOT_SUPPORTED',
       `This release cannot read a record of this log: header version ${version}, kind ${kind}, ` +
@@ -119,11 +120,15 @@ export function parseRecordHeader(
   const totalBytes = rawTotal === unknownTotal ? undefined : safeNumber(rawTotal)
   if (kind === 0 || offset === undefined || timeMs === undefined || payloadBytes === undefined) return undefined
   if (rawTotal !== unknownTotal && totalBytes === undefined) return undefined
-  if (payloadBytes > area.maximumCells * cellBytes || cellsOf(payloadBytes) > area.maximumCells) return undefined
+  // A bridge reaches over whatever a crash took.
+  const mostCells = kind === recordKind.bridge ? area.cells : area.maximumCells
+  if (payloadBytes > mostCells * cellBytes || cellsOf(payloadBytes) > mostCells) return undefined
   const part = view.getUint32(16, true)
   const last = (flags & lastPartFlag) !== 0
   const end = offset + payloadBytes
-  if (kind !== recordKind.part && (part !== 0 || offset !== 0 || !last)) return undefined
+  if (kind === recordKind.bridge ? !last : kind !== recordKind.part && (part !== 0 || offset !== 0 || !last)) {
+    return undefined
+  }
   const sequence = view.getBigUint64(56, true)
   const baseSequence = view.getBigUint64(64, true)
   if (sequence === 0n) return undefined
@@ -131,7 +136,12 @@ export function parseRecordHeader(
     // The length of what it restores, which would have fitted as a whole.
     if (totalBytes === undefined || totalBytes > area.maximumCells * cellBytes) return undefined
     if (baseSequence === 0n || baseSequence >= sequence) return undefined
-  } else if (totalBytes === undefined ? last : end > totalBytes || (last && end !== totalBytes)) return undefined
+  } else if (
+    kind !== recordKind.bridge &&
+    (totalBytes === undefined ? last : end > totalBytes || (last && end !== totalBytes))
+  ) {
+    return undefined
+  }
   return {
     kind,
     flags,
@@ -161,9 +171,26 @@ export function isLast(header: RecordHeader): boolean {
 
 /** Whether next, found right behind previous, goes on the log, and is not left over from an earlier lap or a lost suffix. */
 export function continues(previous: RecordHeader, next: RecordHeader): boolean {
-  if (next.previousCrc !== previous.headerCrc || next.epoch < previous.epoch) return false
+  if (next.epoch < previous.epoch) return false
+  if (isBridge(previous)) return next.headerCrc === previous.payloadCrc || bridges(previous, next)
+  if (isBridge(next)) return bridges(previous, next)
+  if (next.previousCrc !== previous.headerCrc) return false
   if (isLast(previous)) return next.sequence > previous.sequence && next.part === 0 && next.offset === 0
   return isNextPart(previous, next)
+}
+
+function bridges(previous: RecordHeader, next: RecordHeader): boolean {
+  return isBridge(next) && next.previousCrc === previous.headerCrc && next.sequence >= previous.sequence
+}
+
+/** Whether it holds nothing, and stands for what a crash took from the middle of the log: the numbers up to its own. */
+export function isBridge({ kind }: RecordHeader): boolean {
+  return kind === recordKind.bridge
+}
+
+/** The greatest number that may lie in front of a record. */
+export function numberBefore({ part, sequence }: Pick<RecordHeader, 'part' | 'sequence'>): bigint {
+  return part > 0 ? sequence : sequence - 1n
 }
 
 /** Whether next is the part that follows previous in one stream. */

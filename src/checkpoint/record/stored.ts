@@ -1,6 +1,6 @@
 /** A checkpoint as it is stored: the records that hold it. */
 import { CheckpointError } from '../../errors.js'
-import { isLast, type RecordHeader, recordKind } from './header.js'
+import { isBridge, isLast, type RecordHeader, recordKind } from './header.js'
 import type { LogOrder } from './order.js'
 import type { RecordWindow } from './window.js'
 
@@ -20,6 +20,7 @@ export function storedOf(parts: readonly RecordHeader[]): StoredCheckpoint | und
   const first = parts[0]
   const last = parts.at(-1)
   if (first === undefined || last === undefined || first.part !== 0 || !isLast(last)) return undefined
+  if (parts.some(isBridge)) return undefined
   const storedBytes = last.offset + last.payloadBytes
   return {
     parts: parts as readonly [RecordHeader, ...RecordHeader[]],
@@ -36,6 +37,10 @@ export class Assembler {
   #parts: RecordHeader[] = []
 
   add(header: RecordHeader): StoredCheckpoint | undefined {
+    if (isBridge(header)) {
+      this.reset()
+      return undefined
+    }
     if (header.part === 0) this.#parts = [header]
     else if (this.#parts.at(-1)?.part === header.part - 1) this.#parts.push(header)
     else return undefined
