@@ -37,13 +37,19 @@ export interface RegionReadAccess {
   readonly ended?: AbortSignal | undefined
 }
 
+export type RecordWriteOptions = WriteOptions & {
+  readonly alsoFlush?: readonly { offset: number; length: number }[]
+  readonly upkeep?: boolean
+  readonly provisional?: boolean
+}
+
 export interface RegionWriteAccess extends RegionReadAccess {
   readonly epoch: bigint
   /** The strongest that the pool promises. */
   readonly strongest: Durability
   /**
-   * Grows by one each time the unit came back without writes that had been visible but not durable. A log that sees it
-   * change reads its tail again before it appends.
+   * Grows by one each time the unit came back without writes that had been visible but not durable, provisional ones too. A log
+   * that sees it change reads its tail again before it appends.
    */
   readonly rollbacks: number
   /** What was visible when this access was opened is durable: a unit's takeover sees to it. */
@@ -51,12 +57,10 @@ export interface RegionWriteAccess extends RegionReadAccess {
   /**
    * One batch. With durability durable, `alsoFlush` names ranges written earlier that the same flush must cover.
    * The bytes must not change until the promise settles (use staging memory). `upkeep`: they are of the log's metadata alone; if
-   * they are lost, the user has lost nothing.
+   * they are lost, the user has lost nothing. `provisional`: the answer tells the user nothing; if somebody is told later that they
+   * are visible, {@link noteAcknowledged} says so.
    */
-  writeAll(
-    ranges: readonly { offset: number; bytes: Uint8Array }[],
-    options: WriteOptions & { alsoFlush?: readonly { offset: number; length: number }[]; upkeep?: boolean },
-  ): Promise<Ack>
+  writeAll(ranges: readonly { offset: number; bytes: Uint8Array }[], options: RecordWriteOptions): Promise<Ack>
   flush(ranges: readonly { offset: number; length: number }[], options?: CallOptions): Promise<Ack>
   /** For the log's readers, whose calls end when the region begins to be closed; by default this access itself. */
   readonly forReaders?: RegionReadAccess
@@ -70,6 +74,8 @@ export interface RegionWriteAccess extends RegionReadAccess {
   foundFenced?(epoch: bigint): void
   /** What the owner found out about the log's metadata and end. Best effort, and not waited for. */
   noteFinding?(finding: LogFinding): void
+  /** Somebody is told that what provisional writes have put there is visible: if it is lost, the user has lost something. */
+  noteAcknowledged?(ranges: readonly { offset: number; length: number }[]): void
   /** The log was cleared: for those who watch the region. Best effort, and not waited for. */
   noteCleared?(): void
   /** Page-aligned memory for staging, reused: call release once nothing refers to it. */

@@ -1,5 +1,5 @@
 /**
- * The ranges of a region that this handle has written visibly and not flushed: sorted, apart from each other, and
+ * The ranges of a region that this handle has written visibly and not flushed, or may have: sorted, apart from each other, and
  * bounded. Beyond the bound the two nearest are joined over the gap between them, which costs a flush of clean bytes and
  * is never wrong.
  */
@@ -59,6 +59,19 @@ export class DirtyRanges {
     return taken
   }
 
+  /** What lies within the range. */
+  within(offset: number, length: number): RegionRange[] {
+    const end = offset + length
+    const found: RegionRange[] = []
+    for (let i = this.#firstEndingAtOrAfter(offset); i < this.#edges.length; i += 2) {
+      const from = Math.max(edgeAt(this.#edges, i), offset)
+      const to = Math.min(edgeAt(this.#edges, i + 1), end)
+      if (edgeAt(this.#edges, i) >= end) break
+      if (from < to) found.push({ offset: from, length: to - from })
+    }
+    return found
+  }
+
   /** Takes out everything and returns it. */
   takeAll(): RegionRange[] {
     const all = this.toArray()
@@ -100,6 +113,54 @@ export class DirtyRanges {
     }
     edges.splice(nearest, 2)
   }
+}
+
+/** A range that was written, or may have been. */
+export interface WrittenRange extends RegionRange {
+  /** Somebody was told that it is visible: if it is lost, that has to be told, too. */
+  readonly told: boolean
+}
+
+/** Ranges that are not durable, and which of them somebody was told to be visible. */
+export class WrittenRanges {
+  readonly #all = new DirtyRanges()
+  readonly #told = new DirtyRanges()
+
+  get empty(): boolean {
+    return this.#all.empty
+  }
+
+  get anyTold(): boolean {
+    return !this.#told.empty
+  }
+
+  add({ offset, length, told }: WrittenRange): void {
+    this.#all.add(offset, length)
+    if (told) this.#told.add(offset, length)
+  }
+
+  /** Somebody is told now that what is left of the range is visible. */
+  tell({ offset, length }: RegionRange): void {
+    for (const left of this.#all.within(offset, length)) this.#told.add(left.offset, left.length)
+  }
+
+  /** Takes out what lies within the range and returns it. What was told is in there twice. */
+  subtract(offset: number, length: number): WrittenRange[] {
+    if (this.#all.empty) return []
+    return marked(this.#all.subtract(offset, length), this.#told.subtract(offset, length))
+  }
+
+  /** Takes out everything and returns it, as {@link subtract} does. */
+  takeAll(): WrittenRange[] {
+    return marked(this.#all.takeAll(), this.#told.takeAll())
+  }
+}
+
+function marked(all: readonly RegionRange[], toldOfIt: readonly RegionRange[]): WrittenRange[] {
+  const ranges: WrittenRange[] = []
+  for (const { offset, length } of all) ranges.push({ offset, length, told: false })
+  for (const { offset, length } of toldOfIt) ranges.push({ offset, length, told: true })
+  return ranges
 }
 
 function edgeAt(edges: readonly number[], index: number): number {

@@ -15,22 +15,13 @@ import { requireNotAborted } from '../call/check.js'
 import { notDurableError } from '../call/not-durable.js'
 import { loggable } from '../call/printed.js'
 import { promised } from '../call/promised.js'
-import type { LogFinding, RegionReadAccess, RegionWriteAccess } from '../checkpoint/index.js'
+import type { LogFinding, RecordWriteOptions, RegionReadAccess, RegionWriteAccess } from '../checkpoint/index.js'
 import { failLogs, noteBroken } from '../checkpoint/log.js'
 import type { VerifiedCheckpoints } from '../checkpoint/verified.js'
 import { CheckpointError, type Outcome } from '../errors.js'
 import { type NativeModule, operationKind, operationUntil } from '../native.js'
 import type { RangeBytes, RegionRange } from '../region-range.js'
-import type {
-  Ack,
-  CallOptions,
-  Durability,
-  DurableMethod,
-  OnFull,
-  RegionInfo,
-  RegionMode,
-  WriteOptions,
-} from '../types.js'
+import type { Ack, CallOptions, Durability, DurableMethod, OnFull, RegionInfo, RegionMode } from '../types.js'
 import type { ClientCore } from './client-core.js'
 import type { OwnershipEvent } from './client-events.js'
 import { flat } from './dirty-ranges.js'
@@ -40,7 +31,7 @@ import { RegionClosing } from './region-closing.js'
 import type { RegionConnection } from './region-connection.js'
 import { RegionControl, type SavedCursor } from './region-control.js'
 import { type OpenedRegion, type OpenTerms, RegionOpener } from './region-opener.js'
-import { Transfer, type TransferUse } from './transfer.js'
+import { type ReadCall, Transfer, type TransferUse, type WriteCall } from './transfer.js'
 import { type QueueUser, TransferQueue } from './transfer-queue.js'
 import { UndurableWrites } from './undurable.js'
 
@@ -49,27 +40,6 @@ export interface OpenRegionEvents {
   onLost(type: OwnershipEvent['type'], epoch: bigint, error: CheckpointError): void
   onFinding(finding: LogFinding, epoch: bigint): void
   onClosed(): void
-}
-
-/** A read or write with its memory, which lies at `offsets` of the region. */
-export interface MemoryCall {
-  readonly offsets: readonly number[]
-  readonly buffers: readonly Uint8Array[]
-  readonly options: CallOptions
-  readonly use: TransferUse
-}
-
-export interface ReadCall extends MemoryCall {
-  /** Nobody else has the memory before the answer. */
-  readonly ours: boolean
-  readonly result: () => unknown
-}
-
-export interface WriteCall extends MemoryCall {
-  readonly options: WriteOptions
-  /** If it is durable: ranges written earlier that its flush covers, too. */
-  readonly alsoFlush: readonly RegionRange[]
-  readonly upkeep?: boolean
 }
 
 const methods: readonly DurableMethod[] = ['none', 'flush-verb', 'unit-flush', 'read-after-write']
@@ -178,6 +148,11 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
     return this.#notDurable.rollbacks
   }
 
+  /** How often {@link lostWrites} has aborted: `rollbacks` without those that lost only what nobody was told to be visible. */
+  get toldRollbacks(): number {
+    return this.#notDurable.toldRollbacks
+  }
+
   get retryMs(): number {
     return this.connection.retryMs
   }
@@ -219,7 +194,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
   }
 
   /** @throws CheckpointError `NOT_DURABLE` */
-  write({ offsets, buffers, options, use, alsoFlush, upkeep = false }: WriteCall): Promise<Ack> {
+  write({ offsets, buffers, options, use, alsoFlush, upkeep = false, provisional = false }: WriteCall): Promise<Ack> {
     const durability = options.durability ?? this.#durability ?? this.strongest
     const durable = durability === 'durable'
     if (durable) this.#requireDurable()
@@ -236,6 +211,7 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
       result: (method) => this.#ack(durability, method),
       use,
       upkeep,
+      provisional,
     })
     if (durable) this.#notDurable.cover(transfer, alsoFlush)
     return this.#submit(transfer, buffers.length === 0 && !onlyFlushes) as Promise<Ack>
@@ -303,15 +279,13 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
     })
   }
 
-  writeAll(
-    ranges: readonly RangeBytes[],
-    options: WriteOptions & { alsoFlush?: readonly RegionRange[]; upkeep?: boolean },
-  ): Promise<Ack> {
+  writeAll(ranges: readonly RangeBytes[], options: RecordWriteOptions): Promise<Ack> {
     return promised(() => {
       requireNotAborted(options)
       const { offsets, buffers } = ownVector(ranges, this)
       const alsoFlush = ownRanges(options.alsoFlush ?? nothing, this)
-      return this.write({ offsets, buffers, options, use: 'log', alsoFlush, upkeep: options.upkeep ?? false })
+      const { upkeep = false, provisional = false } = options
+      return this.write({ offsets, buffers, options, use: 'log', alsoFlush, upkeep, provisional })
     })
   }
 
@@ -338,6 +312,10 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
 
   noteFinding(finding: LogFinding): void {
     this.#events.onFinding(finding, this.epoch)
+  }
+
+  noteAcknowledged(ranges: readonly RegionRange[]): void {
+    this.#notDurable.tell(ranges)
   }
 
   noteCleared(): void {

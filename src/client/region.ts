@@ -228,7 +228,7 @@ export class Region extends RegionReader {
 
   /** How often {@link lostWrites} has aborted. */
   get rollbacks(): number {
-    return this.open.rollbacks
+    return this.open.toldRollbacks
   }
 
   /** The strongest that the pool promises. */

@@ -14,7 +14,8 @@ import { QueuedCall } from '../call/call.js'
 import type { CheckpointError } from '../errors.js'
 import { operationKind, operationUntil } from '../native.js'
 import type { RegionRange } from '../region-range.js'
-import type { CallOptions } from '../types.js'
+import type { CallOptions, WriteOptions } from '../types.js'
+import type { WrittenRange } from './dirty-ranges.js'
 
 /** Who is told when a transfer is given up before its pieces are done. */
 export interface TransferOwner {
@@ -51,6 +52,30 @@ export interface TransferRequest {
   readonly ours?: boolean
   /** A write of a log's metadata alone. Default: false. */
   readonly upkeep?: boolean
+  /** Its answer tells nobody yet that the write is visible. Default: false. */
+  readonly provisional?: boolean
+}
+
+/** A read or write with its memory, which lies at `offsets` of the region. */
+export interface MemoryCall {
+  readonly offsets: readonly number[]
+  readonly buffers: readonly Uint8Array[]
+  readonly options: CallOptions
+  readonly use: TransferUse
+}
+
+export interface ReadCall extends MemoryCall {
+  /** Nobody else has the memory before the answer. */
+  readonly ours: boolean
+  readonly result: () => unknown
+}
+
+export interface WriteCall extends MemoryCall {
+  readonly options: WriteOptions
+  /** If it is durable: ranges written earlier that its flush covers, too. */
+  readonly alsoFlush: readonly RegionRange[]
+  readonly upkeep?: boolean
+  readonly provisional?: boolean
 }
 
 export class Transfer extends QueuedCall<unknown> {
@@ -68,6 +93,7 @@ export class Transfer extends QueuedCall<unknown> {
   readonly use: TransferUse
   readonly ours: boolean
   readonly upkeep: boolean
+  readonly provisional: boolean
   /** Something of it may have reached a unit. */
   posted = false
   /** On all connections: what native code may still refer to. */
@@ -78,8 +104,8 @@ export class Transfer extends QueuedCall<unknown> {
   /** Of a write: a flush posted later that covers it. */
   coveredBy: Transfer | undefined
   /** Of a flush or durable write: what it took out of the ranges that are not durable. */
-  taken: RegionRange[] = []
-  /** Some of what it took was written by calls that have been answered, so it cannot bring that back by itself. */
+  taken: WrittenRange[] = []
+  /** Some of what it took was written by calls that have ended, so it cannot bring that back by itself. */
   carriesEarlierWrites = false
   readonly #result: (method: number) => unknown
 
@@ -103,6 +129,7 @@ export class Transfer extends QueuedCall<unknown> {
     this.use = use
     this.ours = request.ours ?? false
     this.upkeep = request.upkeep ?? false
+    this.provisional = request.provisional ?? false
     this.#result = request.result
   }
 
@@ -124,12 +151,12 @@ export class Transfer extends QueuedCall<unknown> {
     return this.posted && this.kind !== operationKind.read ? 'unknown' : 'none'
   }
 
-  /** What it took to make durable, and what it writes. */
-  touchedRanges(): RegionRange[] {
+  /** What it took to make durable, and what it writes. @param told somebody is told that what it writes is visible */
+  touchedRanges(told: boolean): WrittenRange[] {
     const ranges = [...this.taken]
     if (!this.isWrite) return ranges
     for (const [index, length] of this.lengths.entries()) {
-      ranges.push({ offset: this.offsets[index] as number, length })
+      ranges.push({ offset: this.offsets[index] as number, length, told })
     }
     return ranges
   }

@@ -10,6 +10,7 @@ import { loggable } from '../../call/printed.js'
 import { promised } from '../../call/promised.js'
 import type { CheckpointError } from '../../errors.js'
 import { withOutcome } from '../../outcome.js'
+import type { RegionRange } from '../../region-range.js'
 import type { Ack, Durability } from '../../types.js'
 import { cellBytes, cellsOf, type Geometry, recordHeaderBytes } from '../geometry.js'
 import type { WritingLayout } from '../layout.js'
@@ -22,7 +23,7 @@ import {
   type RecordHeader,
   writeRecordHeader,
 } from '../record/header.js'
-import type { RegionWriteAccess } from '../region-access.js'
+import type { RecordWriteOptions, RegionWriteAccess } from '../region-access.js'
 import type { Answer, RecordContent, RecordJob, Staging } from './jobs.js'
 import type { LogEnd } from './log-end.js'
 
@@ -158,8 +159,12 @@ export class Flights {
     if (ends) answer.sent = true
     const record = staging.bytes.subarray(0, recordHeaderBytes + fields.payloadBytes)
     const ranges = [...this.#split(header.position, record), ...companions]
-    const options: Parameters<RegionWriteAccess['writeAll']>[1] = { durability, timeoutMs: answer.writeTimeoutMs }
-    if (alsoFlush.length > 0) options.alsoFlush = alsoFlush
+    const options: RecordWriteOptions = {
+      durability,
+      timeoutMs: answer.writeTimeoutMs,
+      provisional: true,
+      ...(alsoFlush.length > 0 ? { alsoFlush } : {}),
+    }
     promised(() => access.writeAll(ranges, options)).then(
       (ack) => this.#land(flight, { ack }),
       (error: unknown) => this.#land(flight, { error: error ?? new Error('write failed') }),
@@ -209,6 +214,25 @@ export class Flights {
     this.#placement.settled(flight.start, sequence, durable)
     this.#end.acknowledged(sequence, durable)
     this.#onAcknowledged()
-    flight.answer.resolve(loggable({ ...flight.ack, sequence }))
+    this.tell(flight, flight.ack)
+  }
+
+  /** Tells the caller that its checkpoint is in the log. */
+  tell({ answer, start, header }: Flight, ack: Ack): void {
+    if (answer.settled) return
+    const { position, cells, sequence } = header
+    if (answer.durability === 'visible') this.#access.noteAcknowledged?.(this.#ranges(start, position + cells))
+    answer.resolve(loggable({ ...ack, sequence }))
+  }
+
+  /** Where the cells between two positions lie. */
+  #ranges(from: number, to: number): RegionRange[] {
+    const { offset, cells } = this.#geometry.area
+    const first = from % cells
+    const count = Math.min(to - from, cells)
+    const behind = Math.min(count, cells - first)
+    const ranges = [{ offset: offset + first * cellBytes, length: behind * cellBytes }]
+    if (behind < count) ranges.push({ offset, length: (count - behind) * cellBytes })
+    return ranges
   }
 }

@@ -5,7 +5,6 @@
  * The order of appends is kept. What was in flight when another write failed is in the log after all, or is written again; it is
  * given up only when something later is in the log already.
  */
-import { loggable } from '../../call/printed.js'
 import { CheckpointError } from '../../errors.js'
 import { withOutcome } from '../../outcome.js'
 import { Deadline } from '../deadline.js'
@@ -83,7 +82,7 @@ export class Recovery {
     for (const [index, flight] of open.entries()) {
       const { answer, job, ack, header } = flight
       if (there.has(flight) && ack !== undefined) {
-        answer.resolve(loggable({ ...ack, sequence: header.sequence }))
+        this.#flights.tell(flight, ack)
       } else if (job !== undefined && !open.slice(index).some((later) => there.has(later))) {
         again.push(job)
       } else {
