@@ -87,7 +87,12 @@ export class OpenRegion implements RegionWriteAccess, QueueUser {
     this.crc32c = core.native.crc32c
     this.copyCrc32c = core.native.copyCrc32c
     this.takeChanges = core.native.takeChanges
-    const opener = new RegionOpener(core.session, request, (epoch) => this.connection.fence(epoch))
+    const opener = new RegionOpener(
+      core.session,
+      request,
+      (epoch) => this.connection.fence(epoch),
+      (error, epoch) => events.onLost('release-failed', epoch, error),
+    )
     this.#queue = new TransferQueue(core.shared, opener, this.#notDurable, this)
     this.connection = this.#queue.connection
     this.#control = new RegionControl(core)

@@ -44,9 +44,10 @@ export interface Opener<T extends Opened> {
   /**
    * Best effort. Opens that had no answer are cancelled, and there are no more.
    * @param opened undefined: none had one
+   * @param awaited somebody looks at the result
    * @returns why the unit could not close it, if it said so
    */
-  close(opened: T | undefined): Promise<CheckpointError | undefined>
+  close(opened: T | undefined, awaited: boolean): Promise<CheckpointError | undefined>
 }
 
 /** Who sends over the connection. */
@@ -148,7 +149,7 @@ export class RegionConnection<T extends Opened> {
       await opening
     } catch (error) {
       // The unit may have opened it, and would keep it for this session.
-      void this.close()
+      void this.close(false)
       throw error
     } finally {
       end()
@@ -213,8 +214,8 @@ export class RegionConnection<T extends Opened> {
     this.#closing = true
   }
 
-  /** Closes the channel of a connection that has ended, and the handle. @returns as of {@link Opener.close} */
-  async close(): Promise<CheckpointError | undefined> {
+  /** Closes the channel of a connection that has ended, and the handle. @param awaited, @returns as of {@link Opener.close} */
+  async close(awaited = true): Promise<CheckpointError | undefined> {
     this.#closing = true
     if (this.channel !== undefined) {
       await bounded(disconnectMs, (done) => {
@@ -224,7 +225,7 @@ export class RegionConnection<T extends Opened> {
     }
     // Of a handle that was fenced, or whose region is gone, the unit has nothing left.
     const gone = this.failure?.code === 'FENCED' || this.failure?.code === 'REGION_NOT_FOUND'
-    return gone ? undefined : await this.#opener.close(this.opened).catch(() => undefined)
+    return gone ? undefined : await this.#opener.close(this.opened, awaited).catch(() => undefined)
   }
 
   async #connect(): Promise<void> {
@@ -256,7 +257,7 @@ export class RegionConnection<T extends Opened> {
     const { engine, endpoints } = this.#context
     const opened = await this.#opener.open(this.opened, attemptMs)
     if (this.failure !== undefined) {
-      await this.#opener.close(opened).catch(() => undefined)
+      await this.#opener.close(opened, false).catch(() => undefined)
       return
     }
     this.opened = opened

@@ -1,22 +1,17 @@
 /** Opens a region over the control plane, the first time and again, for its data connection. */
 import { randomBytes } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Secret } from '../call/printed.js'
 import type { Reply, Request } from '../control/messages.js'
-import { isPassing } from '../error-traits.js'
-import { CheckpointError, type ErrorCode } from '../errors.js'
+import { CheckpointError } from '../errors.js'
 import type { Lease, RegionInfo } from '../types.js'
-import { Backoff } from './backoff.js'
 import { closedError } from './call-errors.js'
 import type { Opened, Opener } from './region-connection.js'
 import { fromMessage } from './region-info.js'
+import { type Closing, RegionRelease } from './region-release.js'
 import type { UnitSession } from './unit-session.js'
 
 /** A unit answers a new owner when what was left is durable, which may take seconds if it is a large region whole. */
 const takeMs = 60_000
-/** Whoever closes a region waits no longer for the unit to confirm it. */
-const closeMs = 500
-const firstBackoffMs = 50
 
 export type OpenMode = 'READ' | 'WRITE' | 'TAKE_OVER'
 
@@ -36,9 +31,6 @@ export interface OpenedRegion extends Opened {
   ownerSecret: Secret | undefined
 }
 
-/** The handle that is closed, or the open without an answer that is given up. */
-type Closing = Partial<Omit<Request<'CloseRegion'>, 'session'>>
-
 export class RegionOpener implements Opener<OpenedRegion> {
   readonly what: string
   readonly region: string
@@ -52,9 +44,18 @@ export class RegionOpener implements Opener<OpenedRegion> {
   /** The session in which an open has had no answer yet, or none at all: the unit may have done it. */
   #inDoubt: bigint | undefined
   #closed = false
+  readonly #release: RegionRelease
 
-  /** @param onFenced the unit says over the session that a later epoch owns the region */
-  constructor(session: UnitSession, { name, mode, lease }: OpenTerms, onFenced: (epoch: bigint) => void) {
+  /**
+   * @param onFenced the unit says over the session that a later epoch owns the region
+   * @param onUnreleased as of {@link RegionRelease}
+   */
+  constructor(
+    session: UnitSession,
+    { name, mode, lease }: OpenTerms,
+    onFenced: (epoch: bigint) => void,
+    onUnreleased: (error: CheckpointError, epoch: bigint) => void,
+  ) {
     this.what = `region '${name}'`
     this.region = name
     this.#session = session
@@ -62,6 +63,7 @@ export class RegionOpener implements Opener<OpenedRegion> {
     this.#mode = mode
     this.#lease = lease
     this.#onFenced = onFenced
+    this.#release = new RegionRelease(session, name, onUnreleased)
   }
 
   get changes(): boolean {
@@ -115,73 +117,18 @@ export class RegionOpener implements Opener<OpenedRegion> {
     }
   }
 
-  async close(opened: OpenedRegion | undefined): Promise<CheckpointError | undefined> {
+  async close(opened: OpenedRegion | undefined, awaited: boolean): Promise<CheckpointError | undefined> {
     this.#closed = true
-    const cancelled =
-      this.#inDoubt === undefined ? undefined : this.#tell(this.#inDoubt, { name: this.#name, attempt: this.#attempt })
-    let refused: CheckpointError | undefined
+    const closings: Closing[] = []
+    if (this.#inDoubt !== undefined) {
+      closings.push({ session: this.#inDoubt, what: { name: this.#name, attempt: this.#attempt } })
+    }
     if (opened !== undefined) {
       this.#session.offFence(opened.handle)
-      refused = await this.#tell(opened.session, { handle: opened.handle })
+      closings.push({ session: opened.session, what: { handle: opened.handle } })
     }
-    await cancelled
-    return refused === undefined || !this.changes ? undefined : unreleased(this.#name, refused)
+    return await this.#release.close(closings, this.changes ? opened : undefined, awaited)
   }
-
-  /** @returns what the unit could not do of it, as it says */
-  async #tell(session: bigint, what: Closing): Promise<CheckpointError | undefined> {
-    try {
-      await this.#tellClosed(session, what)
-    } catch (error) {
-      if (isAway(error)) void this.#tellClosedLater(session, what)
-      else if (error instanceof CheckpointError && !unsaid.has(error.code)) return error
-    }
-    return undefined
-  }
-
-  async #tellClosed(session: bigint, what: Closing): Promise<void> {
-    await this.#session.callAs(session, 'CloseRegion', what, { timeoutMs: closeMs })
-  }
-
-  /**
-   * For as long as the session lives its heartbeats keep what it has open: a unit that has not heard of the close would refuse the
-   * region to everybody else.
-   */
-  async #tellClosedLater(session: bigint, what: Closing): Promise<void> {
-    const backoff = new Backoff(firstBackoffMs)
-    for (;;) {
-      await sleep(backoff.next(), undefined, { ref: false })
-      try {
-        // In another session there are no handles of this one.
-        if ((await this.#session.ready()) === session) await this.#tellClosed(session, what)
-        return
-      } catch (error) {
-        if (!isAway(error)) return
-      }
-    }
-  }
-}
-
-/** They say nothing of a release: the session is gone, or this client. */
-const unsaid: ReadonlySet<ErrorCode> = new Set(['SESSION_EXPIRED', 'CLOSED'])
-
-function unreleased(name: string, cause: CheckpointError): CheckpointError {
-  const { code, outcome, retryable, details } = cause
-  return new CheckpointError(
-    code,
-    `Region '${name}' has been closed, and the unit could not record that nobody owns it: ${cause.message}`,
-    {
-      cause,
-      outcome,
-      retryable,
-      help: 'Acknowledged writes keep their durability. After a restart of the unit the region stays owned until its lease expires.',
-      ...(details === undefined ? {} : { details }),
-    },
-  )
-}
-
-function isAway(error: unknown): boolean {
-  return error instanceof CheckpointError && isPassing(error.code) && error.code !== 'SESSION_EXPIRED'
 }
 
 function again(previous: OpenedRegion, session: bigint, mode: OpenMode): Partial<Request<'OpenRegion'>> {

@@ -164,7 +164,8 @@ export class RegionReader implements AsyncDisposable {
    * unit that does not answer delays it by 2 s at most.
    * @throws CheckpointError `MEDIUM_FAILED`, `POOL_READ_ONLY`: it has been closed, and the unit could not record that its owner
    * has released it, so that after a restart of the unit it counts as owned for its lease. The event `release-failed` says so, too,
-   * also of a region that its client or its disposal closes: those do not reject.
+   * also of a region that its client or its disposal closes: those do not reject; and of one whose unit gave no answer, once it is
+   * known or the client is closed.
    */
   async close(): Promise<void> {
     const unreleased = await this.#open.close()

@@ -37,6 +37,9 @@ export interface Control {
   close(): void
 }
 
+/** @param session undefined: none stood @param failure why the unit has not ended it, or not all that it had open */
+export type SessionEnd = (session: bigint | undefined, failure: CheckpointError | undefined) => void
+
 export interface SessionContext {
   control: Control
   account: ConnectionAccount
@@ -61,6 +64,7 @@ export class UnitSession {
   #establishing: Promise<bigint> | undefined
   #fences = new Map<bigint, (epoch: bigint) => void>()
   #disconnects = new Set<() => void>()
+  readonly #ends = new Set<SessionEnd>()
   readonly #connection: Connection = { kind: 'session' }
   #backoff = new Backoff(firstBackoffMs)
   /** Before the next try; 0 after one that went well. */
@@ -188,15 +192,31 @@ export class UnitSession {
     this.#fences.delete(handle)
   }
 
+  /**
+   * Told when the session is closed: of which session the unit was told to end it, and why it has not done all of that, as far as
+   * is known.
+   * @returns what takes it back
+   */
+  onEnd(tell: SessionEnd): () => void {
+    this.#ends.add(tell)
+    return () => this.#ends.delete(tell)
+  }
+
   async close(timeoutMs: number): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     this.#endPause?.()
     clearTimeout(this.#controlTimer)
     const { control } = this.#context
+    let told: bigint | undefined
+    let failure: CheckpointError | undefined
     if (this.#id !== undefined && this.#channel !== undefined) {
-      await control.call('CloseSession', { session: this.#id }, { timeoutMs }).catch(() => undefined)
+      told = this.#id
+      await control.call('CloseSession', { session: told }, { timeoutMs }).catch((error: unknown) => {
+        failure = fromNative(error)
+      })
     }
+    for (const tell of [...this.#ends]) tell(told, failure)
     this.#channel?.close()
     this.#channel = undefined
     control.close()

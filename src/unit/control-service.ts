@@ -137,7 +137,10 @@ export function controlHandlers(context: ControlContext): ControlHandlers {
         return {}
       }
       const open = client.handles.get(handle)
-      if (open === undefined) return {}
+      if (open === undefined) {
+        await regions.openings.closed(client, handle)
+        return {}
+      }
       if (open.regionId === '') {
         await responder.dropHandle(context.tablesId, open.id).catch(rethrow)
         open.session.handles.delete(open.id)

@@ -101,6 +101,11 @@ export class RegionOpenings {
     await this.#parts.locks.run(handle.region, () => this.#close(handle))
   }
 
+  /** For who asks again, since the answer was lost or late. @throws CheckpointError what the {@link close} of that handle throws */
+  async closed(session: Session, handle: bigint): Promise<void> {
+    for (const [{ id }, closing] of session.closings) if (id === handle) await closing
+  }
+
   /**
    * Closes what was opened, and whose token nobody was given. An owner that came back stays one: whoever asked for it did not give up
    * the region, and asks again.
@@ -121,7 +126,7 @@ export class RegionOpenings {
       session.cancelled.add(attempt)
       const [oldest] = session.cancelled
       if (session.cancelled.size > mostCancelled && oldest !== undefined) session.cancelled.delete(oldest)
-      for (const handle of regionsOf(session)) {
+      for (const handle of [...regionsOf(session), ...session.closings.keys()]) {
         if (handle.region === name && handle.opening?.attempt === attempt) await this.#close(handle)
       }
     })
@@ -131,6 +136,7 @@ export class RegionOpenings {
   async closeSession(session: Session): Promise<void> {
     const failures: unknown[] = []
     for (const handle of regionsOf(session)) await this.close(handle).catch((error: unknown) => failures.push(error))
+    for (const closing of session.closings.values()) await closing.catch((error: unknown) => failures.push(error))
     this.#parts.sessions.remove(session)
     if (failures.length > 0) throw failures[0]
   }
@@ -249,6 +255,23 @@ export class RegionOpenings {
   }
 
   async #close(handle: Handle): Promise<void> {
+    const { closings } = handle.session
+    let closing = closings.get(handle)
+    if (closing === undefined) {
+      closing = this.#release(handle)
+      closings.set(handle, closing)
+    }
+    try {
+      await closing
+      closings.delete(handle)
+    } catch (error) {
+      // It is still open, and may be closed by another try.
+      if (handle.session.handles.has(handle.id)) closings.delete(handle)
+      throw error
+    }
+  }
+
+  async #release(handle: Handle): Promise<void> {
     const { catalogue, served, news } = this.#parts
     const ownership = served.get(handle.regionId)?.ownership
     const owned = ownership?.owner === handle

@@ -29,6 +29,8 @@ export interface Session {
   readonly clientId: string
   readonly identity: string
   readonly handles: Map<bigint, Handle>
+  /** Of handles that are being closed, and of those whose release has failed, for those who ask again. */
+  readonly closings: Map<Handle, Promise<void>>
   /** Attempts to open that its client has given up. */
   readonly cancelled: Set<string>
 }
@@ -73,7 +75,7 @@ export class Sessions {
     }
     let id = randomId()
     while (this.#sessions.has(id)) id = randomId()
-    const session: Session = { id, clientId, identity, handles: new Map(), cancelled: new Set() }
+    const session: Session = { id, clientId, identity, handles: new Map(), closings: new Map(), cancelled: new Set() }
     callNative(() => this.#responder.addSession(id))
     this.#sessions.set(id, session)
     return session

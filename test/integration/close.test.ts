@@ -1,6 +1,9 @@
 /** A close ends within its bound, also at a unit that answers nothing, and a unit that can hear of it does. */
+import { rmSync } from 'node:fs'
+import path from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { type Client, connect, PersistentMemoryUnit, ProcessPair } from '../../src/index.js'
+import { type Client, connect, type OwnershipEvent, PersistentMemoryUnit, ProcessPair } from '../../src/index.js'
+import { temporaryFolder, UnitProcess } from '../fault/support/unit-process.js'
 import { killChildren, sleep, unitProcess } from './failover-support.js'
 
 afterEach(killChildren)
@@ -84,6 +87,36 @@ test('a living unit hears of a close, however little time that has: nobody waits
   }
   await next.close()
 }, 30_000)
+
+test('a release that a unit died with is told: once the unit is back, or by the close of the client', async () => {
+  const folder = temporaryFolder()
+  const pool = { medium: 'file' as const, path: path.join(folder, 'pool'), bytes: 16 << 20 }
+  let unit = await UnitProcess.start({ pool })
+  const { address } = unit
+  try {
+    const { client } = await owner(address, 'a')
+    const told: OwnershipEvent[] = []
+    client.addEventListener('release-failed', (event) => told.push(event))
+    const [first, second] = await Promise.all(
+      ['b', 'c', 'd'].map((name) => client.createRegion(name, { bytes: 1 << 20 })),
+    )
+    if (!first || !second) throw new Error('three were asked for')
+    await first.close()
+    unit.child.kill('SIGSTOP')
+    await second.close()
+    expect(told).toEqual([])
+    await unit.kill()
+    unit = await UnitProcess.start({ pool, listen: address })
+    await expect.poll(() => told.map(({ region }) => region), { timeout: 20_000 }).toEqual(['c'])
+    expect(told[0]).toMatchObject({ epoch: second.epoch, error: { outcome: 'none' } })
+    await unit.kill()
+    await client.close()
+    expect(told.map(({ region }) => region).sort()).toEqual(['a', 'c', 'd'])
+  } finally {
+    await unit.kill()
+    rmSync(folder, { recursive: true, force: true })
+  }
+})
 
 test('a unit whose close has a signal that has aborted already stops all the same', async () => {
   const unit = await PersistentMemoryUnit.start({ pool: { medium: 'memory', bytes: 4 << 20 } })

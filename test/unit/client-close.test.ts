@@ -4,7 +4,7 @@ import type { ClientCore } from '../../src/client/client-core.js'
 import { RegionControl } from '../../src/client/region-control.js'
 import type { OpenedRegion } from '../../src/client/region-opener.js'
 import { CheckpointError } from '../../src/errors.js'
-import { FakeUnit, until } from './client-fake.js'
+import { FakeUnit, settle, until } from './client-fake.js'
 
 function closes(unit: FakeUnit): number {
   return unit.calls.filter(({ name }) => name === 'CloseRegion').length
@@ -158,4 +158,132 @@ test('a close whose release is not on record says so, when all is closed', async
     expect(told).toHaveLength(3)
     expect(unit.calls.map(({ name }) => name)).toContain('CloseSession')
   }
+})
+
+/** A writer's region, what its client is told of its release, and what the unit has on record of it. */
+async function owned() {
+  const unit = FakeUnit.make()
+  const client = await unit.connect()
+  const region = await client.openRegion('r', { mode: 'write' })
+  const told: object[] = []
+  client.addEventListener('release-failed', ({ region, epoch, error }) =>
+    told.push({ region, epoch, code: error.code }),
+  )
+  const record = { id: region.id, epoch: 5n, owner: 'me' }
+  const { call } = unit.control
+  let asked = 0
+  unit.control.call = (async (name: 'GetRegion', request: never, options: never) => {
+    const answer = await call(name, request, options)
+    if (name !== 'GetRegion') return answer
+    asked++
+    return record
+  }) as typeof call
+  return { unit, client, region, told, record, asked: () => asked }
+}
+const silent = new CheckpointError('TIMEOUT', 'no answer', { outcome: 'unknown', retryable: true })
+const failedMedium = new CheckpointError('MEDIUM_FAILED', 'the disk is gone', { outcome: 'unknown' })
+
+test('a release that fails in the background of a close without an answer is told by an event, once', async () => {
+  const { unit, client, region, told } = await owned()
+  unit.refuse.CloseRegion = silent
+  await region.close()
+  expect(told).toEqual([])
+  unit.refuse.CloseRegion = failedMedium
+  await until(() => told.length > 0)
+  expect(told).toEqual([{ region: 'r', epoch: 5n, code: 'MEDIUM_FAILED' }])
+  await client.close()
+  expect(told.length).toBe(1)
+})
+
+test('a release that a unit died with is told when the unit is back and has the owner on record', async () => {
+  for (const code of ['TIMEOUT', 'SESSION_EXPIRED'] as const) {
+    const { unit, client, region, told } = await owned()
+    unit.refuse.CloseRegion = new CheckpointError(code, 'no answer', { outcome: 'unknown', retryable: true })
+    await region.close()
+    unit.restart()
+    await until(() => told.length > 0)
+    expect(told[0]).toMatchObject({ region: 'r', epoch: 5n })
+    await client.close()
+    expect(told.length).toBe(1)
+  }
+})
+
+test('a release that was on record before the unit died, or that means nothing any more, is not told to have failed', async () => {
+  for (const change of [{ owner: '' }, { epoch: 6n }, { id: 'another' }, undefined]) {
+    const { unit, client, region, told, record, asked } = await owned()
+    if (change === undefined) unit.refuse.GetRegion = new CheckpointError('REGION_NOT_FOUND', 'no such region')
+    else Object.assign(record, change)
+    unit.refuse.CloseRegion = silent
+    await region.close()
+    unit.restart()
+    if (change === undefined) await until(() => unit.calls.some(({ name }) => name === 'GetRegion'))
+    else await until(() => asked() > 0)
+    await client.close()
+    expect(told).toEqual([])
+  }
+})
+
+test('a release without an answer is told by the close of the client, unless the unit has ended the session', async () => {
+  for (const code of ['CONNECTION_LOST', 'MEDIUM_FAILED', undefined] as const) {
+    const { unit, client, region, told } = await owned()
+    unit.refuse.CloseRegion = silent
+    if (code !== undefined) unit.refuse.CloseSession = new CheckpointError(code, 'no', { outcome: 'unknown' })
+    await region.close()
+    await client.close()
+    expect(told).toEqual(code === undefined ? [] : [{ region: 'r', epoch: 5n, code }])
+  }
+  const { unit, client, told } = await owned()
+  unit.refuse.CloseRegion = silent
+  unit.refuse.OpenSession = silent
+  unit.refuse.ResumeSession = silent
+  unit.breakSession()
+  await client.close()
+  expect(told).toEqual([{ region: 'r', epoch: 5n, code: 'TIMEOUT' }])
+})
+
+test.each([true, false])(
+  'a release of an open that was given up is told, too (before its answer: %s)',
+  async (early) => {
+    const unit = FakeUnit.make()
+    const client = await unit.connect()
+    const told: object[] = []
+    client.addEventListener('release-failed', ({ region, epoch, error }) =>
+      told.push({ region, epoch, code: error.code }),
+    )
+    let answers: () => void = () => undefined
+    const { call } = unit.control
+    unit.control.call = (async (name: 'OpenRegion', request: never, options: never) => {
+      if (name === 'OpenRegion' && early) await new Promise<void>((resolve) => (answers = resolve))
+      if ((name as string) === 'CloseRegion' && 'handle' in (request as object)) throw failedMedium
+      return await call(name, request, options)
+    }) as typeof call
+    const abort = new AbortController()
+    const opening = client.openRegion('r', { mode: 'write', signal: abort.signal })
+    if (!early) unit.unreachable = true
+    await until(() => early || unit.channels.length > 0)
+    await settle()
+    abort.abort()
+    await expect(opening).rejects.toMatchObject({ code: 'ABORTED', outcome: 'unknown' })
+    answers()
+    await until(() => told.length > 0)
+    await client.close()
+    expect(told).toEqual([{ region: 'r', epoch: 5n, code: 'MEDIUM_FAILED' }])
+  },
+)
+
+test('a close that gives up an open made again says that the release of it has failed', async () => {
+  const { unit, client, region, told } = await owned()
+  unit.refuse.OpenRegion = new CheckpointError('TIMEOUT', 'busy', { outcome: 'unknown', retryable: true })
+  const opens = unit.calls.length
+  unit.restart()
+  await until(() => unit.calls.slice(opens).some(({ name }) => name === 'OpenRegion'))
+  await settle()
+  const { call } = unit.control
+  unit.control.call = (async (name: 'CloseRegion', request: { attempt?: Uint8Array }, options: never) => {
+    if (name === 'CloseRegion' && request.attempt !== undefined) throw failedMedium
+    return await call(name, request as never, options)
+  }) as typeof call
+  await expect(region.close()).rejects.toMatchObject({ code: 'MEDIUM_FAILED' })
+  await client.close()
+  expect(told).toEqual([{ region: 'r', epoch: 5n, code: 'MEDIUM_FAILED' }])
 })

@@ -476,3 +476,23 @@ it('a close that cannot put the release on record fails, and so do later ones; a
   // A reader leaves nothing on record.
   await regions.openings.close((await open(one, 'read')).handle)
 })
+
+it('whoever asks again to close what is being closed hears what the first one hears', async () => {
+  const [one, two] = [client('one'), client('two')]
+  const { handle } = await open(one, 'write')
+  let fail: (error: unknown) => void = () => undefined
+  vi.spyOn(regions.catalogue, 'update').mockReturnValueOnce(new Promise((_, reject) => (fail = reject)))
+  const first = regions.openings.close(handle).catch((error: unknown) => error)
+  await expect.poll(() => one.handles.size).toBe(0)
+  const again = regions.openings.closed(one, handle.id).catch((error: unknown) => error)
+  const failure = new CheckpointError('MEDIUM_FAILED', 'the disk is gone')
+  fail(failure)
+  expect(await Promise.all([first, again])).toMatchObject([{ code: 'MEDIUM_FAILED' }, { code: 'MEDIUM_FAILED' }])
+  await expect(regions.openings.closed(one, handle.id)).rejects.toMatchObject({ code: 'MEDIUM_FAILED' })
+  await expect(regions.openings.closeSession(one)).rejects.toMatchObject({ code: 'MEDIUM_FAILED' })
+  // What was closed is closed.
+  const opened = await open(two, 'takeOver', { attempt: 'abc' })
+  await regions.openings.close(opened.handle)
+  await regions.openings.closed(two, opened.handle.id)
+  expect(two.closings.size).toBe(0)
+})

@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest'
 import type { Session } from '../../src/unit/sessions.js'
 import { Watches } from '../../src/unit/watches.js'
 
-const session = (id: bigint): Session => ({ id, clientId: '', identity: '', handles: new Map(), cancelled: new Set() })
+const session = (id: bigint): Session => ({
+  id,
+  clientId: '',
+  identity: '',
+  handles: new Map(),
+  closings: new Map(),
+  cancelled: new Set(),
+})
 
 describe('the watches of a unit', () => {
   it('are limited in all, and the session with the most gives up its oldest', () => {
