@@ -60,7 +60,6 @@ export async function findHoles(ring: Ring, survey: AppendSurvey, deadline: Dead
   let before: RecordHeader | undefined
   let previous: RecordHeader | undefined
   for await (const record of ring.walk(anchorsFrom(survey, anchor.position), window, metadata)) {
-    if (record.position > last.position) break
     if (previous === undefined && record.headerCrc !== anchor.headerCrc) return unknown
     if (previous !== undefined && !continues(previous, record)) {
       // A record that reaches up to here and is not the one that was here was taken by a crash, which gave this header back.
@@ -85,6 +84,7 @@ export async function findHoles(ring: Ring, survey: AppendSurvey, deadline: Dead
     }
     before = previous
     previous = record
+    if (record.position >= last.position) break
   }
   return previous?.headerCrc === last.headerCrc ? { unbrokenFrom, bridges, starts } : unknown
 }

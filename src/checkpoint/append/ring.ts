@@ -9,6 +9,7 @@ import type { Item } from '../log-view.js'
 import type { LogMetadata } from '../metadata/copies.js'
 import type { Anchor } from '../metadata/directory.js'
 import { type Crc32c, continues, isBridge, type RecordHeader } from '../record/header.js'
+import { compareOrder } from '../record/order.js'
 import { Assembler } from '../record/stored.js'
 import { RecordWindow } from '../record/window.js'
 import type { RegionReadAccess } from '../region-access.js'
@@ -17,6 +18,9 @@ import type { RegionReadAccess } from '../region-access.js'
 const mostAnchors = 4
 /** In front of a record behind a hole, others of its chain are looked for this far. */
 export const mostScannedCells = (64 * 1024 * 1024) / cellBytes
+
+/** A record as it is named by an entry, by a tip, or by itself. */
+export type Named = Pick<Anchor, 'position' | 'headerCrc' | 'epoch' | 'sequence'>
 
 export class Ring {
   readonly access: RegionReadAccess
@@ -66,25 +70,26 @@ export class Ring {
    * The records of a log in their order, from the first of the anchors whose record is there: behind a hole it goes on
    * with those that lead up to the next anchor. Whoever goes through them sees holes by what does not continue.
    */
-  async *walk(
-    anchors: readonly Pick<Anchor, 'position' | 'headerCrc'>[],
-    window: RecordWindow,
-    metadata: LogMetadata,
-  ): AsyncGenerator<RecordHeader> {
+  async *walk(anchors: readonly Named[], window: RecordWindow, metadata: LogMetadata): AsyncGenerator<RecordHeader> {
     let reached: number | undefined
+    let last: RecordHeader | undefined
     let ahead = 0
-    /** Whether a record that is named begins within this one: then the log went on there, and a crash gave this back. */
-    const isWrittenOver = async ({ position, cells }: RecordHeader) => {
-      while ((anchors[ahead]?.position ?? position + 1) <= position) ahead++
-      for (let at = ahead; (anchors[at]?.position ?? position + cells) < position + cells; at++) {
-        const { position: within, headerCrc } = anchors[at] as Pick<Anchor, 'position' | 'headerCrc'>
-        if ((await window.header(within))?.headerCrc === headerCrc) return true
+    /** Whether a later record that is named begins within this one: then the log went on there, and a crash gave this back. */
+    const isWrittenOver = async (record: RecordHeader) => {
+      const end = record.position + record.cells
+      while ((anchors[ahead]?.position ?? end) <= record.position) ahead++
+      for (let at = ahead; (anchors[at]?.position ?? end) < end; at++) {
+        const within = anchors[at] as Named
+        const isThere = (await window.header(within.position))?.headerCrc === within.headerCrc
+        if (isThere && compareOrder(within, record) > 0) return true
       }
       return false
     }
-    for (const { position, headerCrc } of anchors) {
+    for (const anchor of anchors) {
+      const { position, headerCrc } = anchor
       reached ??= position
-      if (position < reached) continue
+      // An earlier one than what the log has reached there was written over, and a crash gave it back.
+      if (position < reached || (last !== undefined && compareOrder(anchor, last) < 0)) continue
       const record = await window.header(position)
       if (record?.headerCrc !== headerCrc) continue
       if (position > reached && position >= metadata.reserved - this.geometry.area.cells) {
@@ -97,6 +102,7 @@ export class Ring {
       ) {
         if (await isWrittenOver(current)) break
         yield current
+        last = current
         reached = current.position + current.cells
       }
     }

@@ -7,7 +7,7 @@ import { numberBefore, type RecordHeader } from '../record/header.js'
 import { compareOrder } from '../record/order.js'
 import type { StoredCheckpoint } from '../record/stored.js'
 import { keptFrom } from './reach.js'
-import type { Ring } from './ring.js'
+import type { Named, Ring } from './ring.js'
 import type { Snapshot } from './snapshot.js'
 
 export interface AppendSurvey extends Survey {
@@ -56,10 +56,7 @@ export function surveyOf(
 }
 
 /** What names records of the log from a position on, up to the newest, in their order. */
-export function anchorsFrom(
-  { newest, entries, metadata }: AppendSurvey,
-  from: number,
-): Pick<Anchor, 'position' | 'headerCrc'>[] {
+export function anchorsFrom({ newest, entries, metadata }: AppendSurvey, from: number): Named[] {
   if (newest === undefined) return []
   // What lies between two holes may be named by nothing else than the tip of its last durable append.
   const tips = metadata.tips.filter((tip) => tip.sequence > 0n && compareOrder(tip, newest) < 0)
