@@ -284,6 +284,14 @@ export interface NativeDataChannel {
    * right), notDurable, limitReached, localClosed
    */
   post(id: number, operation: NativeOperation, flags?: number): number | undefined
+  /**
+   * Posts several operations of one kind, and of one `until`, together: in one crossing and one transmission, with one read
+   * that makes all writes visible, or one flush. They have one outcome, which is told for each of them.
+   * @param firstId of the first; each of the others has the number behind the one before it
+   * @param operations at most 4096
+   * @throws as post, for all of them
+   */
+  postGroup(firstId: number, operations: readonly NativeOperation[], flags: number): void
   close(): void
 }
 

@@ -13,6 +13,7 @@ namespace {
 using client::Operation;
 
 constexpr std::uint32_t kMaxBuffers = 1U << 20;
+constexpr std::uint32_t kMaxGroup = 4096;
 constexpr std::uint64_t kLeastRegistered = 4096;
 
 // postFlag of src/native.ts.
@@ -20,6 +21,15 @@ constexpr std::uint64_t kFlushByUnit = 1;
 constexpr std::uint64_t kPoll = 2;
 constexpr std::uint64_t kOurs = 4;
 constexpr std::uint64_t kAllFlags = kFlushByUnit | kPoll | kOurs;
+
+void requireUnchanged(ArgumentReader& read, const std::vector<napi_value>& taken, const Operation& operation) {
+  for (std::size_t i = 0; i < taken.size() && read.ok(); ++i) {
+    const auto bytes = read.bytes(taken[i], "buffers");
+    if (read.ok() && (bytes.data() != operation.ranges[i].data || bytes.size() != operation.ranges[i].length)) {
+      read.refuse("buffers changed while they were read");
+    }
+  }
+}
 
 // Reads offsets and buffers in step.
 void readRanges(ArgumentReader& read, Napi::Env env, napi_value offsets, napi_value buffers, Operation& operation,
@@ -48,12 +58,7 @@ void readRanges(ArgumentReader& read, Napi::Env env, napi_value offsets, napi_va
     taken.push_back(buffer);
   }
   // What was asked above may have run JavaScript, and that may have transferred a buffer away.
-  for (std::size_t i = 0; i < taken.size() && read.ok(); ++i) {
-    const auto bytes = read.bytes(taken[i], "buffers");
-    if (read.ok() && (bytes.data() != operation.ranges[i].data || bytes.size() != operation.ranges[i].length)) {
-      read.refuse("buffers changed while they were read");
-    }
-  }
+  requireUnchanged(read, taken, operation);
 }
 
 void readFlushRanges(ArgumentReader& read, napi_value value, Operation& operation) {
@@ -179,27 +184,36 @@ bool DataChannelBridge::hold(Environment& environment, std::size_t slot, const s
          napi_set_element(env, list, static_cast<std::uint32_t>(slot), held) == napi_ok;
 }
 
-Status DataChannelBridge::post(Environment& environment, double id, Operation operation,
-                               const std::vector<napi_value>& buffers, bool ours,
-                               std::optional<client::Outcome>* answer) {
+Status DataChannelBridge::post(Environment& environment, std::span<const Asked> asked,
+                               std::span<client::Operation> group, bool ours, std::optional<client::Outcome>* answer) {
   const auto open = channel();
   if (!open) return Error{ErrorCode::localClosed, "the connection is closed"};
-  const std::size_t slot = takeSlot(id);
   napi_value list = nullptr;
   (void)napi_get_reference_value(environment.env(), held_, &list);
-  Status posted = lend(environment, *open, operation, ours, slots_[slot]);
-  if (posted && !buffers.empty() && operation.kind == Operation::Kind::read) {
-    if (!hold(environment, slot, buffers)) posted = Error{ErrorCode::stopped, "the environment is ending"};
-    environment.stopBeforeEarlierHooks();
+  const auto deadline = workDeadline_.count() > 0 ? Clock::now() + workDeadline_ : Clock::time_point::max();
+  Status posted;
+  std::size_t taken = 0;
+  for (; taken < group.size() && posted; ++taken) {
+    Operation& operation = group[taken];
+    const std::vector<napi_value>& buffers = asked[taken].buffers;
+    const std::size_t slot = takeSlot(asked[taken].id);
+    operation.id = slot;
+    operation.deadline = deadline;
+    posted = lend(environment, *open, operation, ours, slots_[slot]);
+    if (posted && !buffers.empty() && operation.kind == Operation::Kind::read) {
+      if (!hold(environment, slot, buffers)) posted = Error{ErrorCode::stopped, "the environment is ending"};
+      environment.stopBeforeEarlierHooks();
+    }
   }
-  operation.id = slot;
-  if (workDeadline_.count() > 0) operation.deadline = Clock::now() + workDeadline_;
-  if (posted) posted = open->post(std::move(operation), answer);
-  if (!posted || (answer != nullptr && *answer)) {
-    if (posted) bringBack(environment, list, slot);
-    letGo(environment, list, slot);
-  } else {
-    environment.hold();
+  if (posted) posted = open->post(group, answer);
+  const bool over = !posted || (answer != nullptr && *answer);
+  for (const Operation& operation : group.first(taken)) {
+    if (!over) {
+      environment.hold();
+      continue;
+    }
+    if (posted) bringBack(environment, list, operation.id);
+    letGo(environment, list, operation.id);
   }
   return posted;
 }
@@ -353,6 +367,7 @@ void DataChannelBridge::deliverClosed(Environment& environment, napi_value handl
 void DataChannel::define(Environment& environment) {
   defineClass<DataChannel>(environment, {
                                             method<DataChannel, &DataChannel::post>("post"),
+                                            method<DataChannel, &DataChannel::postGroup>("postGroup"),
                                             method<DataChannel, &DataChannel::close>("close"),
                                         });
 }
@@ -361,17 +376,47 @@ Napi::Value DataChannel::post(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   ArgumentReader read(env);
   Operation operation;
-  std::vector<napi_value> buffers;
-  const double id = read.number(info[0], "id");
-  readOperation(read, env, info[1], operation, buffers);
+  DataChannelBridge::Asked asked;
+  asked.id = read.number(info[0], "id");
+  readOperation(read, env, info[1], operation, asked.buffers);
   const std::uint64_t flags = info[2].IsUndefined() ? 0 : read.integer(info[2], "flags", 0, kAllFlags);
   if (!read.ok()) return read.fail();
   operation.flushByUnit = (flags & kFlushByUnit) != 0;
   std::optional<client::Outcome> answer;
-  const Status posted = bridge_->post(Environment::of(env), id, std::move(operation), buffers, (flags & kOurs) != 0,
+  const Status posted = bridge_->post(Environment::of(env), {&asked, 1}, {&operation, 1}, (flags & kOurs) != 0,
                                       (flags & kPoll) != 0 ? &answer : nullptr);
   if (!posted) return throwError(env, posted.error());
   return answer ? Napi::Number::New(env, answer->method) : env.Undefined();
+}
+
+Napi::Value DataChannel::postGroup(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  ArgumentReader read(env);
+  const double firstId = read.number(info[0], "firstId");
+  std::uint32_t count = 0;
+  if (napi_get_array_length(env, info[1], &count) != napi_ok || count == 0 || count > kMaxGroup) {
+    read.refuse("operations must be an array of 1 to " + std::to_string(kMaxGroup));
+  }
+  const std::uint64_t flags = read.ok() ? read.integer(info[2], "flags", 0, kAllFlags) : 0;
+  std::vector<Operation> group(read.ok() ? count : 0);
+  std::vector<DataChannelBridge::Asked> asked(group.size());
+  for (std::uint32_t i = 0; i < group.size() && read.ok(); ++i) {
+    napi_value object = nullptr;
+    if (napi_get_element(env, info[1], i, &object) != napi_ok) {
+      read.refuse("operations could not be read");
+      break;
+    }
+    asked[i].id = firstId + i;
+    readOperation(read, env, object, group[i], asked[i].buffers);
+    group[i].flushByUnit = (flags & kFlushByUnit) != 0;
+  }
+  // Reading a later operation may have run JavaScript, and that may have transferred an earlier one's buffers away.
+  for (std::size_t i = 0; i < group.size() && read.ok(); ++i) {
+    requireUnchanged(read, asked[i].buffers, group[i]);
+  }
+  if (!read.ok()) return read.fail();
+  const Status posted = bridge_->post(Environment::of(env), asked, group, (flags & kOurs) != 0, nullptr);
+  return posted ? env.Undefined() : throwError(env, posted.error());
 }
 
 Napi::Value DataChannel::close(const Napi::CallbackInfo& info) {

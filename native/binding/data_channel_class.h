@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "binding/allocations.h"
@@ -28,10 +29,15 @@ class DataChannelBridge final : public Letter,
   bool refer(Environment& environment, napi_value handler);
   Status connect(Environment& environment, EventLoop& loop, const std::shared_ptr<fabric::Fabric>& fabric,
                  const client::ConnectParameters& parameters);
-  // buffers: what the ranges of the operation lie in, one for each. ours: nobody else has that memory before the outcome.
-  // On failure there is no outcome, nor when it is in `answer` already.
-  Status post(Environment& environment, double id, client::Operation operation, const std::vector<napi_value>& buffers,
-              bool ours, std::optional<client::Outcome>* answer);
+  // An operation as JavaScript gave it.
+  struct Asked {
+    double id = 0;
+    std::vector<napi_value> buffers;  // what the ranges lie in, one for each
+  };
+  // One of asked for each operation. ours: nobody else has that memory before the outcome. On failure there is no outcome, nor
+  // when it is in `answer` already.
+  Status post(Environment& environment, std::span<const Asked> asked, std::span<client::Operation> group, bool ours,
+              std::optional<client::Outcome>* answer);
   void deliver(Environment& environment) override;
 
   // Any thread.
@@ -108,6 +114,7 @@ class DataChannel {
 
  private:
   Napi::Value post(const Napi::CallbackInfo& info);
+  Napi::Value postGroup(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<DataChannelBridge> bridge_;

@@ -73,13 +73,17 @@ class DataChannel {
                                                       const ConnectParameters& parameters,
                                                       std::shared_ptr<DataChannelHandler> handler);
   virtual ~DataChannel() = default;
+  // A group of one or more operations of one kind that go equally far. They go out together and have one outcome, which is
+  // told for each of them: all writes have one read that makes them visible, or one flush.
   // Refused before anything is sent, and then without an outcome: outOfBounds, invalidArgument, remoteAccess (the grant
-  // has not that right), notDurable, limitReached (kMaxWaiting operations wait already), or why the channel is over.
+  // has not that right), notDurable, limitReached (kMaxWaiting groups wait already), or why the channel is over.
   // answer: where the fabric can be polled, and doing so has paid lately, this thread looks for the answer for some
   // microseconds. A success that it finds is put there, and not told to the handler: that saves two changes of threads, more
   // than a device takes for a small transfer. For who has nothing else in flight.
-  virtual Status post(Operation operation, std::optional<Outcome>* answer) = 0;
-  Status post(Operation operation) { return post(std::move(operation), nullptr); }
+  virtual Status post(std::span<const Operation> group, std::optional<Outcome>* answer) = 0;
+  Status post(const Operation& operation, std::optional<Outcome>* answer = nullptr) {
+    return post(std::span(&operation, 1), answer);
+  }
   // Of the connection, while there is one.
   virtual bool prepare(const fabric::MemoryRegion& memory) = 0;
   // Orderly: what the connection has taken is sent, then it ends with localClosed.

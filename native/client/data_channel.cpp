@@ -37,7 +37,7 @@ class Channel final : public DataChannel, public ClientConnection {
   Channel(EventLoop& eventLoop, const ConnectParameters& parameters, std::shared_ptr<DataChannelHandler> handler)
       : ClientConnection(eventLoop, parameters), handler_(std::move(handler)) {}
 
-  Status post(Operation operation, std::optional<Outcome>* answer) override;
+  Status post(std::span<const Operation> group, std::optional<Outcome>* answer) override;
   bool prepare(const fabric::MemoryRegion& memory) override;
   void close() override;
   void abort() override { fail({ErrorCode::localClosed, "the connection was closed by this side"}); }
@@ -100,7 +100,7 @@ class Channel final : public DataChannel, public ClientConnection {
   unsigned passOver_ = 0;                            // operations that go by before the next
 };
 
-Status Channel::post(Operation operation, std::optional<Outcome>* answer) {
+Status Channel::post(std::span<const Operation> group, std::optional<Outcome>* answer) {
   const std::lock_guard lock(postMutex_);
   if (over_) return *over_;
   if (closing_) return Error{ErrorCode::localClosed, "the connection was closed by this side"};
@@ -108,17 +108,18 @@ Status Channel::post(Operation operation, std::optional<Outcome>* answer) {
   if (waiting_.size() >= kMaxWaiting) {
     return Error{ErrorCode::limitReached, std::to_string(kMaxWaiting) + " operations wait for this connection already"};
   }
-  auto planned = plan(operation, limits_);
+  auto planned = plan(group, limits_);
   if (!planned) return planned.error();
-  if (!planned.value()->flushes.empty()) armSweep(operation.deadline);
-  const bool polls = answer != nullptr && shallPoll(*planned.value());
+  const Clock::time_point deadline = planned.value()->deadline;
+  if (!planned.value()->flushes.empty()) armSweep(deadline);
+  const bool polls = answer != nullptr && group.size() == 1 && shallPoll(*planned.value());
   waiting_.push_back(planned.value().release());
   queued_ = true;
   lookout_ = polls ? fabric::Lookout::poll : fabric::Lookout::loop;
   advance();
   lookout_ = fabric::Lookout::loop;
-  if (!waiting_.empty()) armSweep(operation.deadline);
-  if (polls) pollFor(operation.id, *answer);
+  if (!waiting_.empty()) armSweep(deadline);
+  if (polls) pollFor(group.front().id, *answer);
   return {};
 }
 
@@ -372,6 +373,10 @@ void Channel::finish(PendingOperation* operation, std::size_t parts, ErrorCode c
   if (operation->remaining > 0) return;
   ended.reset(operation);
   outcomes_.push_back(ended->outcome);
+  for (const std::uint64_t id : ended->further) {
+    outcomes_.push_back(ended->outcome);
+    outcomes_.back().id = id;
+  }
 }
 
 void Channel::deliver() {

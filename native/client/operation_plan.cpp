@@ -27,6 +27,17 @@ Status checkBounds(const char* what, std::uint64_t offset, std::uint64_t length,
                                            std::to_string(regionLength) + " bytes"};
 }
 
+Status checkAlike(std::span<const Operation> group) {
+  if (group.empty()) return Error{ErrorCode::invalidArgument, "a group of no operations"};
+  const Operation& first = group.front();
+  for (const Operation& operation : group) {
+    if (operation.kind != first.kind || operation.until != first.until) {
+      return Error{ErrorCode::invalidArgument, "the operations of a group are of one kind, and go equally far"};
+    }
+  }
+  return {};
+}
+
 Status checkRights(const Operation& operation, const protocol::Grant& grant) {
   const bool write = operation.kind == Operation::Kind::write;
   if (write && !has(grant, Access::remoteWrite)) {
@@ -73,9 +84,11 @@ void addTransfers(PendingOperation& pending, WorkRequest::Kind kind, const Opera
 }
 
 // What has to become durable.
-std::vector<protocol::FlushRange> coveredRanges(const Operation& operation) {
-  std::vector<protocol::FlushRange> ranges = operation.flushRanges;
-  if (operation.kind == Operation::Kind::write) {
+std::vector<protocol::FlushRange> coveredRanges(std::span<const Operation> group) {
+  std::vector<protocol::FlushRange> ranges;
+  for (const Operation& operation : group) {
+    ranges.insert(ranges.end(), operation.flushRanges.begin(), operation.flushRanges.end());
+    if (operation.kind != Operation::Kind::write) continue;
     for (const OperationRange& range : operation.ranges)
       ranges.push_back({range.offset, range.length});
   }
@@ -130,29 +143,43 @@ std::vector<protocol::FlushRange> joinRanges(std::vector<protocol::FlushRange> r
   return ranges;
 }
 
-Result<std::unique_ptr<PendingOperation>> plan(const Operation& operation, const PlanLimits& limits) {
-  if (Status rights = checkRights(operation, limits.grant); !rights) return rights.error();
-  if (Status ranges = checkRanges(operation, limits.grant); !ranges) return ranges.error();
+Result<std::unique_ptr<PendingOperation>> plan(std::span<const Operation> group, const PlanLimits& limits) {
+  if (Status alike = checkAlike(group); !alike) return alike.error();
+  for (const Operation& operation : group) {
+    if (Status rights = checkRights(operation, limits.grant); !rights) return rights.error();
+    if (Status ranges = checkRanges(operation, limits.grant); !ranges) return ranges.error();
+  }
 
   auto pending = std::make_unique<PendingOperation>();
-  pending->outcome.id = operation.id;
-  pending->deadline = operation.deadline;
-  pending->segments.reserve(operation.ranges.size() + 1);
-  pending->requests.reserve(operation.ranges.size() + 1);
-
-  const bool write = operation.kind == Operation::Kind::write;
-  const auto transfer = operation.kind == Operation::Kind::read ? WorkRequest::Kind::read : WorkRequest::Kind::write;
-  if (operation.kind != Operation::Kind::flush) {
-    for (const OperationRange& range : operation.ranges)
-      addTransfers(*pending, transfer, range, limits.grant);
+  pending->outcome.id = group.front().id;
+  std::size_t rangeCount = 0;
+  for (const Operation& operation : group) {
+    rangeCount += operation.ranges.size();
+    pending->deadline = std::min(pending->deadline, operation.deadline);
   }
-  if (write && operation.until == Operation::Until::visible && limits.grant.length > 0) {
+  for (const Operation& operation : group.subspan(1))
+    pending->further.push_back(operation.id);
+  pending->segments.reserve(rangeCount + 1);
+  pending->requests.reserve(rangeCount + 1);
+
+  const Operation& first = group.front();
+  const bool write = first.kind == Operation::Kind::write;
+  const auto transfer = first.kind == Operation::Kind::read ? WorkRequest::Kind::read : WorkRequest::Kind::write;
+  if (first.kind != Operation::Kind::flush) {
+    for (const Operation& operation : group) {
+      for (const OperationRange& range : operation.ranges)
+        addTransfers(*pending, transfer, range, limits.grant);
+    }
+  }
+  if (write && first.until == Operation::Until::visible && limits.grant.length > 0) {
     // fabric.h: a read sees every byte of the writes posted before it.
     addTransfers(*pending, WorkRequest::Kind::read, {0, limits.sink, 1}, limits.grant);
   }
-  if (operation.kind == Operation::Kind::flush || (write && operation.until == Operation::Until::durable)) {
-    const auto ranges = coveredRanges(operation);
-    if (limits.flushVerb && !operation.flushByUnit) {
+  if (first.kind == Operation::Kind::flush || (write && first.until == Operation::Until::durable)) {
+    const auto ranges = coveredRanges(group);
+    const bool byUnit =
+        std::any_of(group.begin(), group.end(), [](const Operation& operation) { return operation.flushByUnit; });
+    if (limits.flushVerb && !byUnit) {
       addVerbFlushes(*pending, ranges, limits.grant);
     } else {
       addFlushMessages(*pending, ranges, limits);
@@ -170,7 +197,7 @@ Result<std::unique_ptr<PendingOperation>> plan(const Operation& operation, const
     request.id = reinterpret_cast<std::uintptr_t>(pending.get());
     if (request.kind != WorkRequest::Kind::flush) request.local = {&pending->segments[i], 1};
     request.remoteKey = limits.grant.remoteKey;
-    request.deadline = operation.deadline;
+    request.deadline = pending->deadline;
   }
   pending->remaining = pending->requests.size() + 2 * pending->flushes.size();
   return pending;

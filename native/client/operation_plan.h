@@ -17,10 +17,11 @@ struct FlushMessage {
   std::vector<std::byte> bytes;  // sent from here, so kept until the send has completed
 };
 
-// One operation from its posting to its outcome. `remaining` counts parts: one for each work request, and two for each
+// One operation, or a group, from its posting to its outcome. `remaining` counts parts: one for each work request, and two for each
 // flush message (its send and its answer). The memory of everything sent is reached from here until it is 0.
 struct PendingOperation {
   Outcome outcome;
+  std::vector<std::uint64_t> further;  // the ids of a group behind the first: they have the same outcome
   Clock::time_point deadline = Clock::time_point::max();
   std::vector<fabric::LocalSegment> segments;  // one for each request
   std::vector<fabric::WorkRequest> requests;
@@ -37,8 +38,8 @@ struct PlanLimits {
   bool flushVerb = false;                // the grant and this end of the connection have it
 };
 
-// outOfBounds, invalidArgument, remoteAccess, notDurable.
-Result<std::unique_ptr<PendingOperation>> plan(const Operation& operation, const PlanLimits& limits);
+// Of a group, as DataChannel::post takes it: outOfBounds, invalidArgument, remoteAccess, notDurable.
+Result<std::unique_ptr<PendingOperation>> plan(std::span<const Operation> group, const PlanLimits& limits);
 
 // Sorted by offset, overlapping and adjacent ones joined, empty ones left out.
 std::vector<protocol::FlushRange> joinRanges(std::vector<protocol::FlushRange> ranges);

@@ -1,5 +1,6 @@
 /** What calls on a region's data fail with, and what an error of the unit's says about the connection. */
 import { CheckpointError, type Outcome } from '../errors.js'
+import { nativeCode } from '../native-error.js'
 import type { Transfer } from './transfer.js'
 
 /** @param what of the connection's: "region 'orders'" */
@@ -69,4 +70,27 @@ export function otherEpoch(error: CheckpointError): bigint | undefined {
 
 function capitalized(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+const connectionCodes: ReadonlySet<unknown> = new Set([
+  nativeCode.connectionRefused,
+  nativeCode.connectionClosed,
+  nativeCode.connectionBroken,
+  nativeCode.timedOut,
+  nativeCode.remoteAccess,
+  nativeCode.protocolViolation,
+  nativeCode.fenced,
+  nativeCode.stopped,
+  nativeCode.localClosed,
+])
+const suspectCodes: ReadonlySet<unknown> = new Set([nativeCode.remoteAccess, nativeCode.protocolViolation])
+
+/** Whether a native code is an end of the connection: the operation is repeated on the next. */
+export function endsConnection(code: unknown): boolean {
+  return connectionCodes.has(code)
+}
+
+/** Of these, whether the operation itself may have caused it. */
+export function mayBreakConnection(code: unknown): boolean {
+  return suspectCodes.has(code)
 }

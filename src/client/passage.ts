@@ -9,6 +9,8 @@ import type { Transfer } from './transfer.js'
 /** What goes out at once: an operation of the native channel, and what it means to its passage. */
 export class Piece implements NativeOperation {
   done = false
+  /** Of what becomes durable: the sync that it waits for, with others perhaps. */
+  sync: { left: number } | undefined
 
   constructor(
     readonly passage: Passage,

@@ -8,14 +8,25 @@
  * - Each piece in flight has taken its charge from the budget, and gives it back once: by its outcome, or when the connection
  *   has broken.
  * - Every call settles: by its answer, its deadline, its signal, or the end of the connection.
+ * - While another call is in flight, or when the turn before had more than one, the small calls of a turn of the event loop go
+ *   out together at its end. What is to become durable waits while two syncs are under way, and joins the next.
  */
 import type { CheckpointError } from '../errors.js'
 import { type NativeDataChannel, operationKind, postFlag } from '../native.js'
 import { fromNative, fromNativeCode, nativeCode } from '../native-error.js'
-import { bereftError, closedError, connectionLostError, writesLostError } from './call-errors.js'
+import {
+  bereftError,
+  closedError,
+  connectionLostError,
+  endsConnection,
+  mayBreakConnection,
+  writesLostError,
+} from './call-errors.js'
+import { Cork } from './cork.js'
 import type { Deadlines, DeadlineUser } from './deadlines.js'
 import type { BudgetUser, InFlightBudget } from './in-flight-budget.js'
 import { Passage, type Piece } from './passage.js'
+import { Group, PiecesInFlight } from './pieces-in-flight.js'
 import type { PollTurn } from './poll-turn.js'
 import {
   bounded,
@@ -50,30 +61,16 @@ const maxPolledBytes = 16 * 1024
 /** Tries of a call on connections that it may have broken itself. */
 const maxSuspicions = 3
 
-/** Connection-level ends of an operation: it is repeated on the next connection. */
-const connectionCodes: ReadonlySet<number> = new Set([
-  nativeCode.connectionRefused,
-  nativeCode.connectionClosed,
-  nativeCode.connectionBroken,
-  nativeCode.timedOut,
-  nativeCode.remoteAccess,
-  nativeCode.protocolViolation,
-  nativeCode.fenced,
-  nativeCode.stopped,
-  nativeCode.localClosed,
-])
-/** Of them, those that the operation itself may have caused. */
-const suspectCodes: ReadonlySet<number> = new Set([nativeCode.remoteAccess, nativeCode.protocolViolation])
-
 export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUser, DeadlineUser, ConnectionUser {
   readonly connection: RegionConnection<T>
   readonly #context: QueueContext
   readonly #notDurable: UndurableWrites
   readonly #user: QueueUser
   #queue: Passage[] = []
-  /** Posted and without an outcome, by their numbers. */
-  #pieces = new Map<number, Piece>()
-  #nextId = 1
+  readonly #pieces = new PiecesInFlight()
+  readonly #cork = new Cork(() => this.#postQueue())
+  /** What is first in the queue waits for the end of one. */
+  #waitsForSync = false
   /** What calls are refused with once a close has begun. */
   #refusal: CheckpointError | undefined
   /** Of those that have begun before, only the answers are waited for. */
@@ -100,7 +97,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
   }
 
   get hasQueued(): boolean {
-    return this.connection.channel !== undefined && this.#queue.length > 0
+    return this.connection.channel !== undefined && this.#queue.length > 0 && !this.#waitsForSync
   }
 
   /** Every call that has no answer, in the order they came; one may turn up more than once. */
@@ -119,7 +116,9 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     this.#context.deadlines.watch(transfer.deadline)
     this.#queue.push(new Passage(transfer))
     if (this.connection.channel === undefined) this.#waitForConnection()
-    else if (this.#queue.length === 1) this.#postQueue()
+    else if (this.#cork.isIn || this.#queue.length > 1) return
+    else if (this.#cork.fits(this.#pieces.size)) this.#cork.put()
+    else this.#postQueue()
   }
 
   /** Takes no more calls but those of the region's log. Reading checkpoints ends at once; other calls are still answered. */
@@ -163,11 +162,27 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     if (passage === undefined) return true
     const { budget } = this.#context
     const piece = passage.nextPiece(budget.pieceBytes)
+    if (this.#pieces.mustWait(piece)) {
+      this.#waitsForSync = true
+      return true
+    }
     if (!budget.take(this, piece.charge)) return false
+    const group = new Group(piece)
+    this.#takeOut(passage, piece)
+    for (let next = this.#queue[0]; next !== undefined && !next.transfer.settled && !next.transfer.bereft; ) {
+      const another = next.nextPiece(budget.pieceBytes)
+      if (!group.admits(another) || !budget.take(this, another.charge)) break
+      this.#takeOut(next, another)
+      group.add(another)
+      next = this.#queue[0]
+    }
+    this.#post(group.pieces)
+    return true
+  }
+
+  #takeOut(passage: Passage, piece: Piece): void {
     passage.take(piece)
     if (passage.cut) this.#queue.shift()
-    this.#post(piece)
-    return true
   }
 
   // DeadlineUser
@@ -232,14 +247,14 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     const { passage } = piece
     const { transfer } = passage
     const { what, outcome } = transfer
-    if (!connectionCodes.has(code)) {
+    if (!endsConnection(code)) {
       this.#finishPiece(id, piece)
       this.#fail(transfer, fromNativeCode(code, `${what} failed.`, systemError, { outcome }))
       return
     }
     // It stays among the pieces, and is sent again after the end of the connection, which is on its way.
     this.connection.noteBreaking(code)
-    if (suspectCodes.has(code)) passage.suspicions++
+    if (mayBreakConnection(code)) passage.suspicions++
     if (passage.suspicions >= maxSuspicions) {
       this.#fail(transfer, fromNativeCode(code, `${what} was refused by the unit.`, systemError, { outcome }))
     }
@@ -263,33 +278,47 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
 
   // posting
 
-  #postQueue(): void {
-    while (this.#queue.length > 0 && this.connection.channel !== undefined && this.postNext()) {}
+  #postQueue(): number {
+    const waiting = this.#queue.length
+    this.#waitsForSync = false
+    while (this.hasQueued && this.postNext()) {}
+    return waiting
   }
 
-  #post(piece: Piece): void {
+  #post(group: readonly Piece[]): void {
     const channel = this.connection.channel as NativeDataChannel
-    const id = this.#nextId++
-    const { transfer } = piece.passage
-    this.#pieces.set(id, piece)
+    const first = group[0] as Piece
     let flags = this.#notDurable.flushByUnit ? postFlag.flushByUnit : 0
-    if (this.#pieces.size === 1 && piece.charge <= maxPolledBytes && this.#mayPoll()) flags |= postFlag.poll
-    if (transfer.ours) flags |= postFlag.ours
-    let method: number | undefined
+    if (this.#pieces.size === 0 && first.charge <= maxPolledBytes && this.#mayPoll()) flags |= postFlag.poll
+    if (first.passage.transfer.ours) flags |= postFlag.ours
+    let posted: { id: number; method: number | undefined }
     try {
-      method = channel.post(id, piece, flags)
+      posted = this.#pieces.post(channel, group, flags)
     } catch (error) {
-      const code = (error as { nativeCode?: unknown }).nativeCode
-      // The connection is over; its end is on the way here, and the piece is repeated after it.
-      if (typeof code === 'number' && connectionCodes.has(code)) return
-      this.#finishPiece(id, piece)
-      this.#fail(transfer, fromNative(error, { outcome: transfer.outcome }))
-      this.#context.budget.drain()
+      this.#onRefused(group, error)
       return
     }
+    const { id, method } = posted
     if (method === undefined) return
-    this.#onSuccess(id, piece, method)
+    this.#onSuccess(id, first, method)
     this.#afterOutcomes()
+  }
+
+  #onRefused(group: readonly Piece[], error: unknown): void {
+    const code = (error as { nativeCode?: unknown }).nativeCode
+    // The connection is over; its end is on the way here, and the pieces are repeated after it.
+    if (endsConnection(code)) return
+    this.#pieces.withdraw(group)
+    if (group.length > 1) {
+      // What is wrong with one of them is not to be the others' fault.
+      for (const piece of group) this.#post([piece])
+      return
+    }
+    const piece = group[0] as Piece
+    this.#letGo(piece)
+    const { transfer } = piece.passage
+    this.#fail(transfer, fromNative(error, { outcome: transfer.outcome }))
+    this.#context.budget.drain()
   }
 
   #mayPoll(): boolean {
@@ -304,8 +333,12 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
   }
 
   #finishPiece(id: number, piece: Piece): void {
-    const { passage, charge } = piece
     this.#pieces.delete(id)
+    this.#letGo(piece)
+  }
+
+  #letGo(piece: Piece): void {
+    const { passage, charge } = piece
     this.#context.budget.release(charge)
     passage.done(piece)
     const { transfer } = passage
@@ -330,6 +363,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
 
   #afterOutcomes(): void {
     this.connection.noteWorking()
+    if (this.#waitsForSync) this.#cork.put()
     this.#context.budget.drain()
     this.#checkIdle()
   }
@@ -343,6 +377,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
       waiting.add(passage)
     }
     this.#pieces.clear()
+    this.#waitsForSync = false
     for (const passage of this.#queue) waiting.add(passage)
     this.#queue = []
     for (const passage of waiting) {

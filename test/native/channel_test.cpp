@@ -349,6 +349,68 @@ TEST(a_range_above_the_transfer_limit_becomes_several_requests) {
   CHECK_EQ(stage.handler->outcomes.size(), 1U);
 }
 
+TEST(a_group_has_one_read_or_one_flush_and_an_outcome_for_each) {
+  Stage stage;
+  stage.open();
+  const auto group = [&](std::uint64_t firstId, Operation::Kind kind, Operation::Until until) {
+    std::vector<Operation> operations(3);
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      operations[i].id = firstId + i;
+      operations[i].kind = kind;
+      operations[i].until = until;
+      operations[i].ranges = {{100 * i, stage.memory.data() + 8 * i, 8}};
+    }
+    return operations;
+  };
+  CHECK(stage.channel->post(group(10, kWrite, kVisible), nullptr).ok());
+  auto posted = stage.posted();
+  CHECK_EQ(posted.size(), 4U);
+  CHECK(posted[3].kind == WorkRequest::Kind::read);
+  CHECK_EQ(posted[2].remoteAddress, kBase + 200);
+  stage.connection->complete(3);
+  CHECK(stage.handler->outcomes.empty());
+  stage.connection->complete(1);
+  CHECK_EQ(stage.handler->outcomes.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i)
+    CHECK_EQ(stage.handler->outcomes[i].id, 10 + i);
+
+  CHECK(stage.channel->post(group(20, kWrite, kDurable), nullptr).ok());
+  const auto flushes = stage.flushes();
+  CHECK_EQ(flushes.size(), 1U);
+  CHECK_EQ(flushes[0].ranges.size(), 3U);
+  stage.connection->completeAll();
+  CHECK_EQ(stage.handler->outcomes.size(), 3U);
+  stage.answer(flushes[0].request, ErrorCode::mediumFailed, 5);
+  CHECK_EQ(stage.handler->outcomes.size(), 6U);
+  for (std::size_t i = 3; i < 6; ++i) {
+    CHECK(stage.handler->outcomes[i].code == ErrorCode::mediumFailed);
+    CHECK_EQ(stage.handler->outcomes[i].systemError, 5);
+    CHECK_EQ(stage.handler->outcomes[i].id, 20 + i - 3);
+  }
+
+  CHECK(stage.channel->post(group(30, kRead, kPlaced), nullptr).ok());
+  stage.connection->completeAll();
+  CHECK_EQ(stage.handler->outcomes.size(), 9U);
+
+  // Nothing is sent of a group in which anything is wrong.
+  const std::size_t before = stage.posted().size();
+  auto wrong = group(40, kWrite, kVisible);
+  wrong[2].ranges[0].offset = kRegion;
+  CHECK(stage.channel->post(wrong, nullptr).error().code == ErrorCode::outOfBounds);
+  auto mixed = group(40, kWrite, kVisible);
+  mixed[1].until = kDurable;
+  CHECK(stage.channel->post(mixed, nullptr).error().code == ErrorCode::invalidArgument);
+  CHECK(stage.channel->post(std::span<const Operation>{}, nullptr).error().code == ErrorCode::invalidArgument);
+  CHECK_EQ(stage.posted().size(), before);
+
+  // The end of the connection is told for each.
+  CHECK(stage.channel->post(group(50, kWrite, kDurable), nullptr).ok());
+  stage.channel->abort();
+  stage.handler->waitClosed();
+  CHECK_EQ(stage.handler->outcomes.size(), 12U);
+  CHECK(stage.handler->outcomes[11].code == ErrorCode::localClosed);
+}
+
 TEST(a_durable_write_waits_for_the_answer_and_carries_its_error) {
   Stage stage;
   stage.open();

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { FakeUnit } from './client-fake.js'
+import { FakeUnit, settle } from './client-fake.js'
 
 async function writer(bytes?: number) {
   const unit = FakeUnit.make(bytes)
@@ -75,6 +75,7 @@ test('what is shared or resizable is copied when the call is made, and filled wh
   const writes = [region.write(0, shared), region.writeAll([{ offset: 4, bytes: resizable }])]
   shared.fill(0)
   resizable.fill(0)
+  await settle()
   unit.channel.complete()
   await Promise.all(writes)
   expect([...unit.memory.subarray(0, 8)]).toEqual([7, 7, 7, 7, 9, 9, 9, 9])
@@ -82,6 +83,7 @@ test('what is shared or resizable is copied when the call is made, and filled wh
     { offset: 0, bytes: shared },
     { offset: 4, bytes: resizable },
   ])
+  await settle()
   unit.channel.complete()
   await reads
   expect([...shared, ...resizable]).toEqual([7, 7, 7, 7, 9, 9, 9, 9])

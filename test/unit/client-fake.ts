@@ -42,11 +42,39 @@ export class FakeChannel implements NativeDataChannel {
   ) {}
 
   post(id: number, operation: NativeOperation, flags = 0): number | undefined {
-    if (this.closed) throw Object.assign(new Error('closed'), { nativeCode: nativeCode.localClosed })
+    this.#requireTaken([operation])
+    const posted = this.#posted(id, operation, flags)
+    this.unit.groups.push([posted])
+    return this.#carry(posted)
+  }
+
+  postGroup(firstId: number, operations: readonly NativeOperation[], flags: number): void {
+    const [first] = operations
+    for (const { kind, until } of operations) {
+      if (kind !== first?.kind || until !== first.until) throw new Error('a group of two kinds')
+    }
+    this.#requireTaken(operations)
+    const group = operations.map((operation, index) => this.#posted(firstId + index, operation, flags))
+    this.unit.groups.push(group)
+    for (const posted of group) this.#carry(posted)
+  }
+
+  #requireTaken(operations: readonly NativeOperation[]): void {
+    const code = this.closed
+      ? nativeCode.localClosed
+      : operations.map(this.unit.refused).find((one) => one !== undefined)
+    if (code !== undefined) throw Object.assign(new Error('refused'), { nativeCode: code })
+  }
+
+  #posted(id: number, operation: NativeOperation, flags: number): Posted {
     const { kind, until, offsets, buffers, flushRanges } = operation
     const flushByUnit = (flags & postFlag.flushByUnit) !== 0
     const poll = (flags & postFlag.poll) !== 0
-    const posted = { id, kind, until, offsets, buffers, flushRanges, flushByUnit, poll }
+    return { id, kind, until, offsets, buffers, flushRanges, flushByUnit, poll }
+  }
+
+  #carry(posted: Posted): number | undefined {
+    const { poll } = posted
     this.unit.log.push(posted)
     if (poll && this.unit.quick) {
       this.unit.carryOut(posted)
@@ -93,6 +121,10 @@ export class FakeChannel implements NativeDataChannel {
 export class FakeUnit {
   readonly memory: Uint8Array
   readonly log: Posted[] = []
+  /** What was posted together. */
+  readonly groups: Posted[][] = []
+  /** With what native code refuses to post an operation, if it does. */
+  refused: (operation: NativeOperation) => number | undefined = () => undefined
   readonly channels: FakeChannel[] = []
   readonly calls: { name: string; request: Record<string, unknown> }[] = []
   auto = true

@@ -17,10 +17,12 @@ test('bytes in flight stay below the bound, and calls go out in their order', as
   const writes: Promise<unknown>[] = []
   for (let i = 0; i < 40; i++) writes.push(region.write(i * 10 * KiB, new Uint8Array(10 * KiB).fill(i)))
   let rounds = 0
+  await settle()
   while (unit.channel.pending.length > 0) {
     expect(unit.channel.bytesInFlight).toBeLessThanOrEqual(limit)
     unit.channel.complete(1)
     rounds++
+    await settle()
   }
   expect(rounds).toBe(40)
   expect(unit.log.map(({ offsets }) => offsets[0])).toEqual(Array.from({ length: 40 }, (_, i) => i * 10 * KiB))
@@ -69,7 +71,9 @@ test('after a break a large call goes on where it was; after a restart of the un
 
 test('after a break, what was in flight goes out before what had waited for room', async () => {
   const { unit, client, region } = await writer()
-  const writes = Array.from({ length: 8 }, (_, i) => region.write(i, new Uint8Array(15 * KiB).fill(i)))
+  const visible = { durability: 'visible' } as const
+  const writes = Array.from({ length: 8 }, (_, i) => region.write(i, new Uint8Array(15 * KiB).fill(i), visible))
+  await settle()
   expect(unit.channel.pending.length).toBe(4)
   unit.channel.break()
   await until(() => unit.channels.length === 2 && unit.channel.pending.length === 4)
@@ -94,9 +98,11 @@ test('an aborted call rejects at once, and its bytes count until native code has
   const { unit, client, region } = await writer()
   const abort = new AbortController()
   const writes: Promise<unknown>[] = []
-  for (let i = 0; i < 4; i++) writes.push(region.write(0, new Uint8Array(15 * KiB), { signal: abort.signal }))
-  const waiting = region.write(0, new Uint8Array(15 * KiB), { signal: abort.signal })
-  const other = region.write(0, new Uint8Array(15 * KiB).fill(5))
+  const options = { durability: 'visible', signal: abort.signal } as const
+  for (let i = 0; i < 4; i++) writes.push(region.write(0, new Uint8Array(15 * KiB), options))
+  const waiting = region.write(0, new Uint8Array(15 * KiB), options)
+  const other = region.write(0, new Uint8Array(15 * KiB).fill(5), { durability: 'visible' })
+  await settle()
   expect(unit.log.length).toBe(4)
   abort.abort(new Error('enough'))
   for (const write of writes) await expect(write).rejects.toMatchObject({ code: 'ABORTED', outcome: 'unknown' })
@@ -140,6 +146,7 @@ test('an answered call leaves no listener on its signal, and many calls may shar
   }
   const calls = Array.from({ length: 50 }, () => region.write(0, new Uint8Array(4), { signal }))
   expect(listeners).toBe(1)
+  await settle()
   while (unit.channel.pending.length > 0) unit.channel.complete()
   await Promise.all(calls)
   expect(listeners).toBe(0)

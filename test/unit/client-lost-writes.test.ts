@@ -29,6 +29,7 @@ test('flush covers writes that have no answer yet, and they are not dirty afterw
   unit.auto = false
   const write = region.write(8, fill(1), visible)
   const flush = region.flush()
+  await settle()
   expect(flushes(unit)).toEqual([[8, 4]])
   unit.channel.complete()
   await Promise.all([write, flush])

@@ -1,7 +1,7 @@
 /** What failed is not durable before a later flush of it has succeeded, whichever call it failed in. */
 import { expect, test } from 'vitest'
 import { nativeCode } from '../../src/native-error.js'
-import { FakeUnit } from './client-fake.js'
+import { FakeUnit, settle } from './client-fake.js'
 
 async function writer() {
   const unit = FakeUnit.make()
@@ -40,12 +40,14 @@ test('so it does of writes that were given up and may have landed, but not of th
   const stop = new AbortController()
   const durable = region.write(0, fill(1), { signal: stop.signal })
   const visibly = region.write(100, fill(2), { ...visible, signal: stop.signal })
+  await settle()
   stop.abort()
   for (const write of [durable, visibly]) await expect(write).rejects.toMatchObject({ code: 'ABORTED' })
   const late = new AbortController()
   late.abort()
   await expect(region.write(200, fill(3), { signal: late.signal })).rejects.toMatchObject({ code: 'ABORTED' })
   const flush = region.flush()
+  await settle()
   unit.channel.complete()
   await flush
   expect(flushes(unit)).toEqual([[0, 4, 100, 4]])
@@ -57,6 +59,7 @@ test('flush does not say durable before a durable write that has no answer is', 
   unit.auto = false
   const write = region.write(8, fill(1))
   const flush = region.flush()
+  await settle()
   expect(flushes(unit)).toEqual([[8, 4]])
   unit.channel.complete(2, nativeCode.mediumFailed)
   await expect(write).rejects.toMatchObject(failed)
@@ -72,6 +75,7 @@ test('flushes of the same ranges all fail when the first does, and each says so 
   await region.write(0, fill(1), visible)
   unit.auto = false
   const joined = [region.flush(), region.flush(), region.flush()]
+  await settle()
   expect(flushes(unit)).toEqual([
     [0, 4],
     [0, 4],
@@ -90,6 +94,7 @@ test('a flush that succeeds behind one that failed has made its ranges durable',
   await region.write(0, fill(1), visible)
   unit.auto = false
   const [first, second] = [region.flush(), region.flush()]
+  await settle()
   unit.channel.complete(1, nativeCode.systemError)
   await expect(first).rejects.toMatchObject({ code: 'SYSTEM' })
   unit.channel.complete()

@@ -43,6 +43,7 @@ test('what is large, or not alone, is left to the event loop', async () => {
   await settle()
   const large = region.write(0, new Uint8Array(64 * KiB), { durability: 'visible' })
   const second = region.write(0, new Uint8Array(1), { durability: 'visible' })
+  await settle()
   expect(unit.log.map(({ poll }) => poll)).toEqual([false, false])
   unit.channel.complete()
   await Promise.all([large, second])

@@ -114,8 +114,11 @@ async function openForWriting(client) {
       if (error.code === 'REGION_BUSY') {
         process.send?.({ standby: true })
         await untilVacant(client)
-      } else if (error.retryable || error.code === 'FENCED' || mediumCodes.has(error.code)) await sleep(50)
-      else throw error
+      } else if (error.retryable || error.code === 'FENCED' || mediumCodes.has(error.code)) {
+        // Who was told to take a living owner's region is the only one who does.
+        if (mode === 'takeOver') force = true
+        await sleep(50)
+      } else throw error
     }
   }
 }
