@@ -360,3 +360,58 @@ test('an owner of a log in which nothing is missing reads no more than up to its
   await log.end()
   expect(memory.reads).toBeLessThanOrEqual(readsOfHealthyLog)
 })
+
+test('what only a search of all records found, behind a hole, is what the next owner goes on behind', async () => {
+  const memory = region()
+  let log = openLog(memory.owner())
+  for (let count = 0; count < 3; count++) await visible(log, 2)
+  memory.kill()
+  const gone = await headerOf(memory, 2n)
+  memory.medium.set(memory.visible)
+  memory.medium.fill(0, ...bytesAt(gone))
+  // Nothing names a record any more.
+  for (const offset of geometry.metadata.offsets) {
+    memory.medium.fill(0, offset + tipOffset, offset + geometry.metadata.bytes)
+  }
+  memory.crash(0)
+  const reader = openReader(memory.reader())
+  expect(await sequences(reader)).toEqual([1, 3])
+  log = openLog(memory.owner())
+  expect((await log.append(cells(2))).sequence).toBe(4n)
+  await expectKept(memory, [1, 3, 4])
+  expect((await headers(memory)).filter(isBridge).map(({ sequence }) => sequence)).toEqual([2n])
+})
+
+test('a stream that is sent while the unit comes back hides no hole in front of it', async () => {
+  const memory = region()
+  const owner = memory.owner()
+  let crash = () => {}
+  const log = openLog({
+    ...owner,
+    get rollbacks() {
+      return memory.rollbacks
+    },
+    get unitStart() {
+      return BigInt(memory.rollbacks + 1)
+    },
+    staging(bytes: number) {
+      crash()
+      return owner.staging(bytes)
+    },
+  })
+  await log.append(cells(2))
+  await visible(log, 2)
+  const gone = bytesAt(await headerOf(memory, 2n))
+  // An empty stream takes its memory when all is looked at, just before it is sent.
+  crash = () => {
+    crash = () => {}
+    memory.medium.set(memory.visible)
+    memory.medium.fill(0, ...gone)
+    memory.crash(0)
+  }
+  async function* nothing(): AsyncGenerator<Uint8Array> {}
+  expect((await log.appendStream(nothing(), { bytes: 0 })).sequence).toBe(3n)
+  await log.append(cells(2))
+  expect((await headers(memory)).filter(isBridge).map(({ sequence }) => sequence)).toEqual([2n])
+  await expectKept(memory, [1, 3, 4])
+})

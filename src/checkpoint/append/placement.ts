@@ -15,7 +15,7 @@ import { compareOrder, greater, type LogOrder } from '../record/order.js'
 import type { RegionWriteAccess } from '../region-access.js'
 import { greatestBehind, unnamedSegments } from './end-of-log.js'
 import { findHoles } from './holes.js'
-import type { AppendSurvey } from './survey.js'
+import { type AppendSurvey, surveyOf } from './survey.js'
 import type { AppendView } from './view.js'
 
 export class AppendPlacement implements Placement {
@@ -140,7 +140,15 @@ export class AppendPlacement implements Placement {
     const { headers, entries } = mending
     const { rebuilt } = survey
     const mended = headers + entries - unnamed.length > 0 || rebuilt ? { headers, entries, rebuilt } : undefined
-    return { survey: await this.#view.survey(deadline, { writing: true }), mended }
+    return { survey: await this.#afterMending(survey, deadline), mended }
+  }
+
+  /** What was found by all its records may lie behind a hole, which the entries that were made of them do not lead across. */
+  async #afterMending(before: AppendSurvey, deadline: Deadline): Promise<AppendSurvey> {
+    const survey = await this.#view.survey(deadline, { writing: true })
+    const { newest, entries, rebuilt } = before
+    if (newest === undefined || (survey.newest !== undefined && compareOrder(survey.newest, newest) >= 0)) return survey
+    return surveyOf(this.#view.ring, { metadata: survey.metadata, rebuilt, entries, anchors: entries }, newest)
   }
 
   /** Gives the sequence number behind which nothing is missing then. */

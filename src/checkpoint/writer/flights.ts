@@ -143,7 +143,8 @@ export class Flights {
     if (durability === 'durable') placement.takePending()
 
     this.#end.wrote = true
-    const { rollbacks } = access
+    // Of the unit whose log was looked at: it may have gone and come back just now.
+    const { rollbacks } = this.#end
     const flight: Flight = {
       header,
       start: start ?? header.position,

@@ -49,6 +49,11 @@ export class LogEnd {
     return this.#loaded && this.#access.rollbacks === this.#rollbacks
   }
 
+  /** Of the region, when the end was found. */
+  get rollbacks(): number {
+    return this.#rollbacks
+  }
+
   /** The unit came back without some writes since the end was last looked for. */
   get rolledBack(): boolean {
     return this.#access.rollbacks !== this.#rollbacks
