@@ -67,13 +67,14 @@ export class Passage {
     return this.#position.range < buffers.length ? this.#dataPiece(pieceBytes) : this.#flushPiece()
   }
 
-  /** The piece goes out. */
-  take(piece: Piece): void {
+  /** The piece goes out. @returns whether it was the last one */
+  take(piece: Piece): boolean {
     this.#goTo(piece.end)
     this.transfer.posted = true
     this.transfer.piecesInFlight++
     this.piecesInFlight++
     if (!(this.cut && this.#line.length === 0)) this.#line.push(piece)
+    return this.cut
   }
 
   /** The piece has been answered. */

@@ -168,21 +168,16 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     }
     if (!budget.take(this, piece.charge)) return false
     const group = new Group(piece)
-    this.#takeOut(passage, piece)
+    if (passage.take(piece)) this.#queue.shift()
     for (let next = this.#queue[0]; next !== undefined && !next.transfer.settled && !next.transfer.bereft; ) {
       const another = next.nextPiece(budget.pieceBytes)
       if (!group.admits(another) || !budget.take(this, another.charge)) break
-      this.#takeOut(next, another)
+      if (next.take(another)) this.#queue.shift()
       group.add(another)
       next = this.#queue[0]
     }
     this.#post(group.pieces)
     return true
-  }
-
-  #takeOut(passage: Passage, piece: Piece): void {
-    passage.take(piece)
-    if (passage.cut) this.#queue.shift()
   }
 
   // DeadlineUser
@@ -316,8 +311,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
     }
     const piece = group[0] as Piece
     this.#letGo(piece)
-    const { transfer } = piece.passage
-    this.#fail(transfer, fromNative(error, { outcome: transfer.outcome }))
+    this.#fail(piece.passage.transfer, fromNative(error, { outcome: piece.passage.transfer.outcome }))
     this.#context.budget.drain()
   }
 
