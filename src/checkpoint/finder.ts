@@ -24,9 +24,13 @@ export class Finder {
     if (typeof sequence !== 'bigint' || sequence < 1n || sequence >= 2n ** 64n) {
       throw invalid(`A sequence number must be a bigint from 1 to 2^64-1; it is ${show(sequence)}.`)
     }
-    const item = await this.#view.find(sequence, deadline)
+    let item = await this.#view.find(sequence, deadline)
     const survey = await settledSurvey(this.#view, deadline)
     const { newest, header, droppedThrough } = survey
+    if (item !== undefined && newest !== undefined && item.stored.last.position > newest.last.position) {
+      // A crash left it; the number may have been given again.
+      item = await this.#view.find(sequence, deadline, newest)
+    }
     if (sequence < header.firstSequence) throw notFound(sequence, survey, 'was cleared')
     const { damaged: end, missing } = survey
     if (missing !== undefined && sequence >= missing.from && sequence <= missing.to) {

@@ -113,8 +113,11 @@ export interface LogView<S extends Survey = Survey> {
   /** From now on the view relies on this, too: everything up to what it gives is durable. Of an owner, who knows more than is written down. */
   relyOn(durableSequence: () => bigint): void
   survey(deadline: Deadline, options?: SurveyOptions): Promise<S>
-  /** The checkpoint of that number, if all of it is there. */
-  find(sequence: bigint, deadline: Deadline): Promise<Item | undefined>
+  /**
+   * The checkpoint of that number, if all of it is there.
+   * @param newest what lies behind it is left over, and not looked at
+   */
+  find(sequence: bigint, deadline: Deadline, newest?: StoredCheckpoint): Promise<Item | undefined>
   /**
    * Whole checkpoints in order, cleared ones left out, from the first after `after` to the survey's newest, and gaps
    * where records are missing. With `wholeBatch` everything is read in one batch first.

@@ -415,3 +415,25 @@ test('a stream that is sent while the unit comes back hides no hole in front of 
   expect((await headers(memory)).filter(isBridge).map(({ sequence }) => sequence)).toEqual([2n])
   await expectKept(memory, [1, 3, 4])
 })
+
+test('a number that was given again is not looked for in what a crash left behind the newest', async () => {
+  const memory = region()
+  let log = openLog(memory.owner())
+  for (let count = 0; count < 3; count++) await log.append(cells(2))
+  await visible(log, 2)
+  await visible(log, 3)
+  await atRest(memory)
+  await visible(log, 3)
+  memory.kill()
+  memory.medium.set(memory.visible)
+  memory.medium.fill(0, ...bytesAt(await headerOf(memory, 4n)))
+  for (const sequence of [5n, 6n]) {
+    const [from, to] = bytesAt(await headerOf(memory, sequence))
+    memory.medium.fill(0, from + cellBytes, to)
+  }
+  memory.crash(0)
+  // The tip names 5, whose header is there, and 6 goes on behind it. Neither is whole.
+  log = openLog(memory.owner())
+  expect((await visible(log, 2)).sequence).toBe(6n)
+  await expectKept(memory, [1, 2, 3, 6])
+})

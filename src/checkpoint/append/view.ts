@@ -103,9 +103,11 @@ export class AppendView implements LogView<AppendSurvey> {
     return (stored, window) => this.isWhole(stored, window, deadline)
   }
 
-  async find(sequence: bigint, deadline: Deadline): Promise<Item | undefined> {
+  async find(sequence: bigint, deadline: Deadline, newest?: StoredCheckpoint): Promise<Item | undefined> {
     const { anchors } = await readSnapshot(this.ring, deadline, false)
-    return this.ring.gather(sequence, anchors, deadline)
+    if (newest === undefined) return this.ring.gather(sequence, anchors, deadline)
+    const before = anchors.filter(({ position }) => position < newest.parts[0].position)
+    return this.ring.gather(sequence, [newest.parts[0], ...before], deadline)
   }
 
   async *checkpoints(
