@@ -27,8 +27,9 @@ export class Finder {
     let item = await this.#view.find(sequence, deadline)
     const survey = await settledSurvey(this.#view, deadline)
     const { newest, header, droppedThrough } = survey
-    if (item !== undefined && newest !== undefined && item.stored.last.position > newest.last.position) {
-      // A crash left it; the number may have been given again.
+    const isAppended = this.#access.mode === 'append'
+    if (isAppended && item !== undefined && newest !== undefined && item.stored.last.position > newest.last.position) {
+      // A crash left it behind, and its number may have been used again.
       item = await this.#view.find(sequence, deadline, newest)
     }
     if (sequence < header.firstSequence) throw notFound(sequence, survey, 'was cleared')
@@ -52,14 +53,14 @@ export class Finder {
   }
 
   restorer(remembers = false): Restorer {
-    return new Restorer(this.#access, (sequence, deadline) => this.#view.find(sequence, deadline), remembers)
+    return new Restorer(this.#access, (base, deadline, through) => this.#view.find(base, deadline, through), remembers)
   }
 
   /** Why a checkpoint that was found has no bytes. */
   async verdict(stored: StoredCheckpoint, why: Unrestorable, deadline: Deadline): Promise<Verdict> {
     if (why.why !== 'base') return why.why === 'torn' ? this.#view.judge(stored.last, deadline) : 'damaged'
     if (isCut(stored, await this.#view.survey(deadline, { accept: async () => true }))) return 'lapped'
-    const base = await this.#view.find(why.missing, deadline)
+    const base = await this.#view.find(why.missing, deadline, stored)
     if (base !== undefined) return this.#view.judge(base.stored.last, deadline)
     return this.#view.judgeBase(why.missing, stored, deadline)
   }

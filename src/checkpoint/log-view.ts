@@ -115,9 +115,9 @@ export interface LogView<S extends Survey = Survey> {
   survey(deadline: Deadline, options?: SurveyOptions): Promise<S>
   /**
    * The checkpoint of that number, if all of it is there.
-   * @param newest what lies behind it is left over, and not looked at
+   * @param through a checkpoint of the log: what lies behind it is not looked at, since a crash may have left it there
    */
-  find(sequence: bigint, deadline: Deadline, newest?: StoredCheckpoint): Promise<Item | undefined>
+  find(sequence: bigint, deadline: Deadline, through?: StoredCheckpoint): Promise<Item | undefined>
   /**
    * Whole checkpoints in order, cleared ones left out, from the first after `after` to the survey's newest, and gaps
    * where records are missing. With `wholeBatch` everything is read in one batch first.

@@ -1,6 +1,6 @@
 /**
- * Keeps the calls of one turn of the event loop together: while it is in, they queue, and at the end of the turn they go out.
- * A call that is alone is never held up.
+ * Keeps the calls of one turn of the event loop together: while the cork is in, they queue; at the end of the turn they go out.
+ * A call that is alone is not held up.
  */
 export class Cork {
   #in = false
@@ -17,12 +17,12 @@ export class Cork {
     return this.#in
   }
 
-  /** Whether it belongs in front of a call. */
+  /** Whether a call is to wait for others. */
   fits(inFlight: number): boolean {
     return this.#busy || inFlight > 0
   }
 
-  /** It comes out behind all that is to run in this turn, so that calls made by who was answered in it are there. */
+  /** It comes out when everything else in this turn has run: a caller that was answered in it may have called again. */
   put(): void {
     if (this.#in) return
     this.#in = true

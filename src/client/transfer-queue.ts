@@ -69,7 +69,7 @@ export class TransferQueue<T extends Opened> implements TransferOwner, BudgetUse
   #queue: Passage[] = []
   readonly #pieces = new PiecesInFlight()
   readonly #cork = new Cork(() => this.#postQueue())
-  /** What is first in the queue waits for the end of one. */
+  /** The first call in the queue waits until a sync has ended. */
   #waitsForSync = false
   /** What calls are refused with once a close has begun. */
   #refusal: CheckpointError | undefined

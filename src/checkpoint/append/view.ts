@@ -82,7 +82,7 @@ export class AppendView implements LogView<AppendSurvey> {
   async startOf(stored: StoredCheckpoint, deadline: Deadline): Promise<number> {
     const [{ position, baseSequence }] = stored.parts
     if (!isDelta(stored)) return position
-    return (await this.find(baseSequence, deadline))?.stored.parts[0].position ?? position
+    return (await this.find(baseSequence, deadline, stored))?.stored.parts[0].position ?? position
   }
 
   /** Whether all of a checkpoint is there, what a delta builds on too. */
@@ -90,7 +90,7 @@ export class AppendView implements LogView<AppendSurvey> {
     const access = this.ring.access
     if (isVerified(access, stored)) return true
     if (isDelta(stored)) {
-      const restorer = new Restorer(access, (sequence, until) => this.find(sequence, until))
+      const restorer = new Restorer(access, (base, until, through) => this.find(base, until, through))
       return (await restorer.bytes(stored, window, deadline)) instanceof Uint8Array
     }
     const { unitStart } = access
@@ -103,11 +103,11 @@ export class AppendView implements LogView<AppendSurvey> {
     return (stored, window) => this.isWhole(stored, window, deadline)
   }
 
-  async find(sequence: bigint, deadline: Deadline, newest?: StoredCheckpoint): Promise<Item | undefined> {
+  async find(sequence: bigint, deadline: Deadline, through?: StoredCheckpoint): Promise<Item | undefined> {
     const { anchors } = await readSnapshot(this.ring, deadline, false)
-    if (newest === undefined) return this.ring.gather(sequence, anchors, deadline)
-    const before = anchors.filter(({ position }) => position < newest.parts[0].position)
-    return this.ring.gather(sequence, [newest.parts[0], ...before], deadline)
+    if (through === undefined) return this.ring.gather(sequence, anchors, deadline)
+    const before = anchors.filter(({ position }) => position < through.parts[0].position)
+    return this.ring.gather(sequence, [through.parts[0], ...before], deadline)
   }
 
   async *checkpoints(

@@ -10,7 +10,7 @@ import type { RegionReadAccess } from '../region-access.js'
 import { noteVerified } from '../verified.js'
 import { applyDelta, type Delta, type DeltaBase, parseDelta } from './payload.js'
 
-export type Find = (sequence: bigint, deadline: Deadline) => Promise<Item | undefined>
+export type Find = (sequence: bigint, deadline: Deadline, through: StoredCheckpoint) => Promise<Item | undefined>
 
 /**
  * Why there are no bytes: the checkpoint's own checksum does not hold (torn), the record is sound and what it says cannot be
@@ -118,7 +118,8 @@ export class Restorer {
         break
       }
       const full = this.#lastFull
-      const item = full !== undefined && isBase(full.stored, delta) ? full : await this.#find(delta.sequence, deadline)
+      const item =
+        full !== undefined && isBase(full.stored, delta) ? full : await this.#find(delta.sequence, deadline, current)
       if (item === undefined || !isBase(item.stored, delta)) return { why: 'base', missing: delta.sequence }
       if (item.stored.bytes !== delta.baseBytes) return { why: 'malformed' }
       if (!isDelta(item.stored) && delta.depth !== 1) return { why: 'malformed' }

@@ -10,9 +10,8 @@ import { loggable } from '../../call/printed.js'
 import { promised } from '../../call/promised.js'
 import type { CheckpointError } from '../../errors.js'
 import { withOutcome } from '../../outcome.js'
-import type { RegionRange } from '../../region-range.js'
 import type { Ack, Durability } from '../../types.js'
-import { cellBytes, cellsOf, type Geometry, recordHeaderBytes } from '../geometry.js'
+import { cellBytes, cellsOf, type Geometry, physicalRanges, recordHeaderBytes } from '../geometry.js'
 import type { WritingLayout } from '../layout.js'
 import type { Placement } from '../placement.js'
 import {
@@ -222,18 +221,12 @@ export class Flights {
   tell({ answer, start, header }: Flight, ack: Ack): void {
     if (answer.settled) return
     const { position, cells, sequence } = header
-    if (answer.durability === 'visible') this.#access.noteAcknowledged?.(this.#ranges(start, position + cells))
+    if (answer.durability === 'visible') this.#noteVisible(start, position + cells)
     answer.resolve(loggable({ ...ack, sequence }))
   }
 
-  /** Where the cells between two positions lie. */
-  #ranges(from: number, to: number): RegionRange[] {
-    const { offset, cells } = this.#geometry.area
-    const first = from % cells
-    const count = Math.min(to - from, cells)
-    const behind = Math.min(count, cells - first)
-    const ranges = [{ offset: offset + first * cellBytes, length: behind * cellBytes }]
-    if (behind < count) ranges.push({ offset, length: (count - behind) * cellBytes })
-    return ranges
+  #noteVisible(from: number, to: number): void {
+    const { area } = this.#geometry
+    this.#access.noteAcknowledged?.(physicalRanges(area, from, Math.min(to - from, area.cells) * cellBytes))
   }
 }
