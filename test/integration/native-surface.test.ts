@@ -201,6 +201,22 @@ describe('connections', () => {
     const target = { transport: 'iwarp', host: '127.0.0.1', ...unit.ticket(), workDeadlineMs: -1 } as const
     expect(nativeError(() => engine.connectData(target, peer)).message).toMatch(/workDeadlineMs/)
     for (const flags of [-1, 0.5, 8]) expect(nativeError(() => peer.channel.post(1, write, flags)).nativeCode).toBe(1)
+    const grouped = (operations: unknown, flags: unknown = 0) =>
+      nativeError(() => peer.channel.postGroup(1, operations as never, flags as never)).nativeCode
+    const read = { ...write, kind: 1, until: 0 }
+    for (const wrong of [
+      undefined,
+      7,
+      [],
+      [undefined],
+      [write, 7],
+      [write, read],
+      Array.from({ length: 4097 }, () => write),
+    ]) {
+      expect(grouped(wrong)).toBe(1)
+    }
+    for (const flags of [-1, 0.5, 8, null]) expect(grouped([write], flags)).toBe(1)
+    expect(grouped([write, { ...write, offsets: [regionBytes] }])).toBe(23)
     expect(await peer.write(regionBytes - 2, two)).toEqual(ok)
     expect((unit.responder.counters().bytesIn ?? 0n) - (before.bytesIn ?? 0n)).toBe(2n)
   })
